@@ -1,0 +1,1 @@
+"""The collector: ingest, store, projections, API, web page. May import `fieldwatch_proto` only."""

@@ -1,0 +1,75 @@
+"""Sources of frames: capture files, live rings, frames in memory."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from fieldwatch_ext.bpf import Program
+
+LINKTYPE_NAMES: dict[int, str]
+"""LINKTYPE_ value -> name of the registry without its prefix (1 -> "EN10MB"); others are shown as their number."""
+
+class RingStats(NamedTuple):
+    """Since the ring was opened."""
+
+    packets: int  # frames that passed the socket, dropped ones included
+    drops: int  # no room in the ring
+    freezes: int  # times the ring was full
+
+class Source:
+    """What the engine reads. `frames` and `octets` (on the wire) count what was handed out; `filtered` what the filter rejected."""
+
+    frames: int
+    octets: int
+    filtered: int
+    def close(self) -> None: ...
+
+class FileSource(Source):
+    """A pcap (us, ns, both endians, modified) or pcapng stream, read in pieces of 256 KiB from a file descriptor.
+
+    Works on pipes. `filter_for(linktype)` is asked once for each linktype and gives the filter for its frames, or None.
+    Raises CaptureError where the stream is no capture. An empty file (0 octets) is an error; a header alone is not.
+    """
+
+    format: str  # "pcap" or "pcapng"
+    linktypes: list[str]  # names, in order of appearance
+    complete: bool  # False once the stream ended in the middle of a record, or turned out damaged
+    problem: str | None  # what was wrong, one line
+    position: int  # octets consumed, for progress
+    def __init__(
+        self, fd: int, *, name: str = ..., filter_for: Callable[[int], Program | None] | None = ...
+    ) -> None: ...
+
+class RingSource(Source):
+    """A live AF_PACKET socket with a TPACKET_V3 ring. Needs CAP_NET_RAW; raises CaptureError with the remedy.
+
+    `next_block` waits at most `poll_ms`. Both VLAN tags are in place (the kernel's stripped one is put back).
+    Frames the host itself sends are seen as well.
+    """
+
+    interface: str
+    linktype: int
+    problem: str | None  # set when the interface has gone
+    def __init__(
+        self,
+        interface: str,
+        *,
+        ring_bytes: int = ...,  # 4 MiB
+        block_timeout_ms: int = ...,  # 20
+        poll_ms: int = ...,  # 100
+        promiscuous: bool = ...,
+        filter: Program | None = ...,
+    ) -> None: ...
+    def stats(self) -> RingStats: ...
+
+class MemorySource(Source):
+    """Frames from memory: (ts_ns, octets) or (ts_ns, octets, original length). For tests and tools."""
+
+    def __init__(
+        self, frames: Sequence[tuple[int, bytes] | tuple[int, bytes, int]], *, linktype: int = ..., block: int = ...
+    ) -> None: ...
+
+class HandleSource(Source):
+    """Portable capture from an open pcapy-ng handle, for systems without AF_PACKET. Slower: each frame passes Python."""
+
+    linktype: int
+    def __init__(self, handle: object, *, filter: Program | None = ..., linktype: int = ...) -> None: ...

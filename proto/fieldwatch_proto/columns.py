@@ -1,0 +1,273 @@
+"""The column codec: records of one kind to a sealed body and back, without an object per record on the way.
+
+A body is ``zstd-3(msgpack({name: [type, encoding, octets]}))``. Encodings:
+
+- ``plain``: little-endian values one after the other.
+- ``const``: one value, the same in every row.
+- ``delta``: ``base(8) width(1) values``: differences between neighbours, each `width` octets, signed. For times.
+- ``dict``:  ``[texts, width, indices]`` for ``str`` columns; index of `width` octets (1, 2 or 4) into the texts.
+
+Before anything is unpacked the limits below hold: a body never costs more than it may.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from operator import sub
+from typing import Any
+
+import msgpack
+import zstandard
+
+from fieldwatch_proto.schema import COLUMNS, WIDTHS, Column, Kind
+
+MAX_RAW_BYTES = 16 << 20
+MAX_RECORDS = 65_536
+MAX_COLUMNS = 256
+MAX_TEXT_BYTES = 4_096
+CODEC_MSGPACK_ZSTD = 1
+DIGEST_BYTES = 16
+
+_CODES = {"u8": "B", "u16": "H", "u32": "I", "u64": "Q", "i64": "q", "f64": "d"}
+_SIGNED = ((1, "b", 1 << 7), (2, "h", 1 << 15), (4, "i", 1 << 31))
+_INDEX = {1: "B", 2: "H", 4: "I"}
+_COMPRESSOR = zstandard.ZstdCompressor(level=3, write_content_size=True)
+
+if sys.byteorder != "little":  # pragma: no cover
+    raise ImportError("fieldwatch_proto.columns needs a little-endian machine")
+
+
+class DecodeError(ValueError):
+    """A body that does not hold what it says: permanent, resending it changes nothing."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """A ``str`` column in its own form: the distinct texts and one index (u32) per row."""
+
+    values: Sequence[str]
+    indices: array[int]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def rows(self) -> list[str]:
+        values = self.values
+        return [values[i] for i in self.indices]
+
+    @classmethod
+    def of(cls, rows: Sequence[str]) -> Texts:
+        places: dict[str, int] = {}
+        indices = array("I", [places.setdefault(row, len(places)) for row in rows])
+        return cls(list(places), indices)
+
+    @classmethod
+    def repeat(cls, text: str, records: int) -> Texts:
+        return cls([text], array("I", bytes(4 * records)))
+
+
+# A column in memory: fixed-width octets (as the kernel writes them), or Texts.
+ColumnData = bytes | Texts
+
+
+@dataclass(frozen=True)
+class Records:
+    """Columns of one kind, all with the same number of rows. Unknown columns ride along by name."""
+
+    kind: Kind
+    count: int
+    columns: Mapping[str, ColumnData]
+
+    def values(self, name: str) -> list[Any]:
+        """One column as Python values (int, float, bytes, str)."""
+        data = self.columns[name]
+        if isinstance(data, Texts):
+            return data.rows()
+        kind = _type_of(self.kind, name)
+        if kind in _CODES:
+            return array(_CODES[kind], data).tolist()
+        width = WIDTHS[kind]
+        return [data[i : i + width] for i in range(0, len(data), width)]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every record as a dict: for tests, tools and small batches."""
+        names = [column.name for column in COLUMNS[self.kind] if column.name in self.columns]
+        return [dict(zip(names, row, strict=True)) for row in zip(*(self.values(n) for n in names), strict=True)]
+
+
+def records_of(kind: Kind, rows: Sequence[Mapping[str, Any]]) -> Records:
+    """Columns from dicts; every column of the kind must be there."""
+    columns: dict[str, ColumnData] = {}
+    for column in COLUMNS[kind]:
+        values = [row[column.name] for row in rows]
+        if column.type == "str":
+            columns[column.name] = Texts.of(values)
+        elif column.type in _CODES:
+            columns[column.name] = array(_CODES[column.type], values).tobytes()
+        else:
+            columns[column.name] = b"".join(values)
+    return Records(kind, len(rows), columns)
+
+
+def concat(parts: Sequence[Records]) -> Records:
+    """Several Records of one kind and the same columns as one."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    columns: dict[str, ColumnData] = {}
+    for name, data in first.columns.items():
+        if isinstance(data, Texts):
+            places: dict[str, int] = {}
+            indices = array("I")
+            for part in parts:
+                texts = part.columns[name]
+                assert isinstance(texts, Texts)
+                moved = [places.setdefault(value, len(places)) for value in texts.values]
+                indices.extend([moved[i] for i in texts.indices])
+            columns[name] = Texts(list(places), indices)
+        else:
+            columns[name] = b"".join(part.columns[name] for part in parts)  # type: ignore[misc]
+    return Records(first.kind, sum(part.count for part in parts), columns)
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A body and what the envelope says of it."""
+
+    kind: Kind
+    records: int
+    raw_bytes: int
+    t_min: int
+    t_max: int
+    digest: bytes
+    body: bytes
+
+
+def seal(records: Records) -> Sealed:
+    """Encode and compress; the digest is over the body as it will be stored and sent."""
+    if not 0 < records.count <= MAX_RECORDS:
+        raise ValueError(f"a batch holds 1 to {MAX_RECORDS} records, not {records.count}")
+    packed = {}
+    for column in COLUMNS[records.kind]:
+        data = records.columns.get(column.name)
+        if data is not None:
+            packed[column.name] = _encode(column, data, records.count)
+    raw = msgpack.packb(packed, use_bin_type=True)
+    if len(raw) > MAX_RAW_BYTES:
+        raise ValueError(f"a batch of {len(raw)} bytes is over the limit of {MAX_RAW_BYTES}")
+    body = _COMPRESSOR.compress(raw)
+    t_min, t_max = _times(records)
+    return Sealed(records.kind, records.count, len(raw), t_min, t_max, digest(body), body)
+
+
+def digest(body: bytes) -> bytes:
+    """The first 16 octets of BLAKE2b (RFC 7693) over a sealed body."""
+    return hashlib.blake2b(body, digest_size=DIGEST_BYTES).digest()
+
+
+def open_body(kind: Kind, records: int, raw_bytes: int, body: bytes) -> Records:
+    """The records of a sealed body. Raises DecodeError where it contradicts itself or breaks a limit."""
+    if not 0 < records <= MAX_RECORDS:
+        raise DecodeError(f"{records} records, the limit is {MAX_RECORDS}")
+    if raw_bytes > MAX_RAW_BYTES:
+        raise DecodeError(f"{raw_bytes} raw bytes, the limit is {MAX_RAW_BYTES}")
+    try:
+        if zstandard.frame_content_size(body) != raw_bytes:
+            raise DecodeError("the compressed frame does not hold the stated number of bytes")
+        raw = zstandard.ZstdDecompressor(max_window_size=MAX_RAW_BYTES).decompress(body, max_output_size=raw_bytes)
+        packed = msgpack.unpackb(
+            raw,
+            raw=False,
+            strict_map_key=True,
+            max_map_len=MAX_COLUMNS,
+            max_array_len=MAX_RECORDS,
+            max_str_len=MAX_TEXT_BYTES,
+            max_bin_len=raw_bytes,
+            max_ext_len=0,
+        )
+    except DecodeError:
+        raise
+    except Exception as problem:  # msgpack and zstandard raise many kinds; all mean the same here
+        raise DecodeError(f"the body cannot be unpacked: {problem}") from None
+    if not isinstance(packed, dict):
+        raise DecodeError("the body is no map of columns")
+    columns: dict[str, ColumnData] = {}
+    for name, parts in packed.items():
+        if not (isinstance(name, str) and isinstance(parts, list) and len(parts) == 3):
+            raise DecodeError(f"column {name!r:.60} is not [type, encoding, octets]")
+        columns[name] = _decode(name, parts[0], parts[1], parts[2], records)
+    known = {column.name: column.type for column in COLUMNS[kind]}
+    for name, parts in packed.items():
+        if name in known and parts[0] != known[name]:
+            raise DecodeError(f"column {name} has type {parts[0]}, the schema says {known[name]}")
+    return Records(kind, records, columns)
+
+
+def _type_of(kind: Kind, name: str) -> str:
+    return next(column.type for column in COLUMNS[kind] if column.name == name)
+
+
+def _times(records: Records) -> tuple[int, int]:
+    names = [c.name for c in COLUMNS[records.kind] if c.name.endswith("_ns")]
+    first, last = records.columns[names[0]], records.columns[names[-1]]
+    assert isinstance(first, bytes)
+    assert isinstance(last, bytes)
+    return min(array("q", first)), max(array("q", last))
+
+
+def _encode(column: Column, data: ColumnData, count: int) -> list[Any]:
+    if isinstance(data, Texts):
+        width = 1 if len(data.values) <= 0x100 else 2 if len(data.values) <= 0x10000 else 4
+        indices = data.indices.tobytes() if width == 4 else array(_INDEX[width], data.indices).tobytes()
+        texts = [_bounded(text) for text in data.values]
+        return ["str", "dict", [texts, width, indices]]
+    width = WIDTHS[column.type]
+    if len(data) != width * count:
+        raise ValueError(f"column {column.name}: {len(data)} octets for {count} records of {width}")
+    if data == data[:width] * count:
+        return [column.type, "const", data[:width]]
+    if column.type == "i64":
+        values = array("q", data)
+        steps = list(map(sub, values[1:], values))
+        bound = max(map(abs, steps))
+        for step_width, code, limit in _SIGNED:
+            if bound < limit:
+                return ["i64", "delta", data[:8] + bytes([step_width]) + array(code, steps).tobytes()]
+    return [column.type, "plain", data]
+
+
+def _bounded(text: str) -> str:
+    encoded = text.encode("utf-8", "replace")
+    return encoded[:MAX_TEXT_BYTES].decode("utf-8", "ignore")
+
+
+def _decode(name: str, kind: object, encoding: object, octets: Any, count: int) -> ColumnData:
+    try:
+        if kind == "str" and encoding == "dict":
+            texts, width, indices = octets
+            places = array("I", array(_INDEX[width], indices))
+            if len(places) != count or max(places) >= len(texts) or not all(type(t) is str for t in texts):
+                raise DecodeError(f"column {name}: the index does not fit its texts")
+            return Texts(texts, places)
+        width = WIDTHS[kind]  # type: ignore[index]
+        if type(octets) is not bytes:
+            raise DecodeError(f"column {name} holds no octets")
+        if encoding == "plain" and len(octets) == width * count:
+            return octets
+        if encoding == "const" and len(octets) == width:
+            return octets * count
+        if encoding == "delta" and kind == "i64":
+            code = next(code for step, code, _ in _SIGNED if step == octets[8])
+            steps = array(code, octets[9:])
+            if len(steps) == count - 1:
+                return array("q", accumulate(steps, initial=int.from_bytes(octets[:8], "little", signed=True))).tobytes()
+    except DecodeError:
+        raise
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError, StopIteration):
+        pass
+    raise DecodeError(f"column {name}: not a column of {count} records ({kind!r:.20}, {encoding!r:.20})")

@@ -1,0 +1,221 @@
+"""From sightings and facts to devices: the one rule, used offline by the agent and by the collector's projection.
+
+Constraints:
+
+- A device has a MAC, or it is a private (or locally configured) address that was seen only behind a router.
+- ARP, NDP and DHCP bind an address to a MAC with authority. A plain IP frame is weak evidence: it binds a local
+  address to its sender only where no authority says otherwise and the sender does not route.
+- A MAC routes when it sent frames with a source that is not local, or when it sent frames of an address that
+  authority binds to another MAC, or of more than `MAX_WEAK_ADDRESSES` local addresses of one family.
+- Public addresses are never devices; multicast and broadcast MACs are no devices.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from fieldwatch_proto.schema import AUTHORITATIVE, SightingSource, mac_text
+
+MAX_WEAK_ADDRESSES = 8
+NO_MAC = bytes(6)
+
+# Facts whose value is a name of their subject, best first, as (key, source); "" = any source.
+NAME_FACTS = (
+    ("hostname", "dhcp"),
+    ("hostname", "dhcpv6"),
+    ("system_name", "lldp"),
+    ("system_name", "cdp"),
+    ("hostname", "mdns"),
+    ("netbios_name", "nbns"),
+    ("netbios_name", "nbds"),
+    ("hostname", "llmnr"),
+    ("friendly_name", "ssdp"),
+    ("friendly_name", "mdns"),
+)
+_RANK = {pair: place for place, pair in enumerate(NAME_FACTS)}
+
+Prefix = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """All that was seen of one (VLANs, MAC, IP, source)."""
+
+    vlans: tuple[int, ...]
+    mac: bytes
+    ip: bytes
+    source: SightingSource
+    first_ns: int
+    last_ns: int
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    name: str
+    source: str
+
+
+@dataclass(slots=True)
+class Device:
+    """`key` is stable: ``mac:<text>`` or ``ip:<text>``."""
+
+    key: str
+    mac: bytes
+    ips: set[bytes] = field(default_factory=set)
+    vlans: set[int] = field(default_factory=set)
+    names: list[Name] = field(default_factory=list)  # best first
+    sources: set[str] = field(default_factory=set)
+    first_ns: int = 0
+    last_ns: int = 0
+    frames: int = 0
+    routes: bool = False
+
+    def see(self, first_ns: int, last_ns: int) -> None:
+        self.first_ns = min(self.first_ns or first_ns, first_ns)
+        self.last_ns = max(self.last_ns, last_ns)
+
+
+def is_unicast_mac(mac: bytes) -> bool:
+    """An address that a device can have: not group (IEEE 802 I/G bit), not zero."""
+    return len(mac) == 6 and not mac[0] & 1 and mac != NO_MAC
+
+
+def is_local(ip: bytes, prefixes: Sequence[Prefix] = ()) -> bool:
+    """Private, shared (RFC 6598), unique local or link-local unicast, or within `prefixes`."""
+    if len(ip) == 4:
+        a, b = ip[0], ip[1]
+        local = (
+            a == 10
+            or (a == 172 and 16 <= b < 32)
+            or (a == 192 and b == 168)
+            or (a == 169 and b == 254)
+            or (a == 100 and 64 <= b < 128)
+        )
+    elif len(ip) == 16:
+        local = ip[0] & 0xFE == 0xFC or (ip[0] == 0xFE and ip[1] & 0xC0 == 0x80)
+    else:
+        return False
+    if local or not prefixes:
+        return local
+    address = ipaddress.ip_address(ip)
+    return any(address in prefix for prefix in prefixes if prefix.version == address.version)
+
+
+def _is_bindable(ip: bytes) -> bool:
+    """An address that a host may hold: not unspecified, loopback, multicast or broadcast."""
+    if len(ip) == 4:
+        return 0 < ip[0] < 224 and ip[0] != 127
+    return len(ip) == 16 and ip[0] != 0xFF and any(ip[:15])
+
+
+def resolve(
+    sightings: Iterable[Sighting], facts: Iterable[tuple[str, str, str, str, int]], prefixes: Sequence[Prefix] = ()
+) -> list[Device]:
+    """Devices in the order of their keys. A fact is (subject, key, value, source, seen_ns).
+
+    `subject` is the text of a MAC or of an IP address. Facts about an address count for the device that holds it.
+    """
+    rows = [row for row in sightings if is_unicast_mac(row.mac) or row.mac == NO_MAC]
+    owners: dict[bytes, set[bytes]] = {}
+    for row in rows:
+        if row.source in AUTHORITATIVE and row.mac != NO_MAC and _is_bindable(row.ip):
+            owners.setdefault(row.ip, set()).add(row.mac)
+    routers = _routers(rows, owners, prefixes)
+
+    devices: dict[str, Device] = {}
+
+    def device(mac: bytes, ip: bytes) -> Device:
+        key = f"mac:{mac_text(mac)}" if mac != NO_MAC else f"ip:{ipaddress.ip_address(ip)}"
+        found = devices.get(key)
+        if found is None:
+            found = devices[key] = Device(key, mac, routes=mac in routers)
+        return found
+
+    for row in rows:
+        if row.source in (SightingSource.ETH, SightingSource.FORWARD):
+            if row.mac == NO_MAC:
+                continue
+            target = device(row.mac, b"")
+            if row.source is SightingSource.ETH:
+                target.frames += row.frames
+            target.sources.add(SightingSource.ETH.text)
+        elif row.source in AUTHORITATIVE:
+            if row.mac == NO_MAC:
+                continue
+            target = device(row.mac, b"")
+            if _is_bindable(row.ip):
+                target.ips.add(row.ip)
+            target.sources.add(row.source.text)
+        else:
+            if not is_local(row.ip, prefixes):
+                continue
+            holders = owners.get(row.ip)
+            if holders and row.mac not in holders:
+                continue  # seen through a router; its owner is known
+            if row.mac in routers and not holders:
+                target = device(NO_MAC, row.ip)
+                target.frames += row.frames
+            elif row.mac == NO_MAC:
+                target = device(NO_MAC, row.ip)
+                target.frames += row.frames
+            else:
+                target = device(row.mac, b"")
+            target.ips.add(row.ip)
+            target.sources.add(row.source.text)
+        target.vlans.update(row.vlans)
+        target.see(row.first_ns, row.last_ns)
+
+    _attach_facts(devices, owners, facts)
+    return [devices[key] for key in sorted(devices)]
+
+
+def _routers(rows: Sequence[Sighting], owners: dict[bytes, set[bytes]], prefixes: Sequence[Prefix]) -> set[bytes]:
+    routers = {row.mac for row in rows if row.source is SightingSource.FORWARD}
+    weak: dict[tuple[bytes, int], set[bytes]] = {}
+    for row in rows:
+        if row.source is not SightingSource.IP or row.mac == NO_MAC or not is_local(row.ip, prefixes):
+            continue
+        holders = owners.get(row.ip)
+        if holders and row.mac not in holders:
+            routers.add(row.mac)
+        elif not holders:
+            weak.setdefault((row.mac, len(row.ip)), set()).add(row.ip)
+    routers.update(mac for (mac, _), addresses in weak.items() if len(addresses) > MAX_WEAK_ADDRESSES)
+    return routers
+
+
+def _attach_facts(
+    devices: dict[str, Device], owners: dict[bytes, set[bytes]], facts: Iterable[tuple[str, str, str, str, int]]
+) -> None:
+    by_ip: dict[bytes, Device] = {}
+    for found in devices.values():
+        for ip in found.ips:
+            holders = owners.get(ip)
+            if not holders or found.mac in holders:
+                by_ip[ip] = found
+    named: dict[str, dict[str, tuple[int, str]]] = {}
+    for subject, key, value, source, seen_ns in facts:
+        found_device = devices.get(f"mac:{subject}") or devices.get(f"ip:{subject}")
+        if found_device is None:
+            try:
+                found_device = by_ip.get(ipaddress.ip_address(subject).packed)
+            except ValueError:
+                octets = bytes.fromhex(subject.replace(":", ""))
+                if not is_unicast_mac(octets):
+                    continue
+                found_device = devices[f"mac:{subject}"] = Device(f"mac:{subject}", octets)
+        if found_device is None:
+            continue
+        found_device.sources.add(source)
+        found_device.see(seen_ns, seen_ns)
+        rank = _RANK.get((key, source))
+        if rank is not None:
+            best = named.setdefault(found_device.key, {})
+            if value not in best or rank < best[value][0]:
+                best[value] = (rank, source)
+    for device_key, names in named.items():
+        ordered = sorted((rank, name, source) for name, (rank, source) in names.items())
+        devices[device_key].names = [Name(name, source) for _, name, source in ordered]

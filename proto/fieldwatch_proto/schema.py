@@ -1,0 +1,189 @@
+"""What a record is: every kind, its columns and its enumerations, in one place.
+
+A *kind* is a named list of typed columns. Columns may be added, never changed or reused; a change of type is a new
+name. Unknown columns are kept verbatim by whoever does not know them.
+
+Column types (all little-endian):
+
+=======  ==================  =============================================================================
+type     Python value        octets in a plain column
+=======  ==================  =============================================================================
+u8..u64  int                 1, 2, 4, 8
+i64      int                 8; every ``*_ns`` column is nanoseconds since the epoch, UTC
+f64      float               8 (IEEE 754)
+mac      bytes (6)           6; ``00:00:00:00:00:00`` = not known
+ip       bytes (16)          16; IPv4 stands in the first 4 octets, the rest is zero; the row's ``ip_version`` (4, 6,
+                             or 0 = none) says how many count. `ip_value` and `ip_octets` convert.
+str      str                 always dictionary-encoded: the distinct texts, and an index per row
+=======  ==================  =============================================================================
+
+VLAN stacks are a ``u64``: up to four tags of 16 bits, outermost lowest, each ``0x1000 | VLAN id``; 0 = untagged.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from enum import IntEnum
+
+SCHEMA_VERSION = 1
+
+WIDTHS = {"u8": 1, "u16": 2, "u32": 4, "u64": 8, "i64": 8, "f64": 8, "mac": 6, "ip": 16}
+
+
+class Kind(IntEnum):
+    """What a batch holds. Numbers are for ever; 6 (path) and 7 (record) are kept for what the design names."""
+
+    FLOW = 1
+    SIGHTING = 2
+    FACT = 3
+    EVENT = 4
+    METRIC = 5
+
+
+class Class(IntEnum):
+    """Order of eviction under pressure: the lowest goes first."""
+
+    FLOWS = 1
+    METRICS = 2
+    KNOWLEDGE = 3  # sightings, facts, events
+
+
+class SightingSource(IntEnum):
+    """By what a (VLAN, MAC, IP) was seen. ARP, NDP and DHCP bind with authority; IP is weak; ETH and FORWARD carry no IP."""
+
+    ETH = 1  # the MAC sent a frame
+    IP = 2  # plain IP frame with a local source address
+    ARP = 3
+    NDP = 4
+    DHCP = 5
+    FORWARD = 6  # the MAC sent IP frames whose source is not local: it routes
+    DHCPV6 = 7
+
+    @property
+    def text(self) -> str:
+        return self.name.lower()
+
+
+AUTHORITATIVE = frozenset({SightingSource.ARP, SightingSource.NDP, SightingSource.DHCP, SightingSource.DHCPV6})
+
+
+class FlowState(IntEnum):
+    """Where a flow stood when its record was written."""
+
+    ACTIVE = 0  # not TCP, or nothing to tell
+    SYN = 1  # SYN without SYN-ACK
+    SYN_ACK = 2
+    ESTABLISHED = 3
+    CLOSING = 4  # one FIN
+    CLOSED = 5  # FIN both ways
+    RESET = 6
+
+    @property
+    def text(self) -> str:
+        return self.name.lower().replace("_", "-")
+
+
+class EndReason(IntEnum):
+    """Why a flow record was written."""
+
+    IDLE = 1
+    ACTIVE = 2  # active timeout: the flow goes on, the next record holds the rest
+    CLOSED = 3
+    EVICTED = 4
+    FLUSH = 5  # the agent stopped, or the capture ended
+
+    @property
+    def text(self) -> str:
+        return self.name.lower()
+
+
+@dataclass(frozen=True)
+class Column:
+    name: str
+    type: str
+
+
+def _columns(text: str) -> tuple[Column, ...]:
+    return tuple(Column(*pair.split(":")) for pair in text.split())
+
+
+COLUMNS: dict[Kind, tuple[Column, ...]] = {
+    # `src` is the side that opened the flow; packets/bytes count that side, reply_* the other; bytes are octets of the
+    # whole frame on the wire. packets + reply_packets is the record's frame count, the unit of the conservation equation.
+    # tunnels: outer headers outermost first, "vxlan 10.0.0.1 10.0.0.2 100; gre ..." (type source destination id).
+    # tcp_flags: octet 13 of the TCP header, OR of all segments of that side.
+    Kind.FLOW: _columns(
+        "first_ns:i64 last_ns:i64 ip_version:u8 protocol:u8 src:ip dst:ip src_port:u16 dst_port:u16 vlans:u64 "
+        "src_mac:mac dst_mac:mac packets:u64 bytes:u64 reply_packets:u64 reply_bytes:u64 "
+        "tcp_flags:u8 reply_tcp_flags:u8 state:u8 end_reason:u8 tunnels:str application:str interface:str"
+    ),
+    # One row per (vlans, mac, ip, source) touched since the last batch; `frames` is the number since then.
+    Kind.SIGHTING: _columns("first_ns:i64 last_ns:i64 vlans:u64 mac:mac ip_version:u8 ip:ip source:u8 frames:u64 interface:str"),
+    # subject: MAC text, or IP text where no MAC can be known. ip: the address that said it. frame: its number, 1-based.
+    Kind.FACT: _columns(
+        "seen_ns:i64 subject:str key:str value:str source:str evidence:str confidence:u8 frame:u64 "
+        "vlans:u64 ip_version:u8 ip:ip interface:str"
+    ),
+    # data: JSON object. severity: info, warning, error.
+    Kind.EVENT: _columns("ts_ns:i64 type:str severity:str subject:str data:str"),
+    # labels: JSON object with sorted keys. Counters end in _total and carry the increase since the last record.
+    Kind.METRIC: _columns("ts_ns:i64 name:str labels:str value:f64"),
+}
+
+CLASSES: dict[Kind, Class] = {
+    Kind.FLOW: Class.FLOWS,
+    Kind.METRIC: Class.METRICS,
+    Kind.SIGHTING: Class.KNOWLEDGE,
+    Kind.FACT: Class.KNOWLEDGE,
+    Kind.EVENT: Class.KNOWLEDGE,
+}
+
+# The frames that no flow record carries (ARP, LLDP, rejected frames, ...) are shipped under this metric, so that
+# frames observed = sum of flow packets + sum of this metric.
+METRIC_FRAMES_OUTSIDE_FLOWS = "agent_frames_outside_flows_total"
+
+
+def ip_value(octets: bytes) -> tuple[int, bytes]:
+    """(ip_version, 16 octets) of an address of 4 or 16 octets, or of none (empty)."""
+    if not octets:
+        return 0, bytes(16)
+    return (4, octets + bytes(12)) if len(octets) == 4 else (6, octets)
+
+
+def ip_octets(version: int, value: bytes) -> bytes:
+    """The 4 or 16 octets that count; empty where there is no address."""
+    return value[:4] if version == 4 else value if version == 6 else b""
+
+
+def ip_text(octets: bytes) -> str:
+    """RFC 5952 / dotted text of 4 or 16 octets; empty text for none."""
+    return str(ipaddress.ip_address(octets)) if octets else ""
+
+
+def mac_text(octets: bytes) -> str:
+    """Lower-case, colon-separated."""
+    return octets.hex(":")
+
+
+def vlan_ids(vlans: int) -> list[int]:
+    """VLAN ids of a packed stack, outermost first."""
+    ids = []
+    while vlans:
+        ids.append(vlans & 0x0FFF)
+        vlans >>= 16
+    return ids
+
+
+def vlan_stack(ids: list[int]) -> int:
+    """The packed form of VLAN ids, outermost first (at most four)."""
+    return sum((0x1000 | vlan) << (16 * place) for place, vlan in enumerate(ids[:4]))
+
+
+def time_text(ns: int) -> str:
+    """RFC 3339 UTC with nine decimals: the one form in JSON, REST and tables of machines."""
+    import datetime as dt
+
+    seconds, fraction = divmod(ns, 1_000_000_000)
+    moment = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(seconds=seconds)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z"

@@ -1,0 +1,417 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Page(_message.Message):
+    __slots__ = ("limit", "cursor")
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    limit: int
+    cursor: str
+    def __init__(self, limit: _Optional[int] = ..., cursor: _Optional[str] = ...) -> None: ...
+
+class ListDevicesRequest(_message.Message):
+    __slots__ = ("page", "site", "q", "ordering", "since")
+    PAGE_FIELD_NUMBER: _ClassVar[int]
+    SITE_FIELD_NUMBER: _ClassVar[int]
+    Q_FIELD_NUMBER: _ClassVar[int]
+    ORDERING_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    page: Page
+    site: str
+    q: str
+    ordering: str
+    since: str
+    def __init__(self, page: _Optional[_Union[Page, _Mapping]] = ..., site: _Optional[str] = ..., q: _Optional[str] = ..., ordering: _Optional[str] = ..., since: _Optional[str] = ...) -> None: ...
+
+class DeviceList(_message.Message):
+    __slots__ = ("results", "next", "count")
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[Device]
+    next: str
+    count: int
+    def __init__(self, results: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., next: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
+
+class Device(_message.Message):
+    __slots__ = ("id", "site", "name", "name_source", "macs", "ips", "vendor", "sources", "vlans", "first_seen", "last_seen", "frames", "flows", "bytes")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    SITE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    NAME_SOURCE_FIELD_NUMBER: _ClassVar[int]
+    MACS_FIELD_NUMBER: _ClassVar[int]
+    IPS_FIELD_NUMBER: _ClassVar[int]
+    VENDOR_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    VLANS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_SEEN_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEEN_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    FLOWS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    site: str
+    name: str
+    name_source: str
+    macs: _containers.RepeatedScalarFieldContainer[str]
+    ips: _containers.RepeatedScalarFieldContainer[str]
+    vendor: str
+    sources: _containers.RepeatedScalarFieldContainer[str]
+    vlans: _containers.RepeatedScalarFieldContainer[int]
+    first_seen: str
+    last_seen: str
+    frames: int
+    flows: int
+    bytes: int
+    def __init__(self, id: _Optional[str] = ..., site: _Optional[str] = ..., name: _Optional[str] = ..., name_source: _Optional[str] = ..., macs: _Optional[_Iterable[str]] = ..., ips: _Optional[_Iterable[str]] = ..., vendor: _Optional[str] = ..., sources: _Optional[_Iterable[str]] = ..., vlans: _Optional[_Iterable[int]] = ..., first_seen: _Optional[str] = ..., last_seen: _Optional[str] = ..., frames: _Optional[int] = ..., flows: _Optional[int] = ..., bytes: _Optional[int] = ...) -> None: ...
+
+class GetDeviceRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class DeviceDetail(_message.Message):
+    __slots__ = ("device", "interfaces", "addresses", "claims", "recent_flows")
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    INTERFACES_FIELD_NUMBER: _ClassVar[int]
+    ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    CLAIMS_FIELD_NUMBER: _ClassVar[int]
+    RECENT_FLOWS_FIELD_NUMBER: _ClassVar[int]
+    device: Device
+    interfaces: _containers.RepeatedCompositeFieldContainer[Interface]
+    addresses: _containers.RepeatedCompositeFieldContainer[Address]
+    claims: _containers.RepeatedCompositeFieldContainer[Claim]
+    recent_flows: _containers.RepeatedCompositeFieldContainer[Flow]
+    def __init__(self, device: _Optional[_Union[Device, _Mapping]] = ..., interfaces: _Optional[_Iterable[_Union[Interface, _Mapping]]] = ..., addresses: _Optional[_Iterable[_Union[Address, _Mapping]]] = ..., claims: _Optional[_Iterable[_Union[Claim, _Mapping]]] = ..., recent_flows: _Optional[_Iterable[_Union[Flow, _Mapping]]] = ...) -> None: ...
+
+class Interface(_message.Message):
+    __slots__ = ("mac", "vendor", "locally_administered", "vlans", "first_seen", "last_seen", "frames")
+    MAC_FIELD_NUMBER: _ClassVar[int]
+    VENDOR_FIELD_NUMBER: _ClassVar[int]
+    LOCALLY_ADMINISTERED_FIELD_NUMBER: _ClassVar[int]
+    VLANS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_SEEN_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEEN_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    mac: str
+    vendor: str
+    locally_administered: bool
+    vlans: _containers.RepeatedScalarFieldContainer[int]
+    first_seen: str
+    last_seen: str
+    frames: int
+    def __init__(self, mac: _Optional[str] = ..., vendor: _Optional[str] = ..., locally_administered: _Optional[bool] = ..., vlans: _Optional[_Iterable[int]] = ..., first_seen: _Optional[str] = ..., last_seen: _Optional[str] = ..., frames: _Optional[int] = ...) -> None: ...
+
+class Address(_message.Message):
+    __slots__ = ("ip", "mac", "source", "first_seen", "last_seen", "frames")
+    IP_FIELD_NUMBER: _ClassVar[int]
+    MAC_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    FIRST_SEEN_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEEN_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    ip: str
+    mac: str
+    source: str
+    first_seen: str
+    last_seen: str
+    frames: int
+    def __init__(self, ip: _Optional[str] = ..., mac: _Optional[str] = ..., source: _Optional[str] = ..., first_seen: _Optional[str] = ..., last_seen: _Optional[str] = ..., frames: _Optional[int] = ...) -> None: ...
+
+class Claim(_message.Message):
+    __slots__ = ("key", "value", "source", "confidence", "first_seen", "last_seen", "times", "evidence", "agent")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    FIRST_SEEN_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEEN_FIELD_NUMBER: _ClassVar[int]
+    TIMES_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    value: str
+    source: str
+    confidence: int
+    first_seen: str
+    last_seen: str
+    times: int
+    evidence: str
+    agent: str
+    def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ..., source: _Optional[str] = ..., confidence: _Optional[int] = ..., first_seen: _Optional[str] = ..., last_seen: _Optional[str] = ..., times: _Optional[int] = ..., evidence: _Optional[str] = ..., agent: _Optional[str] = ...) -> None: ...
+
+class ListFlowsRequest(_message.Message):
+    __slots__ = ("page", "site", "since", "until", "device", "ip", "port", "protocol", "application", "ordering")
+    PAGE_FIELD_NUMBER: _ClassVar[int]
+    SITE_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    IP_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    APPLICATION_FIELD_NUMBER: _ClassVar[int]
+    ORDERING_FIELD_NUMBER: _ClassVar[int]
+    page: Page
+    site: str
+    since: str
+    until: str
+    device: str
+    ip: str
+    port: int
+    protocol: str
+    application: str
+    ordering: str
+    def __init__(self, page: _Optional[_Union[Page, _Mapping]] = ..., site: _Optional[str] = ..., since: _Optional[str] = ..., until: _Optional[str] = ..., device: _Optional[str] = ..., ip: _Optional[str] = ..., port: _Optional[int] = ..., protocol: _Optional[str] = ..., application: _Optional[str] = ..., ordering: _Optional[str] = ...) -> None: ...
+
+class FlowList(_message.Message):
+    __slots__ = ("results", "next")
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[Flow]
+    next: str
+    def __init__(self, results: _Optional[_Iterable[_Union[Flow, _Mapping]]] = ..., next: _Optional[str] = ...) -> None: ...
+
+class Flow(_message.Message):
+    __slots__ = ("site", "agent", "protocol", "src", "src_port", "dst", "dst_port", "vlans", "packets", "bytes", "reply_packets", "reply_bytes", "first_seen", "last_seen", "tcp_flags", "state", "application", "src_device", "dst_device", "src_name", "dst_name", "tunnels", "interface")
+    SITE_FIELD_NUMBER: _ClassVar[int]
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    SRC_FIELD_NUMBER: _ClassVar[int]
+    SRC_PORT_FIELD_NUMBER: _ClassVar[int]
+    DST_FIELD_NUMBER: _ClassVar[int]
+    DST_PORT_FIELD_NUMBER: _ClassVar[int]
+    VLANS_FIELD_NUMBER: _ClassVar[int]
+    PACKETS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    REPLY_PACKETS_FIELD_NUMBER: _ClassVar[int]
+    REPLY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FIRST_SEEN_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEEN_FIELD_NUMBER: _ClassVar[int]
+    TCP_FLAGS_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    APPLICATION_FIELD_NUMBER: _ClassVar[int]
+    SRC_DEVICE_FIELD_NUMBER: _ClassVar[int]
+    DST_DEVICE_FIELD_NUMBER: _ClassVar[int]
+    SRC_NAME_FIELD_NUMBER: _ClassVar[int]
+    DST_NAME_FIELD_NUMBER: _ClassVar[int]
+    TUNNELS_FIELD_NUMBER: _ClassVar[int]
+    INTERFACE_FIELD_NUMBER: _ClassVar[int]
+    site: str
+    agent: str
+    protocol: str
+    src: str
+    src_port: int
+    dst: str
+    dst_port: int
+    vlans: _containers.RepeatedScalarFieldContainer[int]
+    packets: int
+    bytes: int
+    reply_packets: int
+    reply_bytes: int
+    first_seen: str
+    last_seen: str
+    tcp_flags: str
+    state: str
+    application: str
+    src_device: str
+    dst_device: str
+    src_name: str
+    dst_name: str
+    tunnels: str
+    interface: str
+    def __init__(self, site: _Optional[str] = ..., agent: _Optional[str] = ..., protocol: _Optional[str] = ..., src: _Optional[str] = ..., src_port: _Optional[int] = ..., dst: _Optional[str] = ..., dst_port: _Optional[int] = ..., vlans: _Optional[_Iterable[int]] = ..., packets: _Optional[int] = ..., bytes: _Optional[int] = ..., reply_packets: _Optional[int] = ..., reply_bytes: _Optional[int] = ..., first_seen: _Optional[str] = ..., last_seen: _Optional[str] = ..., tcp_flags: _Optional[str] = ..., state: _Optional[str] = ..., application: _Optional[str] = ..., src_device: _Optional[str] = ..., dst_device: _Optional[str] = ..., src_name: _Optional[str] = ..., dst_name: _Optional[str] = ..., tunnels: _Optional[str] = ..., interface: _Optional[str] = ...) -> None: ...
+
+class TopFlowsRequest(_message.Message):
+    __slots__ = ("by", "since", "until", "site", "limit")
+    BY_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    SITE_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    by: str
+    since: str
+    until: str
+    site: str
+    limit: int
+    def __init__(self, by: _Optional[str] = ..., since: _Optional[str] = ..., until: _Optional[str] = ..., site: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class TopList(_message.Message):
+    __slots__ = ("results", "total_bytes")
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[Top]
+    total_bytes: int
+    def __init__(self, results: _Optional[_Iterable[_Union[Top, _Mapping]]] = ..., total_bytes: _Optional[int] = ...) -> None: ...
+
+class Top(_message.Message):
+    __slots__ = ("key", "label", "bytes", "packets", "flows")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    PACKETS_FIELD_NUMBER: _ClassVar[int]
+    FLOWS_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    label: str
+    bytes: int
+    packets: int
+    flows: int
+    def __init__(self, key: _Optional[str] = ..., label: _Optional[str] = ..., bytes: _Optional[int] = ..., packets: _Optional[int] = ..., flows: _Optional[int] = ...) -> None: ...
+
+class ListEventsRequest(_message.Message):
+    __slots__ = ("page", "site", "types", "since", "until")
+    PAGE_FIELD_NUMBER: _ClassVar[int]
+    SITE_FIELD_NUMBER: _ClassVar[int]
+    TYPES_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    page: Page
+    site: str
+    types: _containers.RepeatedScalarFieldContainer[str]
+    since: str
+    until: str
+    def __init__(self, page: _Optional[_Union[Page, _Mapping]] = ..., site: _Optional[str] = ..., types: _Optional[_Iterable[str]] = ..., since: _Optional[str] = ..., until: _Optional[str] = ...) -> None: ...
+
+class EventList(_message.Message):
+    __slots__ = ("results", "next")
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[Event]
+    next: str
+    def __init__(self, results: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., next: _Optional[str] = ...) -> None: ...
+
+class WatchEventsRequest(_message.Message):
+    __slots__ = ("types", "site", "since_seq")
+    TYPES_FIELD_NUMBER: _ClassVar[int]
+    SITE_FIELD_NUMBER: _ClassVar[int]
+    SINCE_SEQ_FIELD_NUMBER: _ClassVar[int]
+    types: _containers.RepeatedScalarFieldContainer[str]
+    site: str
+    since_seq: int
+    def __init__(self, types: _Optional[_Iterable[str]] = ..., site: _Optional[str] = ..., since_seq: _Optional[int] = ...) -> None: ...
+
+class Event(_message.Message):
+    __slots__ = ("v", "id", "seq", "type", "ts", "site", "agent", "subject", "data", "evidence")
+    V_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    TS_FIELD_NUMBER: _ClassVar[int]
+    SITE_FIELD_NUMBER: _ClassVar[int]
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    v: int
+    id: str
+    seq: int
+    type: str
+    ts: str
+    site: str
+    agent: str
+    subject: Subject
+    data: str
+    evidence: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, v: _Optional[int] = ..., id: _Optional[str] = ..., seq: _Optional[int] = ..., type: _Optional[str] = ..., ts: _Optional[str] = ..., site: _Optional[str] = ..., agent: _Optional[str] = ..., subject: _Optional[_Union[Subject, _Mapping]] = ..., data: _Optional[str] = ..., evidence: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Subject(_message.Message):
+    __slots__ = ("kind", "id", "name")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    id: str
+    name: str
+    def __init__(self, kind: _Optional[str] = ..., id: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+
+class ListAgentsRequest(_message.Message):
+    __slots__ = ("site",)
+    SITE_FIELD_NUMBER: _ClassVar[int]
+    site: str
+    def __init__(self, site: _Optional[str] = ...) -> None: ...
+
+class AgentList(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[Agent]
+    def __init__(self, results: _Optional[_Iterable[_Union[Agent, _Mapping]]] = ...) -> None: ...
+
+class Agent(_message.Message):
+    __slots__ = ("id", "name", "site", "state", "version", "enrolled", "last_contact", "frames_seen", "frames_dropped", "frames_rejected", "spool_records", "spool_bytes", "spool_oldest", "records_stored", "records_lost", "frames_lost", "rss_bytes", "uptime_s", "interfaces")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SITE_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ENROLLED_FIELD_NUMBER: _ClassVar[int]
+    LAST_CONTACT_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_SEEN_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_DROPPED_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_REJECTED_FIELD_NUMBER: _ClassVar[int]
+    SPOOL_RECORDS_FIELD_NUMBER: _ClassVar[int]
+    SPOOL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SPOOL_OLDEST_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_STORED_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_LOST_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_LOST_FIELD_NUMBER: _ClassVar[int]
+    RSS_BYTES_FIELD_NUMBER: _ClassVar[int]
+    UPTIME_S_FIELD_NUMBER: _ClassVar[int]
+    INTERFACES_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    name: str
+    site: str
+    state: str
+    version: str
+    enrolled: str
+    last_contact: str
+    frames_seen: int
+    frames_dropped: int
+    frames_rejected: int
+    spool_records: int
+    spool_bytes: int
+    spool_oldest: str
+    records_stored: int
+    records_lost: int
+    frames_lost: int
+    rss_bytes: int
+    uptime_s: int
+    interfaces: _containers.RepeatedCompositeFieldContainer[AgentInterface]
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., site: _Optional[str] = ..., state: _Optional[str] = ..., version: _Optional[str] = ..., enrolled: _Optional[str] = ..., last_contact: _Optional[str] = ..., frames_seen: _Optional[int] = ..., frames_dropped: _Optional[int] = ..., frames_rejected: _Optional[int] = ..., spool_records: _Optional[int] = ..., spool_bytes: _Optional[int] = ..., spool_oldest: _Optional[str] = ..., records_stored: _Optional[int] = ..., records_lost: _Optional[int] = ..., frames_lost: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., uptime_s: _Optional[int] = ..., interfaces: _Optional[_Iterable[_Union[AgentInterface, _Mapping]]] = ...) -> None: ...
+
+class AgentInterface(_message.Message):
+    __slots__ = ("name", "frames", "dropped", "up")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_FIELD_NUMBER: _ClassVar[int]
+    UP_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    frames: int
+    dropped: int
+    up: bool
+    def __init__(self, name: _Optional[str] = ..., frames: _Optional[int] = ..., dropped: _Optional[int] = ..., up: _Optional[bool] = ...) -> None: ...
+
+class ListSitesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class SiteList(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[Site]
+    def __init__(self, results: _Optional[_Iterable[_Union[Site, _Mapping]]] = ...) -> None: ...
+
+class Site(_message.Message):
+    __slots__ = ("name", "agents", "devices")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    AGENTS_FIELD_NUMBER: _ClassVar[int]
+    DEVICES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    agents: int
+    devices: int
+    def __init__(self, name: _Optional[str] = ..., agents: _Optional[int] = ..., devices: _Optional[int] = ...) -> None: ...

@@ -1,0 +1,67 @@
+"""Build of the compiled kernel; everything else stands in pyproject.toml.
+
+FIELDWATCH_DEBUG=1 turns bounds checks and assertions on. FIELDWATCH_SANITIZE=1 adds ASan and UBSan (for the fuzzers).
+The generated C goes to build/, never beside the source.
+"""
+
+import os
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+ROOTS = {"ext": "fieldwatch_ext", "proto": "fieldwatch_proto", "agent": "fieldwatch_agent", "collector": "fieldwatch_collector"}
+DEBUG = os.environ.get("FIELDWATCH_DEBUG") == "1"
+SANITIZE = os.environ.get("FIELDWATCH_SANITIZE") == "1"
+
+compile_args = ["-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-unused-function"]
+link_args: list[str] = []
+compile_args += ["-O1", "-g"] if DEBUG or SANITIZE else ["-O3"]
+if SANITIZE:
+    compile_args += ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
+    link_args += ["-fsanitize=address,undefined"]
+
+
+def packages() -> dict[str, str]:
+    """Every package of the four import roots: dotted name -> folder."""
+    found = {}
+    for root, top in ROOTS.items():
+        for init in Path(root, top).rglob("__init__.py"):
+            folder = init.parent
+            found[".".join(folder.relative_to(root).parts)] = str(folder)
+    return found
+
+
+extensions = [
+    Extension(
+        ".".join(source.relative_to("ext").with_suffix("").parts),
+        [str(source)],
+        extra_compile_args=compile_args,
+        extra_link_args=link_args,
+    )
+    for source in sorted(Path("ext/fieldwatch_ext").glob("*.pyx"))
+]
+
+setup(
+    packages=sorted(packages()),
+    package_dir={top: f"{root}/{top}" for root, top in ROOTS.items()},
+    package_data={
+        "fieldwatch_ext": ["*.pxd", "*.pyi", "py.typed"],
+        "fieldwatch_proto": ["**/*.bin", "**/*.pyi", "**/*.proto", "py.typed"],
+        "fieldwatch_agent": ["py.typed"],
+        "fieldwatch_collector": ["**/*.sql", "web/**/*", "py.typed"],
+    },
+    ext_modules=cythonize(
+        extensions,
+        include_path=["ext"],
+        build_dir="build/cython",
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": DEBUG,
+            "wraparound": False,
+            "cdivision": True,
+            "initializedcheck": DEBUG,
+            "embedsignature": False,
+        },
+    ),
+)
