@@ -1,6 +1,6 @@
 """Build of the compiled kernel; everything else stands in pyproject.toml.
 
-FIELDWATCH_DEBUG=1 turns bounds checks and assertions on. FIELDWATCH_SANITIZE=1 adds ASan and UBSan (for the fuzzers).
+FIELDWATCH_DEBUG=1 turns bounds checks and assertions on; FIELDWATCH_SANITIZE=1 adds ASan and UBSan.
 The generated C goes to build/, never beside the source.
 """
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-ROOTS = {"ext": "fieldwatch_ext", "proto": "fieldwatch_proto", "agent": "fieldwatch_agent", "collector": "fieldwatch_collector"}
+ROOTS = {root: f"fieldwatch_{root}" for root in ("ext", "proto", "agent", "collector")}
 DEBUG = os.environ.get("FIELDWATCH_DEBUG") == "1"
 SANITIZE = os.environ.get("FIELDWATCH_SANITIZE") == "1"
 

@@ -1,0 +1,147 @@
+"""A real site on this machine: collector and agent as processes, on a data folder of the test's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def wait_for(look: Callable[[], T | None], what: str, seconds: float = 30.0) -> T:
+    """What `look` gives once it is neither None nor False; an assertion that names `what` when the deadline passes."""
+    deadline = time.monotonic() + seconds
+    while True:
+        seen = look()
+        if seen is not None and seen is not False:
+            return seen
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        time.sleep(0.02)
+
+
+class Daemon:
+    """One of our processes; what it writes to standard error is kept in a file."""
+
+    def __init__(
+        self, module: str, log: Path, prefix: Sequence[str] = (), environ: dict[str, str] | None = None
+    ) -> None:
+        self.module, self.log, self.prefix = module, log, list(prefix)
+        self.environ = {**os.environ, **(environ or {})}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def command(self, *arguments: str) -> list[str]:
+        return [*self.prefix, sys.executable, "-m", f"{self.module}.cli.main", *arguments]
+
+    def spawn(self, *arguments: str) -> None:
+        with self.log.open("ab") as stream:
+            self.process = subprocess.Popen(
+                self.command(*arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                env=self.environ,
+            )
+
+    def call(self, *arguments: str, stdin: str = "") -> str:
+        """Run another command of the same program to its end; its standard output."""
+        done = subprocess.run(
+            self.command(*arguments),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            env=self.environ,
+            timeout=60,
+        )
+        assert done.returncode == 0, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self) -> None:
+        """SIGKILL: no chance to say goodbye."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self, seconds: float = 20.0) -> int:
+        """SIGTERM; the exit code."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(seconds)
+
+    def tail(self, lines: int = 15) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+class Collector(Daemon):
+    """`fieldwatch-collector serve` on free loopback ports, the same ones at each start."""
+
+    def __init__(self, data: Path, prefix: Sequence[str] = (), environ: dict[str, str] | None = None) -> None:
+        data.mkdir(parents=True, exist_ok=True)
+        super().__init__("fieldwatch_collector", data.parent / f"{data.name}.log", prefix, environ)
+        self.data = data
+        self.ports: dict[str, int] = {}
+
+    def start(self) -> None:
+        places = self.ports or {"grpc": 0, "public_grpc": 0, "http": 0}
+        ports_file = self.data / "ports.json"
+        ports_file.unlink(missing_ok=True)
+        flags = [f"--{name.replace('_', '-')}=127.0.0.1:{port}" for name, port in places.items()]
+        self.spawn("serve", "--data", str(self.data), *flags)
+        wait_for(lambda: ports_file.exists() or not self.running, "the collector listens")
+        assert self.running, self.tail()
+        self.ports = json.loads(ports_file.read_text())
+
+    def token(self) -> str:
+        return self.call("token", "create", "--data", str(self.data)).strip()
+
+    def ask(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Rows of its database, read beside the running server."""
+        connection = sqlite3.connect(f"file:{self.data / 'collector.db'}?mode=ro", uri=True, timeout=10)
+        try:
+            return connection.execute(sql, values).fetchall()
+        finally:
+            connection.close()
+
+
+class Agent(Daemon):
+    """`fieldwatch-agent`, enrolled at a collector on this machine."""
+
+    def __init__(self, data: Path, prefix: Sequence[str] = (), environ: dict[str, str] | None = None) -> None:
+        data.mkdir(parents=True, exist_ok=True)
+        super().__init__("fieldwatch_agent", data.parent / f"{data.name}.log", prefix, environ)
+        self.data = data
+
+    def enrol(self, collector: Collector) -> None:
+        address = f"127.0.0.1:{collector.ports['public_grpc']}"
+        self.call(
+            "enrol",
+            "--token-file",
+            "-",
+            "--collector",
+            address,
+            "--data",
+            str(self.data),
+            stdin=collector.token(),
+        )
+
+    def start(self, collector: Collector, *arguments: str) -> None:
+        address = f"127.0.0.1:{collector.ports['grpc']}"
+        self.spawn("run", "--data", str(self.data), "--collector", address, *arguments)
+
+    def spool(self) -> dict[str, Any]:
+        """`spool status` as an object."""
+        status: dict[str, Any] = json.loads(
+            self.call("spool", "status", "--data", str(self.data), "-o", "json")
+        )
+        return status
