@@ -265,7 +265,9 @@ def _decode(name: str, kind: object, encoding: object, octets: Any, count: int) 
             code = next(code for step, code, _ in _SIGNED if step == octets[8])
             steps = array(code, octets[9:])
             if len(steps) == count - 1:
-                return array("q", accumulate(steps, initial=int.from_bytes(octets[:8], "little", signed=True))).tobytes()
+                return array(
+                    "q", accumulate(steps, initial=int.from_bytes(octets[:8], "little", signed=True))
+                ).tobytes()
     except DecodeError:
         raise
     except (KeyError, TypeError, ValueError, IndexError, OverflowError, StopIteration):

@@ -119,7 +119,9 @@ COLUMNS: dict[Kind, tuple[Column, ...]] = {
         "tcp_flags:u8 reply_tcp_flags:u8 state:u8 end_reason:u8 tunnels:str application:str interface:str"
     ),
     # One row per (vlans, mac, ip, source) touched since the last batch; `frames` is the number since then.
-    Kind.SIGHTING: _columns("first_ns:i64 last_ns:i64 vlans:u64 mac:mac ip_version:u8 ip:ip source:u8 frames:u64 interface:str"),
+    Kind.SIGHTING: _columns(
+        "first_ns:i64 last_ns:i64 vlans:u64 mac:mac ip_version:u8 ip:ip source:u8 frames:u64 interface:str"
+    ),
     # subject: MAC text, or IP text where no MAC can be known. ip: the address that said it. frame: its number, 1-based.
     Kind.FACT: _columns(
         "seen_ns:i64 subject:str key:str value:str source:str evidence:str confidence:u8 frame:u64 "

@@ -27,9 +27,7 @@ def udp_frame(flow: int) -> bytes:
     payload = flow.to_bytes(8, "big") + bytes(10)
     udp = struct.pack(">HHHH", 1024 + flow % 60000, 9, 8 + len(payload), 0)
     total = 20 + len(udp) + len(payload)
-    header = struct.pack(
-        ">BBHHHBBH4s4s", 0x45, 0, total, 0, 0x4000, 64, 17, 0, source, bytes([10, 255, 0, 1])
-    )
+    header = struct.pack(">BBHHHBBH4s4s", 0x45, 0, total, 0, 0x4000, 64, 17, 0, source, bytes([10, 255, 0, 1]))
     checksum = sum(struct.unpack(">10H", header))
     checksum = ~((checksum & 0xFFFF) + (checksum >> 16)) & 0xFFFF
     header = header[:10] + checksum.to_bytes(2, "big") + header[12:]
@@ -39,9 +37,7 @@ def udp_frame(flow: int) -> bytes:
 def arp_frame(number: int) -> bytes:
     """A 60-octet ARP request of 10.255.0.2 for another address each time."""
     body = struct.pack(">HHBBH", 1, 0x0800, 6, 4, 1)
-    body += (
-        bytes.fromhex("020000000001") + bytes([10, 255, 0, 2]) + bytes(6) + bytes([10, 255, 1, number & 0xFF])
-    )
+    body += bytes.fromhex("020000000001") + bytes([10, 255, 0, 2]) + bytes(6) + bytes([10, 255, 1, number & 0xFF])
     return bytes.fromhex("ffffffffffff 020000000001 0806") + body + bytes(18)
 
 
@@ -70,9 +66,7 @@ def main() -> None:
             continue
         if going and not finished:
             for _ in range(BURST):
-                link.send(
-                    frame(sent)
-                )  # a blocking socket: it waits for room, and every success is on the wire
+                link.send(frame(sent))  # a blocking socket: it waits for room, and every success is on the wire
                 sent += 1
             due += BURST / options.rate
 

@@ -141,7 +141,5 @@ class Agent(Daemon):
 
     def spool(self) -> dict[str, Any]:
         """`spool status` as an object."""
-        status: dict[str, Any] = json.loads(
-            self.call("spool", "status", "--data", str(self.data), "-o", "json")
-        )
+        status: dict[str, Any] = json.loads(self.call("spool", "status", "--data", str(self.data), "-o", "json"))
         return status
