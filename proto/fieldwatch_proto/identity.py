@@ -155,10 +155,7 @@ def resolve(
             holders = owners.get(row.ip)
             if holders and row.mac not in holders:
                 continue  # seen through a router; its owner is known
-            if row.mac in routers and not holders:
-                target = device(NO_MAC, row.ip)
-                target.frames += row.frames
-            elif row.mac == NO_MAC:
+            if row.mac == NO_MAC or (row.mac in routers and not holders):
                 target = device(NO_MAC, row.ip)
                 target.frames += row.frames
             else:

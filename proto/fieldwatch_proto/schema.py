@@ -22,6 +22,7 @@ VLAN stacks are a ``u64``: up to four tags of 16 bits, outermost lowest, each ``
 
 from __future__ import annotations
 
+import datetime as dt
 import ipaddress
 from dataclasses import dataclass
 from enum import IntEnum
@@ -50,7 +51,7 @@ class Class(IntEnum):
 
 
 class SightingSource(IntEnum):
-    """By what a (VLAN, MAC, IP) was seen. ARP, NDP and DHCP bind with authority; IP is weak; ETH and FORWARD carry no IP."""
+    """By what a (VLAN, MAC, IP) was seen. ARP, NDP and DHCP bind with authority, IP is weak, the others carry no IP."""
 
     ETH = 1  # the MAC sent a frame
     IP = 2  # plain IP frame with a local source address
@@ -109,8 +110,8 @@ def _columns(text: str) -> tuple[Column, ...]:
 
 
 COLUMNS: dict[Kind, tuple[Column, ...]] = {
-    # `src` is the side that opened the flow; packets/bytes count that side, reply_* the other; bytes are octets of the
-    # whole frame on the wire. packets + reply_packets is the record's frame count, the unit of the conservation equation.
+    # `src` is the side that opened the flow; packets/bytes count that side, reply_* the other; bytes are octets of
+    # the whole frame on the wire. packets + reply_packets is the frame count, the unit of the conservation equation.
     # tunnels: outer headers outermost first, "vxlan 10.0.0.1 10.0.0.2 100; gre ..." (type source destination id).
     # tcp_flags: octet 13 of the TCP header, OR of all segments of that side.
     Kind.FLOW: _columns(
@@ -184,8 +185,6 @@ def vlan_stack(ids: list[int]) -> int:
 
 def time_text(ns: int) -> str:
     """RFC 3339 UTC with nine decimals: the one form in JSON, REST and tables of machines."""
-    import datetime as dt
-
     seconds, fraction = divmod(ns, 1_000_000_000)
     moment = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(seconds=seconds)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z"

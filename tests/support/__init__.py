@@ -1,1 +1,1 @@
-"""What tests share: builders of frames and captures, an oracle, namespaces, a running site. Never imported by the product."""
+"""What tests share: builders of frames and captures, an oracle, namespaces, a running site."""

@@ -1,0 +1,170 @@
+"""The column codec: what goes in comes out, what is hostile stays out, what is small stays small."""
+
+from __future__ import annotations
+
+import msgpack
+import pytest
+import zstandard
+from fieldwatch_proto.columns import (
+    MAX_RAW_BYTES,
+    MAX_RECORDS,
+    DecodeError,
+    Records,
+    Sealed,
+    Texts,
+    concat,
+    digest,
+    open_body,
+    records_of,
+    seal,
+)
+from fieldwatch_proto.schema import COLUMNS, WIDTHS, Kind
+from hypothesis import given
+from hypothesis import strategies as st
+
+BOUNDS = {"u8": 1 << 8, "u16": 1 << 16, "u32": 1 << 32, "u64": 1 << 64}
+
+
+def values_of(column_type: str) -> st.SearchStrategy[object]:
+    if column_type in BOUNDS:
+        return st.integers(0, BOUNDS[column_type] - 1)
+    if column_type == "i64":
+        return st.integers(-(1 << 63), (1 << 63) - 1)
+    if column_type == "f64":
+        return st.floats(allow_nan=False)
+    if column_type == "str":
+        return st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+    return st.binary(min_size=WIDTHS[column_type], max_size=WIDTHS[column_type])
+
+
+def rows_of(kind: Kind) -> st.SearchStrategy[list[dict[str, object]]]:
+    return st.lists(st.fixed_dictionaries({c.name: values_of(c.type) for c in COLUMNS[kind]}), min_size=1, max_size=20)
+
+
+def opened(sealed: Sealed) -> Records:
+    return open_body(sealed.kind, sealed.records, sealed.raw_bytes, sealed.body)
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_round_trip(kind: Kind) -> None:
+    """Every value of every column type of every kind survives sealing and opening."""
+
+    @given(rows_of(kind))
+    def check(rows: list[dict[str, object]]) -> None:
+        assert opened(seal(records_of(kind, rows))).rows() == rows
+
+    check()
+
+
+@given(rows_of(Kind.EVENT), rows_of(Kind.EVENT))
+def test_concat_is_one_after_the_other(first: list[dict[str, object]], second: list[dict[str, object]]) -> None:
+    """Joining Records keeps the rows and their order, the dictionaries of texts merged."""
+    joined = concat([records_of(Kind.EVENT, first), records_of(Kind.EVENT, second)])
+
+    assert joined.rows() == first + second
+    assert joined.count == len(first) + len(second)
+
+
+def metric_rows(count: int) -> list[dict[str, object]]:
+    return [{"ts_ns": 10**18 + i * 1000, "name": "frames", "labels": "{}", "value": 1.5} for i in range(count)]
+
+
+def test_envelope_says_what_is_inside() -> None:
+    """Count, first and last time and digest of a sealed batch."""
+    sealed = seal(records_of(Kind.METRIC, metric_rows(5)))
+
+    assert (sealed.kind, sealed.records, sealed.t_min, sealed.t_max) == (Kind.METRIC, 5, 10**18, 10**18 + 4000)
+    assert sealed.digest == digest(sealed.body)
+    assert len(sealed.digest) == 16
+
+
+def test_regular_columns_cost_next_to_nothing() -> None:
+    """A thousand metrics with the same name and regular times: const, dict and delta leave little to compress."""
+    assert len(seal(records_of(Kind.METRIC, metric_rows(1000))).body) < 400
+
+
+def body_of(content: object) -> tuple[int, bytes]:
+    raw = msgpack.packb(content)
+    return len(raw), zstandard.ZstdCompressor().compress(raw)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [],
+        5,
+        {"ts_ns": 1},
+        {"ts_ns": ["i64", "plain", b"short"]},
+        {"ts_ns": ["i64", "delta", b""]},
+        {"ts_ns": ["i64", "delta", bytes(8) + b"\x03" + bytes(9)]},
+        {"ts_ns": ["i64", "delta", b"\xff" * 7 + b"\x7f" + b"\x01" + b"\x7f\x7f"]},
+        {"ts_ns": ["u8", "plain", b"\x01\x02\x03"]},
+        {"ts_ns": ["nonsense", "plain", bytes(24)]},
+        {"ts_ns": ["i64", "nonsense", bytes(24)]},
+        {"ts_ns": [["i64"], {}, bytes(24)]},
+        {"name": ["str", "dict", [["a"], 1, b"\x00\x00\x01"]]},
+        {"name": ["str", "dict", [["a"], 3, b"\x00\x00\x00"]]},
+        {"name": ["str", "dict", [[b"octets"], 1, b"\x00\x00\x00"]]},
+        {"name": ["str", "dict", [[], 1, b""]]},
+        {"name": ["str", "dict", 7]},
+        {f"c{i}": ["u8", "const", b"\x00"] for i in range(300)},
+    ],
+    ids=lambda content: str(content)[:50],
+)
+def test_bodies_that_contradict_themselves_are_refused(content: object) -> None:
+    """Each is a DecodeError, never another exception."""
+    raw_bytes, body = body_of(content)
+
+    with pytest.raises(DecodeError):
+        open_body(Kind.METRIC, 3, raw_bytes, body)
+
+
+def test_unknown_columns_are_kept() -> None:
+    """A newer agent's column rides along untouched."""
+    raw_bytes, body = body_of({"later": ["u16", "plain", b"\x01\x00\x02\x00"], "value": ["f64", "const", bytes(8)]})
+
+    records = open_body(Kind.METRIC, 2, raw_bytes, body)
+
+    assert records.columns["later"] == b"\x01\x00\x02\x00"
+
+
+def test_limits_hold_before_unpacking() -> None:
+    """A bomb, a lie about the size and an absurd count are refused without their cost."""
+    bomb = zstandard.ZstdCompressor().compress(bytes(64 << 20))
+
+    for records, raw_bytes, body in [
+        (1, 64 << 20, bomb),
+        (1, 1000, bomb),
+        (1, MAX_RAW_BYTES + 1, b""),
+        (MAX_RECORDS + 1, 10, b""),
+        (0, 10, b""),
+        (1, 10, b"no zstd frame"),
+    ]:
+        with pytest.raises(DecodeError):
+            open_body(Kind.METRIC, records, raw_bytes, body)
+
+
+@given(st.binary(max_size=300), st.integers(0, 300))
+def test_any_octets_are_opened_or_refused(octets: bytes, records: int) -> None:
+    """Whatever stands inside a well-formed zstd frame: records or DecodeError, nothing else."""
+    body = zstandard.ZstdCompressor().compress(octets)
+
+    try:
+        opened_records = open_body(Kind.FLOW, records, len(octets), body)
+    except DecodeError:
+        return
+    assert opened_records.count == records
+
+
+def test_long_texts_are_cut_at_the_limit() -> None:
+    """No text is longer than MAX_TEXT_BYTES, and a character is never cut in two."""
+    rows = [{"ts_ns": 1, "name": "ü" * 5000, "labels": "{}", "value": 0.0}]
+
+    text = opened(seal(records_of(Kind.METRIC, rows))).values("name")[0]
+
+    assert text == "ü" * 2048
+
+
+def test_texts_repeat() -> None:
+    """One text for every row."""
+    assert Texts.repeat("eth0", 3).rows() == ["eth0"] * 3
