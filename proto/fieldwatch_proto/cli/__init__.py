@@ -1,0 +1,1 @@
+"""The command line: the base that all programs share (`command`, `tables`), and the client's commands."""
