@@ -1,0 +1,211 @@
+"""Kill -9 of agent and collector in mid-stream, judged by the sender's own count.
+
+``python -m system.kills --kills N`` kills each of the two N times; ``--minutes M`` goes on at random for so long. The
+last line of output is ``kills K records R lost L duplicated D``; the exit code is 1 unless L and D are 0.
+
+The equation, in frames: sent = stored + declared lost + still buffered. Stored is what the collector's flow records and
+its metric of frames outside flows hold; the run ends with the spool empty, so nothing is buffered. The sender pauses
+while the agent starts, because a frame that passes in that instant is seen by the interface's counter and the ring in
+no fixed order; it does not pause while anything is killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fieldwatch_proto.schema import METRIC_FRAMES_OUTSIDE_FLOWS
+from support.net import Wire, wire
+from support.sender import ARP_EVERY, FRAMES_A_FLOW
+from support.stack import Agent, Collector, wait_for
+
+RATE = 3000  # frames a second
+QUICK = {
+    "FIELDWATCH_AGENT__SPOOL__SEAL_AGE": "200 ms",
+    "FIELDWATCH_AGENT__SPOOL__SEAL_BYTES": "4 KiB",
+    "FIELDWATCH_AGENT__FLOWS__IDLE": "1 s",
+    "FIELDWATCH_AGENT__FLOWS__ACTIVE": "1 s",
+    "FIELDWATCH_AGENT__COLLECTOR__RETRY_MIN": "50 ms",
+    "FIELDWATCH_AGENT__COLLECTOR__RETRY_MAX": "500 ms",
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a run came to, in frames where not said otherwise."""
+
+    kills: int
+    sent: int
+    stored: int
+    declared: int
+    records: int
+    duplicated: int
+
+    @property
+    def lost(self) -> int:
+        """Frames that are neither stored nor declared; negative when more was declared than was lost."""
+        return self.sent - self.stored - self.declared
+
+    def line(self) -> str:
+        return f"kills {self.kills} records {self.records} lost {self.lost} duplicated {self.duplicated}"
+
+    @property
+    def holds(self) -> bool:
+        return self.lost == 0 and self.duplicated == 0
+
+
+class Sender:
+    """The counted sender on the far end of the wire."""
+
+    def __init__(self, over: Wire) -> None:
+        self.process = subprocess.Popen(
+            over.run_in(over.far, sys.executable, "-m", "support.sender", over.interface, "--rate", str(RATE)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[1],
+        )
+        self.sent = 0
+
+    def say(self, word: str) -> int:
+        """Tell it to go, pause or stop; the number of frames it has sent by then."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(word + "\n")
+        self.process.stdin.flush()
+        self.sent = int(json.loads(self.process.stdout.readline())["sent"])
+        return self.sent
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait(10)
+
+
+class Site:
+    """Collector, agent and sender on one wire."""
+
+    def __init__(self, folder: Path, over: Wire) -> None:
+        prefix = over.run_in(over.near)
+        self.over = over
+        self.collector = Collector(folder / "collector", prefix)
+        self.agent = Agent(folder / "agent", prefix, QUICK)
+        self.sender = Sender(over)
+
+    def start(self) -> None:
+        self.collector.start()
+        self.agent.enrol(self.collector)
+        self.start_agent()
+
+    def start_agent(self) -> None:
+        """Start it and wait until its ring is open; nobody sends meanwhile."""
+        begun = self.agent.log.stat().st_size if self.agent.log.exists() else 0
+        self.agent.start(self.collector, "-i", self.over.interface)
+
+        def capturing() -> bool:
+            assert self.agent.running, self.agent.tail()
+            return '"capturing"' in self.agent.log.read_text(errors="replace")[begun:]
+
+        wait_for(capturing, "the agent captures")
+
+    def finish(self) -> None:
+        """Everything that was sent is at the collector, or declared; both have stopped as they should."""
+        self.sender.say("pause")
+        assert self.agent.stop() == 0, self.agent.tail()
+        self.start_agent()
+        wait_for(lambda: self.agent.spool()["records"] == 0, "the spool is empty", 60)
+        assert self.agent.stop() == 0, self.agent.tail()
+        wait_for(self.projected, "the projections have caught up", 60)
+
+    def projected(self) -> bool:
+        newest = self.collector.ask("SELECT coalesce(max(position), 0) FROM batch")[0][0]
+        places = self.collector.ask("SELECT position FROM projection")
+        return bool(places) and all(position == newest for (position,) in places)
+
+    def verdict(self, kills: int) -> Verdict:
+        ask = self.collector.ask
+        in_flows = ask("SELECT coalesce(sum(packets + reply_packets), 0) FROM flow")[0][0]
+        outside = ask("SELECT coalesce(sum(total), 0) FROM metric WHERE name = ?", METRIC_FRAMES_OUTSIDE_FLOWS)[0][0]
+        declared = ask("SELECT coalesce(sum(frames), 0) FROM gap")[0][0]
+        records = ask("SELECT coalesce(sum(records), 0) FROM batch")[0][0]
+        # No flow can hold more frames than were sent of it: numbers n with n // FRAMES_A_FLOW = flow, ARP excepted.
+        surplus = 0
+        for source, frames in ask("SELECT src, sum(packets) FROM flow WHERE dst_port = 9 GROUP BY src, src_port"):
+            flow = int.from_bytes(source[1:4], "big")
+            numbers = range(flow * FRAMES_A_FLOW, (flow + 1) * FRAMES_A_FLOW)
+            surplus += max(0, frames - sum(1 for n in numbers if n % ARP_EVERY and n < self.sender.sent))
+        twice = ask("SELECT coalesce(sum(n - 1), 0) FROM (SELECT count(*) n FROM batch GROUP BY agent, digest)")[0][0]
+        return Verdict(kills, self.sender.sent, int(in_flows + outside), declared, records, surplus + twice)
+
+    def close(self) -> None:
+        self.sender.close()
+        for daemon in (self.agent, self.collector):
+            if daemon.running:
+                daemon.kill()
+
+
+@contextmanager
+def site(folder: Path) -> Iterator[Site]:
+    with wire() as over:
+        made = Site(folder, over)
+        try:
+            made.start()
+            yield made
+        finally:
+            made.close()
+
+
+def strike(made: Site, victim: str, dice: random.Random) -> None:
+    """Let it run for a random while, kill one of the two while frames flow, and start it again."""
+    made.sender.say("go")
+    time.sleep(dice.uniform(0.05, 0.8))  # the moment of the kill is the random input, nothing is awaited
+    if victim == "collector":
+        made.collector.kill()
+        time.sleep(dice.uniform(0.0, 0.2))
+        made.collector.start()
+        return
+    made.agent.kill()
+    time.sleep(dice.uniform(0.0, 0.1))  # frames pass while nobody listens
+    made.sender.say("pause")
+    made.start_agent()
+
+
+def run(folder: Path, *, kills: int = 0, minutes: float = 0, seed: int = 0) -> Verdict:
+    """`kills` kills of each, or as many as `minutes` allow; the verdict."""
+    dice = random.Random(seed)
+    deadline = time.monotonic() + minutes * 60
+    done = 0
+    with site(folder) as made:
+        plan = ["agent", "collector"] * kills
+        dice.shuffle(plan)
+        while plan or time.monotonic() < deadline:
+            strike(made, plan.pop() if plan else dice.choice(["agent", "collector"]), dice)
+            done += 1
+        made.finish()
+        return made.verdict(done)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="./dev kills")
+    parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=0)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    options = parser.parse_args()
+    print(f"seed {options.seed}", file=sys.stderr)
+    with tempfile.TemporaryDirectory(prefix="fieldwatch-kills-") as folder:
+        verdict = run(Path(folder), kills=options.kills, minutes=options.minutes, seed=options.seed)
+    print(f"frames sent {verdict.sent} stored {verdict.stored} declared lost {verdict.declared}")
+    print(verdict.line())
+    sys.exit(0 if verdict.holds else 1)
+
+
+if __name__ == "__main__":
+    main()
