@@ -220,3 +220,10 @@ CREATE TABLE setup_link(
     created_ns INTEGER NOT NULL,
     expires_ns INTEGER NOT NULL
 ) WITHOUT ROWID;
+
+CREATE TABLE login_link(
+    digest BLOB PRIMARY KEY,            -- SHA-256 of the link's 128 bits; used once
+    user TEXT NOT NULL,
+    created_ns INTEGER NOT NULL,
+    expires_ns INTEGER NOT NULL
+) WITHOUT ROWID;
