@@ -1,0 +1,233 @@
+"""From blocks of frames to records: the one path that `read`, `run` and `bench` share.
+
+    engine = make_engine(config)
+    pipeline = Pipeline(engine, "eth0", emit)
+    while pipeline.step(source) >= 0:      # -1: the source has ended
+        pipeline.tick(time.time_ns())      # live only, about once a second
+    pipeline.finish()
+
+The engine does the work for each frame; Python sees columns, and the few frames that a dissector asked for. Records
+are handed to `emit` as they come to be: flows and facts at a step, sightings and bindings at a tick or the finish.
+`finish` leaves nothing behind, and nothing is lost before: what ended is taken before the engine's columns can fill.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Sequence
+
+from fieldwatch_ext.capture import Source
+from fieldwatch_ext.engine import STAGE_ALL, Engine
+from fieldwatch_proto.columns import ColumnData, Records, Texts, records_of
+from fieldwatch_proto.schema import Kind, ip_value
+
+from fieldwatch_agent.applications import LABELS, TCP_LABELS, UDP_LABELS
+from fieldwatch_agent.config import AgentConfig
+from fieldwatch_agent.dissectors import dissect as read_payload
+from fieldwatch_agent.facts import Binding, Fact
+
+Emit = Callable[[Records], None]
+
+STEP_BLOCKS = 16
+TAKE_AFTER_FRAMES = 4_096  # flows that ended are taken after so many frames, and at every tick
+FACTS_REMEMBERED = 8_192  # bounded: subjects and values are chosen by strangers
+FACT_REFRESH_NS = 3_600 * 1_000_000_000
+BINDINGS_AT_ONCE = 256
+
+
+def make_engine(
+    config: AgentConfig, *, observed: memoryview | None = None, stage: int = STAGE_ALL, offline: bool = False
+) -> Engine:
+    """An engine as configured. `offline`: no active timeout, a flow is one record however long it lasts."""
+    return Engine(
+        max_flows=config.flows.max,
+        max_sightings=config.sightings.max,
+        idle_ns=int(config.flows.idle * 1e9),
+        active_ns=0 if offline else int(config.flows.active * 1e9),
+        stage=stage,
+        tcp_labels=TCP_LABELS,
+        udp_labels=UDP_LABELS,
+        local_prefixes=[(prefix.network_address.packed, prefix.prefixlen) for prefix in config.network.prefixes()],
+        observed=observed,
+    )
+
+
+class FactFilter:
+    """Which facts are news: each (subject, key, value, source) once, and again after `refresh_ns` of packet time.
+
+    At most `FACTS_REMEMBERED` are remembered; beyond that the one not seen for longest is forgotten, and would be news
+    again. So the set of facts never depends on the bound, only how often one is repeated.
+    """
+
+    def __init__(self, refresh_ns: int = FACT_REFRESH_NS) -> None:
+        self._refresh_ns = refresh_ns
+        self._told: OrderedDict[tuple[str, str, str, str], int] = OrderedDict()
+
+    def is_news(self, fact: Fact) -> bool:
+        name = (fact.subject, fact.key, fact.value, fact.source)
+        told_ns = self._told.get(name)
+        if told_ns is not None and fact.seen_ns - told_ns < self._refresh_ns:
+            self._told.move_to_end(name)
+            return False
+        self._told[name] = fact.seen_ns
+        self._told.move_to_end(name)
+        if len(self._told) > FACTS_REMEMBERED:
+            self._told.popitem(last=False)
+        return True
+
+
+class Pipeline:
+    """One engine's output as `Records`, stamped with the interface. `step`, `tick` and `finish` in one thread.
+
+    dissect  read the payloads that dissectors asked for (the engine must run at STAGE_ALL)
+    ignore   protocols whose payload is not read (`[privacy] ignore_protocols`)
+    facts    which facts are news; give one to several pipelines to let them share what was told
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        interface: str,
+        emit: Emit,
+        *,
+        dissect: bool = True,
+        ignore: Collection[str] = (),
+        facts: FactFilter | None = None,
+    ) -> None:
+        self.engine = engine
+        self.interface = interface
+        self._emit = emit
+        self._dissect = dissect
+        self._ignore = frozenset(ignore)
+        self._facts = facts or FactFilter()
+        self._bindings: dict[tuple[bytes, bytes, int, int], list[int]] = {}
+        self._frames_since_take = 0
+
+    def step(self, source: Source, blocks: int = STEP_BLOCKS) -> int:
+        """Run up to `blocks` blocks of the source: frames processed; 0 = none within its timeout; -1 = its end."""
+        frames = self.engine.process(source, blocks)
+        if frames > 0:
+            self._frames_since_take += frames
+            self._take_slow()
+        # No frames may also mean that the export columns are full: then taking them is what lets the engine go on.
+        if frames <= 0 or self._frames_since_take >= TAKE_AFTER_FRAMES:
+            self._take_flows()
+        return frames
+
+    def tick(self, now_ns: int | None) -> None:
+        """End what is idle at `now_ns` (None: packet time alone decides), and hand out all that is ready."""
+        if now_ns is not None:
+            while self.engine.expire(now_ns):
+                self._take_flows()
+        self._take_slow()
+        self._take_flows()
+        self._take_sightings()
+
+    def finish(self) -> None:
+        """Hand out everything: the flows that still stand in the table, too."""
+        self._take_slow()
+        self._take_flows()
+        while self.engine.flush():
+            self._take_flows()
+        self._take_sightings()
+
+    def _take_slow(self) -> None:
+        news: list[Fact] = []
+        for frame in self.engine.take_slow():
+            if not self._dissect or frame.protocol in self._ignore:
+                continue
+            for found in read_payload(frame):
+                if isinstance(found, Binding):
+                    self._bind(found)
+                elif self._facts.is_news(found):
+                    news.append(found)
+        if news:
+            self._emit(fact_records(news, self.interface))
+
+    def _bind(self, binding: Binding) -> None:
+        name = (binding.mac, binding.ip, int(binding.source), binding.vlans)
+        seen = self._bindings.get(name)
+        if seen is None:
+            if len(self._bindings) >= BINDINGS_AT_ONCE:
+                self._take_bindings()
+            self._bindings[name] = [binding.seen_ns, binding.seen_ns, 1]
+        else:
+            seen[0] = min(seen[0], binding.seen_ns)
+            seen[1] = max(seen[1], binding.seen_ns)
+            seen[2] += 1
+
+    def _take_bindings(self) -> None:
+        rows = []
+        for (mac, ip, source, vlans), (first_ns, last_ns, frames) in self._bindings.items():
+            version, value = ip_value(ip)
+            rows.append(
+                {
+                    "first_ns": first_ns,
+                    "last_ns": last_ns,
+                    "vlans": vlans,
+                    "mac": mac,
+                    "ip_version": version,
+                    "ip": value,
+                    "source": source,
+                    "frames": frames,
+                    "interface": self.interface,
+                }
+            )
+        self._bindings.clear()
+        if rows:
+            self._emit(records_of(Kind.SIGHTING, rows))
+
+    def _take_flows(self) -> None:
+        self._frames_since_take = 0
+        flows = self.engine.take_flows()
+        if not flows.count:
+            return
+        columns: dict[str, ColumnData] = dict(flows.columns)
+        columns["tunnels"] = _texts(flows.columns["tunnel"], self.engine.tunnels, flows.count)
+        columns["application"] = _texts(flows.columns["application"], LABELS, flows.count)
+        columns["interface"] = Texts.repeat(self.interface, flows.count)
+        del columns["tunnel"]
+        self._emit(Records(Kind.FLOW, flows.count, columns))
+
+    def _take_sightings(self) -> None:
+        self._take_bindings()
+        sightings = self.engine.take_sightings()
+        if sightings.count:
+            columns: dict[str, ColumnData] = dict(sightings.columns)
+            columns["interface"] = Texts.repeat(self.interface, sightings.count)
+            self._emit(Records(Kind.SIGHTING, sightings.count, columns))
+
+
+def fact_records(facts: Sequence[Fact], interface: str) -> Records:
+    """Columns of kind fact."""
+    rows = []
+    for fact in facts:
+        version, value = ip_value(fact.ip)
+        rows.append(
+            {
+                "seen_ns": fact.seen_ns,
+                "subject": fact.subject,
+                "key": fact.key,
+                "value": fact.value,
+                "source": fact.source,
+                "evidence": fact.evidence,
+                "confidence": fact.confidence,
+                "frame": fact.frame,
+                "vlans": fact.vlans,
+                "ip_version": version,
+                "ip": value,
+                "interface": interface,
+            }
+        )
+    return records_of(Kind.FACT, rows)
+
+
+def _texts(places: bytes, values: Sequence[str], count: int) -> Texts:
+    """A column of u16 places in `values` as Texts that hold only the texts in use."""
+    if places == places[:2] * count:
+        return Texts.repeat(values[int.from_bytes(places[:2], "little")], count)
+    indices = array("H", places)
+    used = sorted(set(indices))
+    moved = {old: new for new, old in enumerate(used)}
+    return Texts([values[place] for place in used], array("I", map(moved.__getitem__, indices)))
