@@ -1,7 +1,7 @@
 """Sources of frames: capture files, live rings, frames in memory."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from fieldwatch_ext.bpf import Program
 
@@ -15,18 +15,40 @@ class RingStats(NamedTuple):
     drops: int  # no room in the ring
     freezes: int  # times the ring was full
 
-class Source:
-    """What the engine reads. `frames` and `octets` (on the wire) count what was handed out; `filtered` what the filter rejected."""
+class Frame(NamedTuple):
+    """A frame as Python sees it, where a test or a tool wants to."""
 
-    frames: int
-    octets: int
-    filtered: int
-    def close(self) -> None: ...
+    ts_ns: int
+    octets: bytes
+    original: int  # octets on the wire, never less than were captured
+    linktype: int  # LINKTYPE_ value
+    interface: int  # pcapng interface number, else 0
+
+class Source:
+    """What the engine reads. `frames` and `octets` (on the wire) count what was handed out; `filtered` what the filter rejected.
+
+    A block that gives no frame is not the end: a filter may have rejected all of it, or a pipe is silent.
+    """
+
+    @property
+    def frames(self) -> int: ...
+    @property
+    def octets(self) -> int: ...
+    @property
+    def filtered(self) -> int: ...
+    def read_block(self, capacity: int = ...) -> list[Frame] | None:
+        """The next block as Python objects, None at the end. For tests and tools: the engine takes blocks in C."""
+    def close(self) -> None:
+        """Give memory back; repeated calls do nothing. Not while another thread is inside a block."""
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exc_info: object) -> None: ...
 
 class FileSource(Source):
     """A pcap (us, ns, both endians, modified) or pcapng stream, read in pieces of 256 KiB from a file descriptor.
 
-    Works on pipes. `filter_for(linktype)` is asked once for each linktype and gives the filter for its frames, or None.
+    Works on pipes. The descriptor stays the caller's: close() does not close it.
+    `filter_for(linktype)` is asked once for each linktype and gives the filter for its frames, or None. What it raises
+    while the source is opened comes through; later on it ends the stream, with `problem`.
     Raises CaptureError where the stream is no capture. An empty file (0 octets) is an error; a header alone is not.
     """
 
@@ -66,10 +88,12 @@ class MemorySource(Source):
 
     def __init__(
         self, frames: Sequence[tuple[int, bytes] | tuple[int, bytes, int]], *, linktype: int = ..., block: int = ...
-    ) -> None: ...
+    ) -> None:
+        """`block` = most frames given at once."""
 
 class HandleSource(Source):
     """Portable capture from an open pcapy-ng handle, for systems without AF_PACKET. Slower: each frame passes Python."""
 
     linktype: int
+    problem: str | None  # set when libpcap could not go on
     def __init__(self, handle: object, *, filter: Program | None = ..., linktype: int = ...) -> None: ...

@@ -8,6 +8,6 @@ cdef struct FrameRef:
     const uint8_t* octets       # VLAN tags in place, as it was on the wire
     int64_t ts_ns               # nanoseconds since the epoch, UTC
     uint32_t captured           # octets that may be read
-    uint32_t original           # octets on the wire
+    uint32_t original           # octets on the wire, never less than captured
     uint16_t linktype           # LINKTYPE_ value (pcap registry)
     uint16_t interface          # pcapng interface number, else 0
