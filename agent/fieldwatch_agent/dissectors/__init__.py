@@ -1,0 +1,82 @@
+"""Dissectors: messages in which devices name themselves, turned into facts and bindings.
+
+One file per protocol, each a generator from the kernel's `Slow` frame to `Fact` and `Binding`. They read payloads that
+strangers chose: a message that breaks off yields what could be read and is counted, nothing is logged, and what one
+message may yield is bounded. May import `fieldwatch_ext`, `fieldwatch_proto` and `fieldwatch_agent.facts`; keeps no
+state beside the counters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import dpkt
+from fieldwatch_ext.engine import Slow
+
+from fieldwatch_agent.dissectors import cdp, dhcp, dhcpv6, lldp, llmnr, mdns, nbds, nbns, ssdp
+from fieldwatch_agent.dissectors.notes import MalformedError
+from fieldwatch_agent.facts import Binding, Fact
+
+MAX_FACTS = 64  # from one message; a talkative Bonjour host says about 30
+
+Dissector = Callable[[Slow], Iterator[Fact | Binding]]
+
+DISSECTORS: dict[str, Dissector] = {
+    "dhcp": dhcp.dissect,
+    "dhcpv6": dhcpv6.dissect,
+    "mdns": mdns.dissect,
+    "llmnr": llmnr.dissect,
+    "nbns": nbns.dissect,
+    "nbds": nbds.dissect,
+    "ssdp": ssdp.dissect,
+    "lldp": lldp.dissect,
+    "cdp": cdp.dissect,
+}
+
+
+def _zeros() -> dict[str, int]:
+    return dict.fromkeys(DISSECTORS, 0)
+
+
+@dataclass(slots=True)
+class Counters:
+    """Messages by protocol since the process started; the keys are those of `DISSECTORS`, never a stranger's."""
+
+    messages: dict[str, int] = field(default_factory=_zeros)
+    malformed: dict[str, int] = field(default_factory=_zeros)  # broke off; what came before was kept
+    capped: dict[str, int] = field(default_factory=_zeros)  # had more to say than `MAX_FACTS`
+
+
+COUNTERS = Counters()
+
+
+def dissect(slow: Slow) -> list[Fact | Binding]:
+    """Everything the message says, without repetition, at most `MAX_FACTS`. Never raises on content."""
+    dissector = DISSECTORS.get(slow.protocol)
+    if dissector is None:
+        return []
+    COUNTERS.messages[slow.protocol] += 1
+    found: dict[tuple[object, ...], Fact | Binding] = {}
+    try:
+        for item in dissector(slow):
+            if isinstance(item, Fact):
+                if not (item.subject and item.value):
+                    continue
+                key: tuple[object, ...] = (item.subject, item.key, item.value)
+                known = found.get(key)
+                if known is not None:
+                    if isinstance(known, Fact) and item.confidence > known.confidence:
+                        found[key] = item
+                    continue
+            else:
+                key = (item.mac, item.ip)
+                if key in found:
+                    continue
+            if len(found) == MAX_FACTS:
+                COUNTERS.capped[slow.protocol] += 1
+                break
+            found[key] = item
+    except (MalformedError, dpkt.Error):
+        COUNTERS.malformed[slow.protocol] += 1
+    return list(found.values())

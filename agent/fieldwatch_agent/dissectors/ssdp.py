@@ -1,0 +1,62 @@
+"""Simple service discovery protocol (UPnP Device Architecture 2.0 section 1): what devices offer, and what asks for it.
+
+The friendly name stands only in the description that LOCATION points to; a passive listener does not fetch it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fieldwatch_ext.engine import Slow
+
+from fieldwatch_agent.dissectors.notes import MalformedError, fact, sender
+from fieldwatch_agent.facts import Binding, Fact
+
+MAX_HEADERS = 32
+
+KINDS = ((b"NOTIFY ", "NOTIFY"), (b"M-SEARCH ", "M-SEARCH"), (b"HTTP/", "response"))
+GOODBYE = b"ssdp:byebye"
+
+
+def dissect(slow: Slow) -> Iterator[Fact | Binding]:
+    """Facts about the sender."""
+    start, _, rest = slow.payload.partition(b"\n")
+    kind = next((name for mark, name in KINDS if start.upper().startswith(mark)), None)
+    if kind is None:
+        raise MalformedError
+    headers, complete = read_headers(rest)
+    subject = sender(slow)
+    evidence = f"SSDP {kind}"
+    if headers.get(b"nts", b"").lower() != GOODBYE:
+        for name, key in ((b"server", "server"), (b"user-agent", "user_agent"), (b"location", "location")):
+            value = headers.get(name)
+            if value:
+                yield fact(slow, subject, key, value, f"{evidence} {name.decode().upper()}", 70)
+        # What a search names (ST) is what it looks for; in a response it is what the sender has.
+        target = headers.get(b"nt" if kind == "NOTIFY" else b"st", b"") if kind != "M-SEARCH" else b""
+        if target.lower().startswith(b"urn:"):
+            yield fact(slow, subject, "service", target, evidence, 70)
+            device_type = device_type_of(target)
+            if device_type:
+                yield fact(slow, subject, "device_type", device_type, evidence, 70)
+    if not complete:
+        raise MalformedError
+
+
+def read_headers(data: bytes) -> tuple[dict[bytes, bytes], bool]:
+    """{lower-case name: value}, the first of each counts, at most `MAX_HEADERS`; whether the empty line was there."""
+    headers: dict[bytes, bytes] = {}
+    for line in data.split(b"\n", MAX_HEADERS)[:MAX_HEADERS]:
+        line = line.strip()
+        if not line:
+            break
+        name, colon, value = line.partition(b":")
+        if colon:
+            headers.setdefault(name.strip().lower(), value.strip())
+    return headers, b"\n\r\n" in b"\n" + data or b"\n\n" in b"\n" + data
+
+
+def device_type_of(target: bytes) -> bytes:
+    """ "MediaServer" of urn:schemas-upnp-org:device:MediaServer:1; empty where it names no device."""
+    parts = target.split(b":")
+    return parts[3] if len(parts) >= 4 and parts[2].lower() == b"device" else b""
