@@ -74,15 +74,20 @@ def padded(octets: bytes) -> bytes:
     return octets + bytes(-len(octets) % 4)
 
 
+def per_second_of(tsresol: int) -> int:
+    """Units in a second, of the option's octet."""
+    return 1 << (tsresol & 0x7F) if tsresol & 0x80 else int(10**tsresol)
+
+
 def units_of(ts_ns: int, *, tsresol: int = 6, tsoffset_s: int = 0) -> int:
     """A time in an interface's own units, rounded up, so that a reader that rounds down finds it again."""
-    per_second = 2 ** (tsresol & 0x7F) if tsresol & 0x80 else 10**tsresol
+    per_second = per_second_of(tsresol)
     return -(-(ts_ns - tsoffset_s * 10**9) * per_second // 10**9)
 
 
 def time_of(units: int, *, tsresol: int = 6, tsoffset_s: int = 0) -> int:
     """Units of an interface as nanoseconds, rounded down."""
-    per_second = 2 ** (tsresol & 0x7F) if tsresol & 0x80 else 10**tsresol
+    per_second = per_second_of(tsresol)
     return int(Fraction(units, per_second) * 10**9 // 1) + tsoffset_s * 10**9
 
 
@@ -120,7 +125,7 @@ class PcapngSection:
         tsoffset_s: int | None = None,
         options: bytes = b"",
     ) -> PcapngSection:
-        """An interface description; `tsresol` is the option's octet (0x80 set = powers of two), default microseconds."""
+        """An interface description; `tsresol` is the option's octet (0x80 set = powers of two), else microseconds."""
         if tsresol is not None:
             options += self.option(9, bytes([tsresol]))
         if tsoffset_s is not None:
