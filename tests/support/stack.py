@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from support.net import Wire
+
 T = TypeVar("T")
 
 
@@ -143,3 +145,47 @@ class Agent(Daemon):
         """`spool status` as an object."""
         status: dict[str, Any] = json.loads(self.call("spool", "status", "--data", str(self.data), "-o", "json"))
         return status
+
+
+class Site:
+    """A collector and an agent at the near end of a wire; the agent listens on it."""
+
+    def __init__(self, folder: Path, over: Wire, environ: dict[str, str] | None = None) -> None:
+        prefix = over.run_in(over.near)
+        self.over = over
+        self.collector = Collector(folder / "collector", prefix)
+        self.agent = Agent(folder / "agent", prefix, environ)
+
+    def start(self) -> None:
+        self.collector.start()
+        self.agent.enrol(self.collector)
+        self.start_agent()
+
+    def start_agent(self) -> None:
+        """Start it and wait until its ring is open; nobody may send meanwhile."""
+        begun = self.agent.log.stat().st_size if self.agent.log.exists() else 0
+        self.agent.start(self.collector, "-i", self.over.interface)
+
+        def capturing() -> bool:
+            assert self.agent.running, self.agent.tail()
+            return '"capturing"' in self.agent.log.read_text(errors="replace")[begun:]
+
+        wait_for(capturing, "the agent captures")
+
+    def drain(self) -> None:
+        """Stop the agent as a person would, let a fresh one ship what is left, and wait for the projections."""
+        assert self.agent.stop() == 0, self.agent.tail()
+        self.start_agent()
+        wait_for(lambda: self.agent.spool()["records"] == 0, "the spool is empty", 60)
+        assert self.agent.stop() == 0, self.agent.tail()
+        wait_for(self.projected, "the projections have caught up", 60)
+
+    def projected(self) -> bool:
+        newest = self.collector.ask("SELECT coalesce(max(position), 0) FROM batch")[0][0]
+        places = self.collector.ask("SELECT position FROM projection")
+        return bool(places) and all(position == newest for (position,) in places)
+
+    def close(self) -> None:
+        for daemon in (self.agent, self.collector):
+            if daemon.running:
+                daemon.kill()

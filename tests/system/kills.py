@@ -26,7 +26,7 @@ from pathlib import Path
 from fieldwatch_proto.schema import METRIC_FRAMES_OUTSIDE_FLOWS
 from support.net import Wire, wire
 from support.sender import ARP_EVERY, FRAMES_A_FLOW
-from support.stack import Agent, Collector, wait_for
+from support.stack import Site
 
 RATE = 3000  # frames a second
 QUICK = {
@@ -90,45 +90,17 @@ class Sender:
         self.process.wait(10)
 
 
-class Site:
-    """Collector, agent and sender on one wire."""
+class TargetSite(Site):
+    """A site whose wire is fed by the counted sender."""
 
     def __init__(self, folder: Path, over: Wire) -> None:
-        prefix = over.run_in(over.near)
-        self.over = over
-        self.collector = Collector(folder / "collector", prefix)
-        self.agent = Agent(folder / "agent", prefix, QUICK)
+        super().__init__(folder, over, QUICK)
         self.sender = Sender(over)
-
-    def start(self) -> None:
-        self.collector.start()
-        self.agent.enrol(self.collector)
-        self.start_agent()
-
-    def start_agent(self) -> None:
-        """Start it and wait until its ring is open; nobody sends meanwhile."""
-        begun = self.agent.log.stat().st_size if self.agent.log.exists() else 0
-        self.agent.start(self.collector, "-i", self.over.interface)
-
-        def capturing() -> bool:
-            assert self.agent.running, self.agent.tail()
-            return '"capturing"' in self.agent.log.read_text(errors="replace")[begun:]
-
-        wait_for(capturing, "the agent captures")
 
     def finish(self) -> None:
         """Everything that was sent is at the collector, or declared; both have stopped as they should."""
         self.sender.say("pause")
-        assert self.agent.stop() == 0, self.agent.tail()
-        self.start_agent()
-        wait_for(lambda: self.agent.spool()["records"] == 0, "the spool is empty", 60)
-        assert self.agent.stop() == 0, self.agent.tail()
-        wait_for(self.projected, "the projections have caught up", 60)
-
-    def projected(self) -> bool:
-        newest = self.collector.ask("SELECT coalesce(max(position), 0) FROM batch")[0][0]
-        places = self.collector.ask("SELECT position FROM projection")
-        return bool(places) and all(position == newest for (position,) in places)
+        self.drain()
 
     def verdict(self, kills: int) -> Verdict:
         ask = self.collector.ask
@@ -147,15 +119,13 @@ class Site:
 
     def close(self) -> None:
         self.sender.close()
-        for daemon in (self.agent, self.collector):
-            if daemon.running:
-                daemon.kill()
+        super().close()
 
 
 @contextmanager
-def site(folder: Path) -> Iterator[Site]:
+def site(folder: Path) -> Iterator[TargetSite]:
     with wire() as over:
-        made = Site(folder, over)
+        made = TargetSite(folder, over)
         try:
             made.start()
             yield made
@@ -163,7 +133,7 @@ def site(folder: Path) -> Iterator[Site]:
             made.close()
 
 
-def strike(made: Site, victim: str, dice: random.Random) -> None:
+def strike(made: TargetSite, victim: str, dice: random.Random) -> None:
     """Let it run for a random while, kill one of the two while frames flow, and start it again."""
     made.sender.say("go")
     time.sleep(dice.uniform(0.05, 0.8))  # the moment of the kill is the random input, nothing is awaited
