@@ -51,6 +51,7 @@ CREATE TABLE batch(
     body BLOB NOT NULL,
     UNIQUE (agent, epoch, seq)
 );
+CREATE INDEX batch_agent ON batch(agent, records);  -- what an agent delivered, without reading bodies
 
 CREATE TABLE gap(
     agent TEXT NOT NULL,
@@ -92,6 +93,7 @@ CREATE TABLE sighting(
     interface TEXT NOT NULL,
     PRIMARY KEY (site, mac, ip, vlans, source)
 ) WITHOUT ROWID;
+CREATE INDEX sighting_ip ON sighting(site, ip);
 
 CREATE TABLE claim(
     site TEXT NOT NULL,

@@ -1,0 +1,118 @@
+"""Agents, sites, and the state of the collector as a whole."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from typing import Any
+
+from fieldwatch_proto.schema import time_text
+from fieldwatch_proto.version import VERSION
+
+from fieldwatch_collector.read_model.asking import text_of
+
+ONLINE_NS = 30_000_000_000  # three heartbeats
+
+
+def list_agents(connection: sqlite3.Connection, now_ns: int, *, site: str = "") -> dict[str, Any]:
+    """AgentList by name. Counters of the agent are those of its newest heartbeat; what was stored is counted here."""
+    rows = connection.execute(
+        "SELECT agent.*,"
+        " (SELECT coalesce(sum(records), 0) FROM batch WHERE batch.agent = agent.id) AS records_stored,"
+        " (SELECT coalesce(sum(frames), 0) FROM gap WHERE gap.agent = agent.id) AS frames_lost,"
+        " (SELECT coalesce(sum(value), 0) FROM gap, json_each(gap.records) WHERE gap.agent = agent.id) AS records_lost"
+        " FROM agent WHERE ? IN ('', site) ORDER BY name, id",
+        (text_of("site", site),),
+    )
+    return {"results": [_agent_of(row, now_ns) for row in rows]}
+
+
+def _agent_of(row: sqlite3.Row, now_ns: int) -> dict[str, Any]:
+    status = json.loads(row["status"])
+    oldest_ns = _number(status, "spool_oldest_ns")
+    return {
+        "id": row["id"],
+        "name": row["name"],
+        "site": row["site"],
+        "state": agent_state(row["last_contact_ns"], row["revoked_ns"], now_ns),
+        "version": row["version"] or status.get("version", ""),
+        "enrolled": time_text(row["enrolled_ns"]),
+        "last_contact": time_text(row["last_contact_ns"]) if row["last_contact_ns"] else "",
+        "frames_seen": _number(status, "frames_seen"),
+        "frames_dropped": _number(status, "frames_dropped"),
+        "frames_rejected": _number(status, "frames_rejected"),
+        "spool_records": _number(status, "spool_records"),
+        "spool_bytes": _number(status, "spool_bytes"),
+        "spool_oldest": time_text(oldest_ns) if oldest_ns else "",
+        "records_stored": row["records_stored"],
+        "records_lost": row["records_lost"],
+        "frames_lost": row["frames_lost"],
+        "rss_bytes": _number(status, "rss_bytes"),
+        "uptime_s": _number(status, "uptime_s"),
+        "interfaces": [
+            {
+                "name": interface.get("name", ""),
+                "frames": _number(interface, "frames"),
+                "dropped": _number(interface, "dropped"),
+                "up": bool(interface.get("up", False)),
+            }
+            for interface in status.get("interfaces", ())
+        ],
+    }
+
+
+def agent_state(last_contact_ns: int | None, revoked_ns: int | None, now_ns: int) -> str:
+    """revoked, never, online or offline."""
+    if revoked_ns is not None:
+        return "revoked"
+    if last_contact_ns is None:
+        return "never"
+    return "online" if now_ns - last_contact_ns < ONLINE_NS else "offline"
+
+
+def _number(status: dict[str, Any], name: str) -> int:
+    return int(status.get(name, 0))  # protobuf's JSON writes 64-bit numbers as text
+
+
+def list_sites(connection: sqlite3.Connection) -> dict[str, Any]:
+    """SiteList by name: every site that has an agent or a device."""
+    rows = connection.execute(
+        "SELECT name, sum(agents) AS agents, sum(devices) AS devices FROM ("
+        " SELECT site AS name, count(*) AS agents, 0 AS devices FROM agent WHERE revoked_ns IS NULL GROUP BY site"
+        " UNION ALL SELECT site, 0, count(*) FROM device GROUP BY site) GROUP BY name ORDER BY name"
+    )
+    return {"results": [{"name": row["name"], "agents": row["agents"], "devices": row["devices"]} for row in rows]}
+
+
+def status(connection: sqlite3.Connection, now_ns: int) -> dict[str, Any]:
+    """One look at everything: what is held, who reports, how far the projections are, what was lost."""
+    states = Counter(
+        agent_state(row["last_contact_ns"], row["revoked_ns"], now_ns)
+        for row in connection.execute("SELECT last_contact_ns, revoked_ns FROM agent")
+    )
+    newest = connection.execute("SELECT coalesce(max(position), 0) FROM batch").fetchone()[0]
+    lost = connection.execute(
+        "SELECT coalesce(sum(frames), 0) AS frames,"
+        " (SELECT coalesce(sum(value), 0) FROM gap, json_each(gap.records)) AS records FROM gap"
+    ).fetchone()
+    return {
+        "version": VERSION,
+        "time": time_text(now_ns),
+        "devices": _count(connection, "SELECT count(*) FROM device"),
+        "flows": _count(connection, "SELECT count(*) FROM flow"),
+        "events": _count(connection, "SELECT count(*) FROM event"),
+        "sites": len(list_sites(connection)["results"]),
+        "agents": {state: states[state] for state in ("online", "offline", "never", "revoked")},
+        "projections": [
+            {"name": row["name"], "position": row["position"], "behind": newest - row["position"]}
+            for row in connection.execute("SELECT name, position FROM projection ORDER BY name")
+        ],
+        "dead_letters": _count(connection, "SELECT count(*) FROM dead_letter"),
+        "records_lost": lost["records"],
+        "frames_lost": lost["frames"],
+    }
+
+
+def _count(connection: sqlite3.Connection, query: str) -> int:
+    return int(connection.execute(query).fetchone()[0])
