@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from fieldwatch_ext.bpf import Program
 from fieldwatch_ext.capture import FileSource
 from fieldwatch_ext.engine import Counters
 from fieldwatch_proto.columns import Records
@@ -87,12 +88,12 @@ class Analysis:
         """One capture from a file descriptor. Raises CaptureError where it is none, UsageError for the filter."""
         wrong_filter: list[UsageError] = []
 
-        def filter_for(linktype: int):  # type: ignore[no-untyped-def]
+        def filter_for(linktype: int) -> Program | None:
             try:
                 return compile_filter(self._expression, linktype)
-            except UsageError as problem:  # raised below: the source is no place for the user's mistakes
+            except UsageError as problem:  # in the middle of a stream it only ends the source
                 wrong_filter.append(problem)
-                return None
+                raise
 
         source = FileSource(fd, name=name, filter_for=filter_for if self._expression else None)
         try:
@@ -101,8 +102,6 @@ class Analysis:
             pipeline = Pipeline(engine, "", self._take, ignore=ignore, facts=self._news)
             self._first_ns = 0
             while pipeline.step(source) >= 0:
-                if wrong_filter:
-                    break
                 if progress is not None:
                     progress(source.position, source.frames)
             if wrong_filter:

@@ -22,7 +22,7 @@ from fieldwatch_ext.engine import STAGE_ALL, Engine
 from fieldwatch_proto.columns import ColumnData, Records, Texts, records_of
 from fieldwatch_proto.schema import Kind, ip_value
 
-from fieldwatch_agent.applications import LABELS, TCP_LABELS, UDP_LABELS
+from fieldwatch_agent.applications import LABELS, port_labels
 from fieldwatch_agent.config import AgentConfig
 from fieldwatch_agent.dissectors import dissect as read_payload
 from fieldwatch_agent.facts import Binding, Fact
@@ -40,14 +40,15 @@ def make_engine(
     config: AgentConfig, *, observed: memoryview | None = None, stage: int = STAGE_ALL, offline: bool = False
 ) -> Engine:
     """An engine as configured. `offline`: no active timeout, a flow is one record however long it lasts."""
+    tcp_labels, udp_labels = port_labels()
     return Engine(
         max_flows=config.flows.max,
         max_sightings=config.sightings.max,
         idle_ns=int(config.flows.idle * 1e9),
         active_ns=0 if offline else int(config.flows.active * 1e9),
         stage=stage,
-        tcp_labels=TCP_LABELS,
-        udp_labels=UDP_LABELS,
+        tcp_labels=tcp_labels,
+        udp_labels=udp_labels,
         local_prefixes=[(prefix.network_address.packed, prefix.prefixlen) for prefix in config.network.prefixes()],
         observed=observed,
     )

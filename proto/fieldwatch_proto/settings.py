@@ -40,6 +40,7 @@ Unit = Literal["", "bytes", "seconds"]
 
 MAX_SECRET_FILE_BYTES = 64 << 10
 REDACTED = "********"
+DEFAULT = "default"  # origin of what nobody set
 
 _WORDS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
 
@@ -146,7 +147,7 @@ def load(
     """Defaults < `file` < environment < `flags`. Raises ConfigError with every problem found."""
     known = {leaf.key: leaf for leaf in leaves(cls)}
     values: dict[str, Any] = {key: leaf.default for key, leaf in known.items()}
-    origins = dict.fromkeys(known, "default")
+    origins = dict.fromkeys(known, DEFAULT)
     problems: list[str] = []
 
     def take(leaf: Leaf, raw: object, origin: str, *, text: bool) -> None:
