@@ -71,7 +71,7 @@ def dissect(slow: Slow) -> Iterator[Fact | Binding]:
 
 
 def read_tlvs(payload: bytes) -> Iterator[tuple[int, bytes]]:
-    """(type, value) up to the end TLV, at most `MAX_TLVS`. Raises MalformedError where one is cut or there is no end."""
+    """(type, value) up to the end TLV, at most `MAX_TLVS`. Raises MalformedError where one is cut, or no end stands."""
     offset = 0
     for _ in range(MAX_TLVS):
         if offset + 2 > len(payload):
