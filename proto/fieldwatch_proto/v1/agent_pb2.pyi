@@ -17,6 +17,7 @@ class GapReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     KERNEL_DROP: _ClassVar[GapReason]
     NOT_RUNNING: _ClassVar[GapReason]
     BACKPRESSURE: _ClassVar[GapReason]
+    REFUSED: _ClassVar[GapReason]
 
 class NackCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -35,6 +36,7 @@ UNCLEAN_STOP: GapReason
 KERNEL_DROP: GapReason
 NOT_RUNNING: GapReason
 BACKPRESSURE: GapReason
+REFUSED: GapReason
 NACK_CODE_UNSPECIFIED: NackCode
 RETRY: NackCode
 CONFLICT: NackCode

@@ -1,0 +1,35 @@
+"""Named points at which a test ends this process as a power cut would: FIELDWATCH_FAULT="point:n" = SIGKILL at the nth.
+
+Points: ``seal-before-commit``, ``seal-after-commit``, ``send-before-ack``, ``ack-before-delete``, ``delete-after-commit``,
+``open-before-ledger``, ``reconcile-after-commit``. Without the variable `reach` does nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+POINTS = (
+    "seal-before-commit",
+    "seal-after-commit",
+    "send-before-ack",
+    "ack-before-delete",
+    "delete-after-commit",
+    "open-before-ledger",
+    "reconcile-after-commit",
+)
+
+
+_point, _, _count = os.environ.get("FIELDWATCH_FAULT", "").partition(":")
+_left = int(_count or 1)
+if _point and _point not in POINTS:
+    raise SystemExit(f"FIELDWATCH_FAULT: no such point: {_point}; known: {', '.join(POINTS)}")
+
+
+def reach(point: str) -> None:
+    """Does not return at the nth passage of the point that the environment names."""
+    global _left
+    if point == _point:
+        _left -= 1
+        if _left <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,521 @@
+"""The spool's transactions: seal, lease, ack, evict, declare. One object, one connection, one thread.
+
+Constraints:
+
+- A batch's identity (epoch, seq) is fixed when it is put and never changes, but for a conflict (`relabel`). An epoch is
+  a random number made with the file; seq counts from 1.
+- `commit` is one transaction: the rows of acked batches go, sealed batches and declared losses come, the bound is
+  kept, the account and the caller's meta values move. Nothing of it is visible unless all of it is on disk.
+- What leaves without an ack leaves a gap, in the same transaction: evicted (QUOTA), too old (EXPIRED), damaged
+  (CORRUPT), refused by the collector (REFUSED). A gap covers the numbers of the batches it stands for, or has one
+  of its own; it is sent and acked like a batch.
+- A gap that the collector may have seen never changes. Gaps grow together only while no number of theirs was leased
+  and all were given by this process ("fresh"): an outage of days makes few rows.
+- An acked row is out of every count at once; it is deleted by the next commit. A lost delete only means a resend.
+
+The life of an item: put -> leased (any number of times) -> acked -> deleted; or put -> evicted -> gap -> leased -> ...
+
+The account is the frames and records, since the run began, that were sealed or declared: the ledger's other half.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fieldwatch_proto.schema import CLASSES, SCHEMA_VERSION, Kind
+from fieldwatch_proto.v1.agent_pb2 import GapReason
+
+from fieldwatch_agent import faults
+from fieldwatch_agent.spool.acks import Acks, first_unacked
+from fieldwatch_agent.spool.eviction import Eviction
+from fieldwatch_agent.spool.file import open_file
+from fieldwatch_agent.spool.items import START, Batch, Gap, Loss, Place, Put, Status, StreamState
+from fieldwatch_agent.spool.limits import Limits
+from fieldwatch_agent.spool.rows import (
+    BATCH_COLUMNS,
+    GAP_COLUMNS,
+    HEAD_COLUMNS,
+    ROW_BYTES,
+    Head,
+    added,
+    batch_crc,
+    body_sound,
+    gap_of,
+    gap_row,
+)
+
+JOIN_LOSSES_NS = 60 * 1_000_000_000
+
+
+@dataclass
+class Stream:
+    """One epoch. `ordinal`: the order in which epochs were made, which is the order of sending."""
+
+    epoch: int
+    ordinal: int
+    next_seq: int
+
+
+@dataclass
+class State:
+    """What the store remembers of its file; taken back when a transaction fails."""
+
+    streams: list[Stream] = field(default_factory=list)  # by ordinal; the last one takes new seals
+    batches: int = 0
+    records: int = 0
+    frames: int = 0
+    body_bytes: int = 0
+    gaps: int = 0
+    declared_records: int = 0
+    declared_frames: int = 0
+    account_frames: int = 0
+    account_records: dict[int, int] = field(default_factory=dict)
+    run: int = 0
+    marks: list[list[int]] = field(default_factory=list)  # [agent's clock in s, epoch, next_seq], see `eviction`
+    clock_s: int = 0
+    open_losses: dict[tuple[int, str, bool], tuple[int, int, int]] = field(default_factory=dict)
+
+    @property
+    def used_bytes(self) -> int:
+        return self.body_bytes + ROW_BYTES * (self.batches + self.gaps)
+
+
+class Store:
+    """The spool of a folder whose lock the caller holds. Raises SpoolError, sqlite3.Error."""
+
+    def __init__(self, folder: Path, limits: Limits) -> None:
+        self.folder = folder
+        self.limits = limits
+        self.acks = Acks()
+        self.db, self.renewed = open_file(folder)
+        self.state = State()
+        self._started_s = time.monotonic()
+        self._leased: dict[int, int] = {}  # epoch -> greatest number leased
+        self._own: dict[int, int] = {}  # epoch -> first number that this process gives
+        self._load()
+        if self.renewed and self.renewed != "first start":
+            self.commit([], [Loss(GapReason.CORRUPT, count_known=False, detail=f"spool file: {self.renewed}")])
+
+    # --- reading the file ---------------------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        state = self.state
+        self._clock_before_s = 0
+        for epoch, ordinal, next_seq in self.db.execute("SELECT epoch, ordinal, next_seq FROM stream ORDER BY ordinal"):
+            state.streams.append(Stream(epoch, ordinal, next_seq))
+        for stream in state.streams:  # a number is never given twice, whatever the stream's row says
+            for table, column in (("batch", "seq"), ("gap", "to_seq")):
+                newest = self.db.execute(f"SELECT max({column}) FROM {table} WHERE epoch=?", (stream.epoch,)).fetchone()  # noqa: S608
+                stream.next_seq = max(stream.next_seq, (newest[0] or 0) + 1)
+        sums = "count(*), coalesce(sum(records), 0), coalesce(sum(frames), 0), coalesce(sum(length(body)), 0)"
+        row = self.db.execute(f"SELECT {sums} FROM batch").fetchone()  # noqa: S608
+        state.batches, state.records, state.frames, state.body_bytes = row
+        state.gaps = self.db.execute("SELECT count(*) FROM gap").fetchone()[0]
+        kept = self.get_meta("state")
+        if kept:
+            values = json.loads(kept)
+            state.run = values["run"]
+            state.account_frames = values["frames"]
+            state.account_records = {int(kind): count for kind, count in values["records"].items()}
+            state.declared_records, state.declared_frames = values["declared"]
+            state.marks = values["marks"]
+            state.clock_s = self._clock_before_s = values["clock_s"]
+        if not state.streams:
+            with self._transaction():
+                self._add_stream()
+        else:
+            self._own[self.current.epoch] = self.current.next_seq
+
+    def get_meta(self, key: str) -> str:
+        """A caller's value, "" where there is none."""
+        row = self.db.execute("SELECT value FROM meta WHERE key=?", (key,)).fetchone()
+        return str(row[0]) if row else ""
+
+    def meta_items(self, prefix: str) -> dict[str, str]:
+        """The callers' values whose key begins with `prefix`, without it."""
+        rows = self.db.execute("SELECT key, value FROM meta WHERE substr(key, 1, ?) = ?", (len(prefix), prefix))
+        return {key[len(prefix) :]: str(value) for key, value in rows}
+
+    @property
+    def current(self) -> Stream:
+        return self.state.streams[-1]
+
+    # --- transactions -------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        saved = copy.deepcopy(self.state)
+        self.db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._save_state()
+            self.db.execute("COMMIT")
+        except BaseException:
+            self.state = saved
+            if self.db.in_transaction:
+                self.db.execute("ROLLBACK")
+            raise
+
+    def _save_state(self) -> None:
+        state = self.state
+        state.clock_s = self._clock_before_s + int(time.monotonic() - self._started_s)
+        for stream in state.streams:
+            self.db.execute(
+                "INSERT INTO stream VALUES(?, ?, ?) ON CONFLICT(epoch) DO UPDATE SET next_seq=excluded.next_seq",
+                (stream.epoch, stream.ordinal, stream.next_seq),
+            )
+        values = {
+            "run": state.run,
+            "frames": state.account_frames,
+            "records": state.account_records,
+            "declared": [state.declared_records, state.declared_frames],
+            "marks": state.marks,
+            "clock_s": state.clock_s,
+        }
+        self._set_meta({"state": json.dumps(values)})
+
+    def _set_meta(self, values: Mapping[str, str]) -> None:
+        self.db.executemany("INSERT OR REPLACE INTO meta VALUES(?, ?)", list(values.items()))
+
+    def commit(
+        self, puts: Sequence[Put], losses: Sequence[Loss] = (), meta: Mapping[str, str] | None = None
+    ) -> None:
+        """Delete what is acked, keep `puts`, declare `losses`, set `meta`, keep the bound: all or nothing."""
+        eviction = Eviction(self)
+        allowed = self.limits.allowed(self.folder, self.state.used_bytes)
+        with self._transaction():
+            self._delete_acked()
+            for put in puts:
+                self._insert_batch(put)
+            for loss in losses:
+                self._insert_loss(loss)
+            eviction.expire(self.limits.max_age_s)
+            eviction.fit(allowed)
+            self._set_meta(meta or {})
+            if puts:
+                faults.reach("seal-before-commit")
+        if self.acks:
+            self.acks.clear()
+            faults.reach("delete-after-commit")
+        if puts:
+            faults.reach("seal-after-commit")
+
+    def begin_run(self, run: int, losses: Sequence[Loss], meta: Mapping[str, str]) -> None:
+        """Declare what the run before lost and start a new account, in one transaction."""
+        with self._transaction():
+            for loss in losses:
+                self._insert_loss(loss)
+            self.state.run = run
+            self.state.account_frames = 0
+            self.state.account_records = {}
+            self._set_meta({**meta, "clean_stop": "0"})
+        faults.reach("reconcile-after-commit")
+
+    def shrink(self, octets: int) -> None:
+        """Evict at least so many octets (as far as there are any): the disk is full."""
+        eviction = Eviction(self)
+        with self._transaction():
+            self._delete_acked()
+            eviction.fit(max(0, self.state.used_bytes - octets))
+        self.acks.clear()
+
+    def _delete_acked(self) -> None:
+        if not self.acks:
+            return
+        faults.reach("ack-before-delete")
+        state = self.state
+        for span in self.acks.spans():
+            row = self._sums(*span)
+            if row[0]:
+                self.db.execute("DELETE FROM batch WHERE epoch=? AND seq BETWEEN ? AND ?", span)
+                state.batches -= row[0]
+                state.records -= row[1]
+                state.frames -= row[2]
+                state.body_bytes -= row[3]
+            gone = self.db.execute("DELETE FROM gap WHERE epoch=? AND from_seq >= ? AND to_seq <= ?", span)
+            state.gaps -= gone.rowcount
+        for stream in state.streams[:-1]:
+            left = self.db.execute(
+                "SELECT EXISTS(SELECT 1 FROM batch WHERE epoch=?1) OR EXISTS(SELECT 1 FROM gap WHERE epoch=?1)",
+                (stream.epoch,),
+            ).fetchone()
+            if not left[0]:
+                self.db.execute("DELETE FROM stream WHERE epoch=?", (stream.epoch,))
+                state.streams.remove(stream)
+
+    def _sums(self, epoch: int, low: int, high: int) -> tuple[int, int, int, int]:
+        """Batches, records, frames, body octets of a span."""
+        row = self.db.execute(
+            "SELECT count(*), coalesce(sum(records), 0), coalesce(sum(frames), 0), coalesce(sum(length(body)), 0)"
+            " FROM batch WHERE epoch=? AND seq BETWEEN ? AND ?",
+            (epoch, low, high),
+        ).fetchone()
+        return row[0], row[1], row[2], row[3]
+
+    def _take_number(self) -> tuple[int, int]:
+        stream = self.current
+        number = stream.next_seq
+        stream.next_seq += 1
+        return stream.epoch, number
+
+    def _insert_batch(self, put: Put) -> None:
+        sealed = put.sealed
+        epoch, seq = self._take_number()
+        batch = Batch(
+            epoch,
+            seq,
+            int(sealed.kind),
+            SCHEMA_VERSION,
+            sealed.records,
+            put.frames,
+            sealed.t_min,
+            sealed.t_max,
+            sealed.raw_bytes,
+            sealed.digest,
+            sealed.body,
+        )
+        self.db.execute(
+            f"INSERT INTO batch({BATCH_COLUMNS}, class, crc) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+            (*batch, int(CLASSES[Kind(sealed.kind)]), batch_crc(batch)),
+        )
+        state = self.state
+        state.batches += 1
+        state.records += sealed.records
+        state.frames += put.frames
+        state.body_bytes += len(sealed.body)
+        state.account_frames += put.frames
+        state.account_records = added(state.account_records, {int(sealed.kind): sealed.records})
+
+    def _insert_loss(self, loss: Loss) -> None:
+        state = self.state
+        now_ns = time.time_ns()
+        if loss.accounted:
+            state.account_frames += loss.frames
+            state.account_records = added(state.account_records, loss.records)
+        state.declared_frames += loss.frames
+        state.declared_records += sum(loss.records.values())
+        key = (loss.reason, loss.detail, loss.count_known)
+        epoch, seq, since_ns = state.open_losses.get(key, (0, 0, 0))
+        if self.is_fresh(epoch, seq) and abs(now_ns - since_ns) < JOIN_LOSSES_NS:
+            kept = self._read_gap(epoch, seq)
+            if kept is not None:
+                self.write_gap(
+                    kept._replace(frames=kept.frames + loss.frames, records=added(kept.records, loss.records))
+                )
+                return
+        epoch, seq = self._take_number()
+        self.write_gap(
+            Gap(epoch, seq, seq, loss.records, loss.frames, loss.reason, loss.count_known, now_ns, loss.detail)
+        )
+        state.gaps += 1
+        state.open_losses[key] = (epoch, seq, now_ns)
+
+    def _read_gap(self, epoch: int, from_seq: int) -> Gap | None:
+        row = self.db.execute(
+            f"SELECT {GAP_COLUMNS}, crc FROM gap WHERE epoch=? AND from_seq=?",  # noqa: S608
+            (epoch, from_seq),
+        ).fetchone()
+        return gap_of(row) if row else None
+
+    def write_gap(self, gap: Gap) -> None:
+        """Insert a gap, or put it in the place of the one that begins at the same number."""
+        self.db.execute(
+            f"INSERT OR REPLACE INTO gap({GAP_COLUMNS}, crc) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+            gap_row(gap),
+        )
+
+    def is_fresh(self, epoch: int, seq: int) -> bool:
+        """Whether the number was given by this process and nobody can have seen it."""
+        own = self._own.get(epoch)
+        return own is not None and seq >= own and seq > self._leased.get(epoch, 0)
+
+    # --- sending ------------------------------------------------------------------------------------------------
+
+    def lease(self, after: Place = START, max_items: int = 8, max_bytes: int = 1 << 20) -> list[tuple[Place, Batch | Gap]]:
+        """What comes next in the order of sending, at least one item if there is any; damaged rows come as gaps."""
+        found: list[tuple[Place, Batch | Gap]] = []
+        octets = 0
+        for stream in list(self.state.streams):
+            if stream.ordinal < after.ordinal:
+                continue
+            place = after if stream.ordinal == after.ordinal else Place(stream.ordinal, 0)
+            while len(found) < max_items:
+                item = self._next_item(stream, place.seq)
+                if item is None:
+                    break
+                size = len(item.body) if isinstance(item, Batch) else 0
+                if found and octets + size > max_bytes:
+                    return found
+                place = Place(stream.ordinal, item.seq if isinstance(item, Batch) else item.to_seq)
+                if self.acks.covers(stream.epoch, item.seq if isinstance(item, Batch) else item.from_seq, place.seq):
+                    continue
+                self._leased[stream.epoch] = max(self._leased.get(stream.epoch, 0), place.seq)
+                found.append((place, item))
+                octets += size
+        return found
+
+    def _next_item(self, stream: Stream, after_seq: int) -> Batch | Gap | None:
+        head = self.db.execute(
+            f"SELECT {HEAD_COLUMNS} FROM batch WHERE epoch=? AND seq>? ORDER BY seq LIMIT 1",  # noqa: S608
+            (stream.epoch, after_seq),
+        ).fetchone()
+        gap = self.db.execute(
+            f"SELECT {GAP_COLUMNS}, crc FROM gap WHERE epoch=? AND from_seq>? ORDER BY from_seq LIMIT 1",  # noqa: S608
+            (stream.epoch, after_seq),
+        ).fetchone()
+        if gap is not None and (head is None or gap[1] < head[1]):
+            return gap_of(gap) or self._replace_gap(gap)
+        if head is None:
+            return None
+        known = Head(*head)
+        (body,) = self.db.execute("SELECT body FROM batch WHERE epoch=? AND seq=?", known[:2]).fetchone()
+        if known.sound and body_sound(known.crc, body):
+            return Batch(*known[:10], body)
+        return self.give_up(known, GapReason.CORRUPT, "checksum of the row", own_transaction=True)
+
+    def give_up(self, head: Head, reason: int, detail: str, *, own_transaction: bool = False) -> Gap:
+        """Delete a batch and leave a gap under its number. The count is known where the row's numbers are sound."""
+        if own_transaction:
+            with self._transaction():
+                return self.give_up(head, reason, detail)
+        sound = head.sound
+        gap = Gap(
+            head.epoch,
+            head.seq,
+            head.seq,
+            head.lost_records if sound else {},
+            head.frames if sound else 0,
+            reason,
+            sound,
+            time.time_ns(),
+            detail,
+        )
+        state = self.state
+        _, records, frames, octets = self._sums(head.epoch, head.seq, head.seq)
+        self.db.execute("DELETE FROM batch WHERE epoch=? AND seq=?", head[:2])
+        self.write_gap(gap)
+        state.batches -= 1
+        state.records -= records
+        state.frames -= frames
+        state.body_bytes -= octets
+        state.gaps += 1
+        state.declared_frames += gap.frames
+        state.declared_records += sum(gap.records.values())
+        return gap
+
+    def _replace_gap(self, row: tuple[object, ...]) -> Gap:
+        """A gap whose row is damaged: its numbers stay covered, what it counted is no longer known."""
+        epoch, from_seq, to_seq = int(str(row[0])), int(str(row[1])), row[2]
+        last = to_seq if isinstance(to_seq, int) and from_seq <= to_seq < self._next_seq(epoch) else from_seq
+        gap = Gap(epoch, from_seq, last, {}, 0, GapReason.CORRUPT, False, time.time_ns(), "checksum of a gap's row")
+        with self._transaction():
+            self.write_gap(gap)
+        return gap
+
+    def _next_seq(self, epoch: int) -> int:
+        return next((stream.next_seq for stream in self.state.streams if stream.epoch == epoch), 0)
+
+    def head(self, epoch: int, seq: int) -> Head | None:
+        row = self.db.execute(f"SELECT {HEAD_COLUMNS} FROM batch WHERE epoch=? AND seq=?", (epoch, seq)).fetchone()  # noqa: S608
+        return Head(*row) if row else None
+
+    def ack(self, epoch: int, upto: int, also: Sequence[tuple[int, int]] = ()) -> None:
+        """The collector has committed these numbers. Nothing is written now."""
+        self.acks.add(epoch, upto, also)
+
+    def refuse(self, epoch: int, seq: int, detail: str) -> None:
+        """The collector will never take this batch: declare it."""
+        head = self.head(epoch, seq)
+        if head is not None:
+            self.give_up(head, GapReason.REFUSED, detail, own_transaction=True)
+
+    # --- epochs -------------------------------------------------------------------------------------------------
+
+    def _add_stream(self) -> None:
+        ordinal = self.state.streams[-1].ordinal + 1 if self.state.streams else 1
+        epoch = 0
+        while epoch == 0 or any(stream.epoch == epoch for stream in self.state.streams):
+            epoch = secrets.randbits(63)
+        self.state.streams.append(Stream(epoch, ordinal, 1))
+        self._own[epoch] = 1
+
+    def new_epoch(self) -> int:
+        """New seals get numbers of a new epoch from now on: the old one's may have been used before a roll-back."""
+        with self._transaction():
+            self._add_stream()
+        return self.current.epoch
+
+    def relabel(self, epoch: int, seq: int) -> tuple[int, int] | None:
+        """Give a batch a new number because the collector holds other data under its own; None if it is gone."""
+        head = self.head(epoch, seq)
+        if head is None:
+            return None
+        (body,) = self.db.execute("SELECT body FROM batch WHERE epoch=? AND seq=?", (epoch, seq)).fetchone()
+        if not (head.sound and body_sound(head.crc, body)):
+            self.give_up(head, GapReason.CORRUPT, "checksum of the row", own_transaction=True)
+            return None
+        with self._transaction():
+            if self.current.epoch == epoch:
+                self._add_stream()
+            new = self._take_number()
+            moved = Batch(*new, *head[2:10], body)
+            self.db.execute(
+                "UPDATE batch SET epoch=?, seq=?, crc=? WHERE epoch=? AND seq=?",
+                (*new, batch_crc(moved), epoch, seq),
+            )
+            self.db.execute(
+                "INSERT OR REPLACE INTO relabelled VALUES(?, ?, ?, ?, ?)", (epoch, seq, *new, time.time_ns())
+            )
+        return new
+
+    def streams(self) -> list[StreamState]:
+        """Every epoch, in the order of sending."""
+        found = []
+        for stream in self.state.streams:
+            firsts = self.db.execute(
+                "SELECT (SELECT min(seq) FROM batch WHERE epoch=?1), (SELECT min(from_seq) FROM gap WHERE epoch=?1)",
+                (stream.epoch,),
+            ).fetchone()
+            first = min((number for number in firsts if number is not None), default=stream.next_seq)
+            found.append(first_unacked(StreamState(stream.epoch, first, stream.next_seq), self.acks))
+        return found
+
+    # --- telling ------------------------------------------------------------------------------------------------
+
+    def status(self) -> Status:
+        state = self.state
+        sums = [state.batches, state.records, state.frames, state.body_bytes]
+        gaps = state.gaps
+        oldest = self.db.execute("SELECT t_min FROM batch ORDER BY rowid LIMIT 1").fetchone()
+        for span in self.acks.spans():
+            sums = [total - part for total, part in zip(sums, self._sums(*span), strict=True)]
+            query = "SELECT count(*) FROM gap WHERE epoch=? AND from_seq >= ? AND to_seq <= ?"
+            gaps -= self.db.execute(query, span).fetchone()[0]
+        return Status(
+            records=sums[1],
+            batches=sums[0],
+            frames=sums[2],
+            gaps=gaps,
+            body_bytes=sums[3],
+            used_bytes=state.used_bytes,
+            max_bytes=self.limits.max_bytes,
+            oldest_ns=oldest[0] if oldest and sums[0] else 0,
+            epoch=self.current.epoch,
+            next_seq=self.current.next_seq,
+            declared_records=state.declared_records,
+            declared_frames=state.declared_frames,
+        )
+
+    def close(self, *, clean: bool) -> None:
+        """Delete what is acked, remember how it ended, close the file."""
+        if clean:
+            self.commit([], meta={"clean_stop": "1"})
+        self.db.close()

@@ -1,0 +1,312 @@
+"""The spool's thread: the only one that touches the file.
+
+- `put` and `declare` never wait and never fail: they go into a queue bounded in octets. When it is full, what comes is
+  counted and declared as a gap (BACKPRESSURE) by the next commit. The network or a slow disk never blocks capture.
+- `call` runs a function on the store in this thread and gives its result: leases, status, anything that reads.
+- What is queued is committed together. After a commit `on_change` is told, so that the shipper wakes.
+- A commit that fails stays queued and is tried again: a full disk is met with the ballast and eviction, a damaged file
+  goes to the quarantine and a new one is made. Both are logged once, not once a try.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fieldwatch_proto.logs import get_logger
+from fieldwatch_proto.v1.agent_pb2 import GapReason
+
+from fieldwatch_agent.spool import ballast
+from fieldwatch_agent.spool.file import quarantine
+from fieldwatch_agent.spool.items import Loss, Put, SpoolError
+from fieldwatch_agent.spool.limits import Limits
+from fieldwatch_agent.spool.rows import added
+from fieldwatch_agent.spool.store import Store
+
+T = TypeVar("T")
+
+QUEUE_BYTES = 8 << 20
+COMMIT_BYTES = 2 << 20  # at most so much in one transaction
+ACK_FLUSH_S = 5.0
+ACK_FLUSH_MESSAGES = 256
+RETRY_S = 1.0
+SHRINK_BYTES = 1 << 20
+
+log = get_logger(__name__)
+
+
+class SpoolThread(threading.Thread):
+    """Opens the spool of a folder whose lock the caller holds; `start` raises what the opening raised."""
+
+    def __init__(
+        self, folder: Path, limits: Limits, *, queue_bytes: int = QUEUE_BYTES, on_change: Callable[[], None] | None = None
+    ) -> None:
+        super().__init__(name="spool", daemon=True)
+        self.folder, self.limits = folder, limits
+        self.on_change = on_change or (lambda: None)
+        self.alarm: Callable[[str, dict[str, Any]], None] = lambda kind, data: None
+        self.failed_commits = 0
+        self.quarantines = 0
+        self._queue_bytes = queue_bytes
+        self._wake = threading.Condition()
+        self._puts: list[Put] = []
+        self._queued_bytes = 0
+        self._losses: list[Loss] = []
+        self._meta: dict[str, str] = {}
+        self._calls: list[tuple[Callable[[Store], Any], Future[Any]]] = []
+        self._stopping = False
+        self._clean = False
+        self._opened: Future[None] = Future()
+        self._trouble = ""
+        self._retry_at = 0.0
+        self._acks_due = 0.0
+
+    # --- for other threads --------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        super().start()
+        self._opened.result()
+
+    def put(self, put: Put) -> bool:
+        """Queue a sealed batch; False where the queue was full and the batch was declared lost instead."""
+        size = len(put.sealed.body)
+        with self._wake:
+            if self._queued_bytes + size > self._queue_bytes and self._puts:
+                self._lose(put)
+                return False
+            self._puts.append(put)
+            self._queued_bytes += size
+            self._wake.notify()
+        return True
+
+    def _lose(self, put: Put) -> None:
+        loss = Loss(
+            GapReason.BACKPRESSURE,
+            put.frames,
+            {int(put.sealed.kind): put.sealed.records},
+            detail="the queue to the spool was full",
+            accounted=True,
+        )
+        self._join_loss(loss)
+
+    def _join_loss(self, loss: Loss) -> None:
+        """Losses of one reason become one: the list is bounded by the number of reasons and details."""
+        for place, other in enumerate(self._losses):
+            if other._replace(frames=0, records={}) == loss._replace(frames=0, records={}):
+                joined = other._replace(frames=other.frames + loss.frames, records=added(other.records, loss.records))
+                self._losses[place] = joined
+                return
+        self._losses.append(loss)
+
+    def declare(self, loss: Loss, meta: Mapping[str, str] | None = None) -> None:
+        """Queue a loss, and values of meta that become true in the same transaction."""
+        with self._wake:
+            self._join_loss(loss)
+            self._meta.update(meta or {})
+            self._wake.notify()
+
+    def call(self, function: Callable[[Store], T], timeout: float | None = 60.0) -> T:
+        """What `function(store)` gives, run in the spool's thread behind what is queued before it."""
+        future: Future[T] = Future()
+        with self._wake:
+            if self._stopping:
+                raise SpoolError("the spool is closed")
+            self._calls.append((function, future))
+            self._wake.notify()
+        return future.result(timeout)
+
+    def ack(self, epoch: int, upto: int, also: list[tuple[int, int]]) -> None:
+        """The collector holds these numbers; their rows go with the next commit."""
+        self.post(lambda store: store.ack(epoch, upto, also))
+
+    def post(self, function: Callable[[Store], object]) -> None:
+        """Like `call`, without waiting and without a result."""
+        with self._wake:
+            if not self._stopping:
+                self._calls.append((function, Future()))
+                self._wake.notify()
+
+    def flush(self, timeout: float = 10.0) -> bool:
+        """Wait until everything queued by now is on disk."""
+        deadline = time.monotonic() + timeout
+        while True:
+            with self._wake:
+                if not (self._puts or self._losses or self._meta):
+                    break
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.005)
+        self.call(lambda store: None)
+        return True
+
+    def close(self, *, clean: bool, timeout: float = 10.0) -> None:
+        """Write what is queued, remember a clean stop, close the file, end the thread."""
+        with self._wake:
+            self._stopping = True
+            self._clean = clean
+            self._wake.notify()
+        self.join(timeout)
+
+    # --- the thread ---------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        try:
+            store = Store(self.folder, self.limits)
+            ballast.make(self.folder)
+        except BaseException as problem:
+            self._opened.set_exception(problem)
+            return
+        if store.renewed and store.renewed != "first start":
+            self.quarantines += 1
+            log.error("the spool file could not be used; a new one was made, the loss is declared", reason=store.renewed)
+        self._opened.set_result(None)
+        while True:
+            with self._wake:
+                self._wait(store)
+                calls, self._calls = self._calls, []
+                stopping = self._stopping
+            for function, future in calls:
+                store = self._run_call(store, function, future)
+            done = True
+            if self._is_due(store, stopping):
+                store, done = self._commit(store)
+            if stopping and (done or self._clean_failed()):
+                with self._wake:
+                    more = bool(self._calls or self._puts or self._losses)
+                if not more:
+                    self._close(store)
+                    return
+
+    def _wait(self, store: Store) -> None:
+        """Until there is something to do; under the condition's lock."""
+        while not (self._calls or self._stopping):
+            now = time.monotonic()
+            if self._puts or self._losses or self._meta:
+                if now >= self._retry_at:
+                    return
+                pause = self._retry_at - now
+            elif store.acks:
+                if store.acks.messages >= ACK_FLUSH_MESSAGES:
+                    return
+                self._acks_due = self._acks_due or now + ACK_FLUSH_S
+                if now >= self._acks_due:
+                    return
+                pause = self._acks_due - now
+            else:
+                self._wake.wait()
+                continue
+            self._wake.wait(pause)
+
+    def _is_due(self, store: Store, stopping: bool) -> bool:
+        now = time.monotonic()
+        if now < self._retry_at and not stopping:
+            return False
+        queued = bool(self._puts or self._losses or self._meta)
+        due = bool(store.acks) and (
+            store.acks.messages >= ACK_FLUSH_MESSAGES or 0 < self._acks_due <= now or stopping
+        )
+        return queued or due
+
+    def _run_call(self, store: Store, function: Callable[[Store], Any], future: Future[Any]) -> Store:
+        try:
+            future.set_result(function(store))
+        except sqlite3.DatabaseError as problem:
+            future.set_exception(SpoolError(f"spool: {problem}"))
+            return self._recover(store, problem)
+        except BaseException as problem:
+            future.set_exception(problem)
+        return store
+
+    def _commit(self, store: Store) -> tuple[Store, bool]:
+        """Write some of the queue. What could not be written stays in it."""
+        with self._wake:
+            puts: list[Put] = []
+            size = 0
+            for put in self._puts:
+                if puts and size + len(put.sealed.body) > COMMIT_BYTES:
+                    break
+                puts.append(put)
+                size += len(put.sealed.body)
+            losses, meta = list(self._losses), dict(self._meta)
+            # Losses that come while these are written must not join those that are being written.
+            self._losses = []
+            self._meta = {}
+        try:
+            store.commit(puts, losses, meta)
+        except (sqlite3.DatabaseError, OSError) as problem:
+            with self._wake:
+                newer, self._losses = self._losses, losses
+                for loss in newer:
+                    self._join_loss(loss)
+                self._meta = {**meta, **self._meta}
+            self.failed_commits += 1
+            self._retry_at = time.monotonic() + RETRY_S
+            return self._recover(store, problem), False
+        with self._wake:
+            del self._puts[: len(puts)]
+            self._queued_bytes -= size
+        self._acks_due = 0.0
+        self._retry_at = 0.0
+        if self._trouble:
+            log.info("the spool can be written again")
+            self._trouble = ""
+            ballast.make(self.folder)
+        if puts or losses:
+            self.on_change()
+        return store, True
+
+    def _recover(self, store: Store, problem: Exception) -> Store:
+        """Make the next try possible."""
+        if ballast.is_full(problem):
+            self._complain("no room on the disk", str(problem), "free some space; records wait in memory, bounded")
+            self._make_room(store)
+            return store
+        if isinstance(problem, sqlite3.DatabaseError) and not isinstance(problem, sqlite3.OperationalError):
+            self.quarantines += 1
+            store.db.close()
+            place = quarantine(self.folder)
+            self._complain("the spool file is damaged", str(problem), f"it was moved to {place}; a new one was made")
+            renewed = Store(self.folder, self.limits)
+            renewed.state.run = store.state.run
+            detail = f"spool file damaged while in use ({problem}), kept in {place}"
+            renewed.commit([], [Loss(GapReason.CORRUPT, count_known=False, detail=detail)])
+            return renewed
+        self._complain("the spool cannot be written", str(problem), "see the disk and the folder's rights")
+        return store
+
+    def _complain(self, event: str, problem: str, remedy: str) -> None:
+        if self._trouble != event:
+            log.error(event, problem=problem, folder=str(self.folder), remedy=remedy)
+            self._trouble = event
+
+    def _make_room(self, store: Store) -> None:
+        try:
+            ballast.drop(self.folder)
+            store.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            store.shrink(SHRINK_BYTES)
+            store.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            ballast.make(self.folder)
+        except (sqlite3.Error, OSError) as problem:
+            log.debug("no room could be made yet", problem=str(problem))
+
+    def _clean_failed(self) -> bool:
+        """Whether to end though the queue could not be written: a stop does not wait for a disk."""
+        with self._wake:
+            if self._calls:
+                return False
+            lost = sum(put.frames for put in self._puts)
+            count = len(self._puts)
+            self._puts, self._losses, self._clean = [], [], False
+        log.error("sealed batches could not be written before the stop", batches=count, frames=lost)
+        return True
+
+    def _close(self, store: Store) -> None:
+        try:
+            store.close(clean=self._clean)
+        except (sqlite3.Error, OSError) as problem:
+            log.error("the spool was not closed cleanly", problem=str(problem))
