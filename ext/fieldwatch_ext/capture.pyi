@@ -65,7 +65,7 @@ class RingSource(Source):
     """A live AF_PACKET socket with a TPACKET_V3 ring. Needs CAP_NET_RAW; raises CaptureError with the remedy.
 
     `next_block` waits at most `poll_ms`. Both VLAN tags are in place (the kernel's stripped one is put back).
-    Frames the host itself sends are seen as well.
+    Frames the host itself sends are seen as well (on loopback once, not twice).
     """
 
     interface: str
