@@ -53,4 +53,4 @@ def seconds_exact(value: float) -> str:
             return f"{int(value // SECOND_UNITS[name])} {name}"
     if 0 < value < 1 and (value * 1000).is_integer():
         return f"{int(value * 1000)} ms"
-    return f"{value:.9g} s"
+    return f"{value:.9f}".rstrip("0").rstrip(".") + " s"

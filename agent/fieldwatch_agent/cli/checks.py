@@ -127,7 +127,7 @@ def offloads(interface: str) -> Iterator[Finding]:
     if merging:
         yield note(
             "offloads",
-            f"{interface}: frames are merged before they are seen ({', '.join(merging)}): their number is counted too low",
+            f"{interface}: frames are merged before they are seen ({', '.join(merging)}): their number is too low",
             f"ethtool -K {interface} {' '.join(f'{name} off' for name in merging)}",
         )
 
