@@ -8,6 +8,7 @@ import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from fieldwatch_proto import vendors
@@ -50,7 +51,7 @@ def test_the_longest_assigned_prefix_names_the_vendor(address: str, expected: st
 
 
 def test_what_is_no_mac_has_no_vendor() -> None:
-    assert ["", "", ""] == [table().lookup(octets) for octets in (b"", bytes(5), bytes(8))]
+    assert [table().lookup(octets) for octets in (b"", bytes(5), bytes(8))] == ["", "", ""]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,7 @@ def test_the_shipped_table_agrees_with_the_registry_files_that_it_was_built_from
             if expected not in (vendors.REGISTRY_NAME, built.lookup(address)):
                 wrong.append((digits, expected, built.lookup(address)))
 
-    assert [] == wrong
+    assert wrong == []
 
 
 def test_a_build_does_not_depend_on_the_order_of_rows() -> None:
@@ -107,7 +108,7 @@ def test_rows_that_make_no_sense_are_left_out() -> None:
 
     found = Vendors.from_bytes(build([text]))
 
-    assert (1, "Good One") == (len(found), found.lookup(mac("00:aa:bc:00:00:00")))
+    assert (len(found), found.lookup(mac("00:aa:bc:00:00:00"))) == (1, "Good One")
 
 
 @pytest.mark.parametrize("text", ["", "<html>not found</html>", HEAD, "a,b\n1,2\n"])
@@ -181,7 +182,7 @@ def test_a_folder_is_read_and_installed_in_one_step(tmp_path: Path) -> None:
     target = tmp_path / "made" / "vendors.bin"
     install(read_sources(str(folder_with_sources(tmp_path))), target)
 
-    assert "Private" == Vendors.load(target).lookup(mac("74:1a:e0:90:00:00"))
+    assert Vendors.load(target).lookup(mac("74:1a:e0:90:00:00")) == "Private"
     assert [target] == list(target.parent.iterdir())
 
 
@@ -214,7 +215,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 class _Mirror(http.server.BaseHTTPRequestHandler):
-    pages = {"/ieee/oui/oui.csv": OUI, "/ieee/oui28/mam.csv": MAM, "/ieee/oui36/oui36.csv": OUI36}
+    pages: ClassVar = {"/ieee/oui/oui.csv": OUI, "/ieee/oui28/mam.csv": MAM, "/ieee/oui36/oui36.csv": OUI36}
 
     def do_GET(self) -> None:
         text = self.pages.get(self.path)
@@ -256,11 +257,11 @@ def test_the_module_builds_a_table_as_documented(tmp_path: Path, capsys: pytest.
     target = tmp_path / "out.bin"
     status = vendors.main([str(folder_with_sources(tmp_path)), "-o", str(target)])
 
-    assert (0, 4) == (status, len(Vendors.load(target)))
+    assert (status, len(Vendors.load(target))) == (0, 4)
     assert f"{target}: 4 prefixes, {target.stat().st_size} octets\n" == capsys.readouterr().out
 
 
 def test_the_module_says_what_is_wrong_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status = vendors.main([str(tmp_path), "-o", str(tmp_path / "out.bin")])
 
-    assert (1, 1) == (status, len(capsys.readouterr().err.splitlines()))
+    assert (status, len(capsys.readouterr().err.splitlines())) == (1, 1)
