@@ -75,7 +75,7 @@ class Analysis:
     def __init__(self, config: AgentConfig, *, on_flows: OnRecords, on_facts: OnRecords, expression: str = "") -> None:
         self.totals = Totals()
         self.prefixes: list[Prefix] = config.network.prefixes()
-        self._config = config
+        self.config = config
         self._expression = expression
         self._on_flows = on_flows
         self._on_facts = on_facts
@@ -97,8 +97,8 @@ class Analysis:
 
         source = FileSource(fd, name=name, filter_for=filter_for if self._expression else None)
         try:
-            engine = make_engine(self._config, offline=True)
-            ignore = self._config.privacy.ignore_protocols
+            engine = make_engine(self.config, offline=True)
+            ignore = self.config.privacy.ignore_protocols
             pipeline = Pipeline(engine, "", self._take, ignore=ignore, facts=self._news)
             self._first_ns = 0
             while pipeline.step(source) >= 0:

@@ -130,6 +130,15 @@ class Privacy:
 
 
 @dataclass(frozen=True)
+class VendorTable:
+    """Names of MAC vendors."""
+
+    path: str = setting(
+        "", "table made by `vendors update`; empty = vendors.bin in the data folder, else the shipped one"
+    )
+
+
+@dataclass(frozen=True)
 class Log:
     """What the daemon says."""
 
@@ -149,7 +158,13 @@ class AgentConfig:
     spool: Spool = Spool()
     collector: Collector = Collector()
     privacy: Privacy = Privacy()
+    vendors: VendorTable = VendorTable()
     log: Log = Log()
+
+    @property
+    def vendors_file(self) -> Path:
+        """Where `vendors update` puts the table."""
+        return Path(self.vendors.path) if self.vendors.path else self.data_dir / "vendors.bin"
 
     @property
     def data_dir(self) -> Path:

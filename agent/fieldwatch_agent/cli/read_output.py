@@ -6,7 +6,7 @@ import heapq
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from fieldwatch_proto.cli.tables import (
     Column,
@@ -19,12 +19,15 @@ from fieldwatch_proto.cli.tables import (
     write,
 )
 from fieldwatch_proto.columns import Records
-from fieldwatch_proto.identity import NO_MAC, Device, Prefix, is_local
+from fieldwatch_proto.identity import Device, Prefix, is_local
 from fieldwatch_proto.schema import ip_octets
-from fieldwatch_proto.vendors import Vendors
 
 from fieldwatch_agent.analysis import Analysis, Totals
+from fieldwatch_agent.cli.vendors import load_vendors
 from fieldwatch_agent.objects import Object, device_object, fact_objects, flow_objects, summary_object
+
+if TYPE_CHECKING:
+    from fieldwatch_proto.vendors import Vendors
 
 TOP_FLOWS = 10
 FACTS_SHOWN = 40
@@ -81,7 +84,7 @@ def local_facts(facts: Iterable[Object], prefixes: Sequence[Prefix] | None) -> I
 
 
 def vendor_of(vendors: Vendors, device: Device) -> str | None:
-    return None if device.mac == NO_MAC else vendors.lookup(device.mac)
+    return vendors.lookup(device.mac) or None
 
 
 class JsonOutput:
@@ -108,7 +111,7 @@ class JsonOutput:
         devices = analysis.devices() if self._only in (None, "devices", "summary") else []
         devices = local_devices(devices, self._prefixes)
         if self._only in (None, "devices"):
-            vendors = Vendors.load()
+            vendors = load_vendors(analysis.config)
             for device in devices:
                 self._out.write(json_line(device_object(device, vendor_of(vendors, device))))
         if self._only in (None, "summary"):
@@ -156,7 +159,7 @@ class TableOutput:
         if self._only in (None, "summary"):
             self._out.write(summary_text(analysis.totals) + "\n")
         if self._only in (None, "devices"):
-            self._devices(devices)
+            self._devices(devices, load_vendors(analysis.config))
         if self._only in (None, "flows"):
             self._flows()
         if self._only in (None, "facts"):
@@ -168,8 +171,7 @@ class TableOutput:
         extent = f"{count_text(total)}" if shown >= total else f"{count_text(shown)} of {count_text(total)}{order}"
         self._out.write(f"{name} ({extent})\n")
 
-    def _devices(self, devices: list[Device]) -> None:
-        vendors = Vendors.load()
+    def _devices(self, devices: list[Device], vendors: Vendors) -> None:
         shown = devices if self._only else sorted(devices, key=lambda device: -device.frames)[:DEVICES_SHOWN]
         self._title("Devices", len(shown), len(devices), ", by frames")
         rows = []

@@ -54,7 +54,7 @@ from fieldwatch_proto.version import VERSION
 __all__ = ["ConfigError", "Failure", "Program", "UsageError"]
 
 Run = Callable[[argparse.Namespace], int | None]
-Arguments = Callable[[argparse.ArgumentParser], None]
+Arguments = Callable[[argparse.ArgumentParser], object]
 
 
 class Failure(Exception):  # noqa: N818 - the word that users of this module read
