@@ -116,8 +116,15 @@ class Collector:
     """Where batches go."""
 
     address: str = setting(
-        "", 'collector for agents, "host:7443"; empty = local only', flag="--collector", check=_check_address
+        "",
+        'collector for agents, "host:7443"; empty = the one that the agent was enrolled at',
+        flag="--collector",
+        check=_check_address,
     )
+    retry_min: float = setting(
+        1.0, "first pause before the collector is tried again", unit="seconds", low=0.01, high=3_600
+    )
+    retry_max: float = setting(300.0, "longest pause between two tries", unit="seconds", low=0.01, high=86_400)
 
 
 @dataclass(frozen=True)
