@@ -1,0 +1,53 @@
+"""`enrol`: joins a collector."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from fieldwatch_proto.cli.command import Failure, Program
+
+
+def register(program: Program) -> None:
+    program.add(
+        "enrol",
+        enrol,
+        "joins a collector with a join token",
+        description=(
+            "Asks the collector for a certificate. The token is read from a file (removed after use) or from standard "
+            "input, never from the command line. Running it again with the same collector changes nothing"
+        ),
+        example="""
+        fieldwatch-agent enrol --token-file join.token --collector collector.example
+        ssh collector fieldwatch-collector token create | fieldwatch-agent enrol --token-file - --collector collector.example
+        """,
+        arguments=_arguments,
+    )
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--token-file", required=True, metavar="FILE|-", help="file that holds the join token")
+    parser.add_argument("--collector", required=True, metavar="HOST[:PORT]", help="the collector; port 7444 unless given")
+    parser.add_argument("--replace", default="", metavar="AGENT_ID", help="take over the identity of this agent")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="the agent's folder (default /var/lib/fieldwatch/agent)")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration (default /etc/fieldwatch/agent.toml)")
+
+
+def enrol(args: argparse.Namespace) -> int:
+    from fieldwatch_agent.config import load_config
+    from fieldwatch_agent.enrolment.enrol import enrol_at
+    from fieldwatch_agent.enrolment.identity import EnrolmentError
+    from fieldwatch_agent.spool.file import make_folder
+    from fieldwatch_agent.spool.items import SpoolError
+
+    config = load_config(args.config, {"data": args.data}).value
+    try:
+        make_folder(config.data_dir)
+        identity, news = enrol_at(config.data_dir, args.token_file, args.collector, replace=args.replace)
+    except (EnrolmentError, SpoolError) as problem:
+        raise Failure(str(problem)) from None
+    if news:
+        print(f"enrolled as {identity.agent_id}" + (f", site {identity.site}" if identity.site else ""))
+    else:
+        print(f"already enrolled as {identity.agent_id} at {identity.collector}; nothing was changed")
+    return 0

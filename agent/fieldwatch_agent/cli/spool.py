@@ -1,0 +1,165 @@
+"""`spool`: the local queue of batches that wait for the collector's ack."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fieldwatch_proto.cli.command import Failure, Program, UsageError
+
+if TYPE_CHECKING:
+    from fieldwatch_agent.config import AgentConfig
+
+
+def register(program: Program) -> None:
+    program.group("spool", "the local queue of batches that wait for the collector's ack")
+    program.add(
+        "spool status",
+        status,
+        "how much waits, and since when",
+        description="How much waits, and since when; with or without a running agent",
+        example="fieldwatch-agent spool status -o json",
+        arguments=_status_arguments,
+    )
+    program.add(
+        "spool fsck",
+        fsck,
+        "checks every row of the spool; the agent must be stopped",
+        description="Checks the file and every row's checksum. What is damaged is declared lost when it is next sent",
+        example="fieldwatch-agent spool fsck",
+        arguments=_arguments,
+    )
+    program.add(
+        "spool export",
+        export,
+        "writes what waits to a file, one JSON object a batch",
+        description="Writes what waits to a file (- = standard output), one JSON object a batch; nothing is deleted",
+        example="fieldwatch-agent spool export waiting.ndjson",
+        arguments=_export_arguments,
+    )
+    program.add(
+        "spool clear",
+        clear,
+        "deletes what waits; the agent must be stopped",
+        description="Deletes what was not shipped yet. The agent must be stopped; its enrolment is kept",
+        example="fieldwatch-agent spool clear --yes",
+        arguments=_clear_arguments,
+    )
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, metavar="DIR", help="the agent's folder (default /var/lib/fieldwatch/agent)")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration (default /etc/fieldwatch/agent.toml)")
+
+
+def _status_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="form of the output")
+    _arguments(parser)
+
+
+def _export_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="file to write, - = standard output")
+    _arguments(parser)
+
+
+def _clear_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    _arguments(parser)
+
+
+def _config(args: argparse.Namespace) -> AgentConfig:
+    from fieldwatch_agent.config import load_config
+
+    return load_config(args.config, {"data": args.data}).value
+
+
+def status(args: argparse.Namespace) -> int:
+    from fieldwatch_agent.spool.control import read_status
+    from fieldwatch_agent.spool.items import SpoolError
+
+    try:
+        found = read_status(_config(args).data_dir)
+    except SpoolError as problem:
+        raise Failure(str(problem)) from None
+    if args.output == "json":
+        print(json.dumps(found))
+        return 0
+    for name, text in _status_lines(found):
+        print(f"{name:<16}{text}")
+    return 0
+
+
+def _status_lines(found: dict[str, Any]) -> list[tuple[str, str]]:
+    from fieldwatch_proto.quantities import bytes_exact
+    from fieldwatch_proto.schema import time_text
+
+    lines = [
+        ("agent", f"running (process {found['pid']}, {found['state']})" if found["running"] else "not running"),
+        ("waiting", f"{found['records']} records in {found['batches']} batches, {found['gaps']} gaps"),
+        ("oldest", time_text(found["oldest_ns"]) if found["oldest_ns"] else "-"),
+        ("on disk", f"{found['used_bytes']} B of at most {bytes_exact(found['max_bytes'])}"),
+        ("declared lost", f"{found['declared_records']} records, {found['declared_frames']} frames so far"),
+    ]
+    if found["running"]:
+        lines.append(("collector", str(found["collector"])))
+    return lines
+
+
+def fsck(args: argparse.Namespace) -> int:
+    from fieldwatch_agent.spool.check import check
+    from fieldwatch_agent.spool.items import SpoolError
+
+    folder = _config(args).data_dir
+    try:
+        problems, rows = check(folder)
+    except SpoolError as problem:
+        raise Failure(str(problem)) from None
+    for line in problems:
+        print(line)
+    if problems:
+        raise Failure(f"{folder}: {len(problems)} problems in {rows} rows; the agent declares what is lost when it runs")
+    print(f"{rows} rows, all sound")
+    return 0
+
+
+def export(args: argparse.Namespace) -> int:
+    from fieldwatch_agent.spool.control import export_lines
+    from fieldwatch_agent.spool.items import SpoolError
+
+    count = 0
+    try:
+        with (
+            open(sys.stdout.fileno(), "w", closefd=False)
+            if args.file == "-"
+            else open(args.file, "w", encoding="ascii") as out
+        ):
+            for line in export_lines(_config(args).data_dir):
+                out.write(line + "\n")
+                count += 1
+    except SpoolError as problem:
+        raise Failure(str(problem)) from None
+    print(f"{count} batches and gaps written", file=sys.stderr)
+    return 0
+
+
+def clear(args: argparse.Namespace) -> int:
+    from fieldwatch_agent.spool.clear import clear as clear_folder
+    from fieldwatch_agent.spool.clear import waiting
+    from fieldwatch_agent.spool.items import SpoolError
+
+    folder = _config(args).data_dir
+    try:
+        if not args.yes:
+            if not sys.stdin.isatty():
+                raise UsageError("this deletes what was not shipped yet; without a terminal to ask on it needs --yes")
+            print(f"{folder}: {waiting(folder)}. Clear it? [y/N] ", end="", file=sys.stderr, flush=True)
+            if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+                raise Failure("nothing was cleared")
+        clear_folder(folder)
+    except SpoolError as problem:
+        raise Failure(str(problem)) from None
+    print(f"{folder}: cleared")
+    return 0
