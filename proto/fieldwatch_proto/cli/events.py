@@ -1,0 +1,125 @@
+"""`fieldwatch events`: what happened, and what happens now."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from fieldwatch_proto.cli.asking import add_question, client, clock
+from fieldwatch_proto.cli.command import Program
+from fieldwatch_proto.cli.tables import Column, json_line, plain, write
+from fieldwatch_proto.logs import printable
+
+LIMIT = 100
+COLUMNS = (
+    Column("ts", "TIME", show=clock),
+    Column("type"),
+    Column("subject", show=lambda subject: subject["name"] or subject["id"]),
+    Column("site"),
+    Column("details"),
+    Column("seq", align="right"),
+)
+CSV_COLUMNS = tuple(map(Column, ("seq", "ts", "type", "site", "agent", "subject_kind", "subject_id", "subject_name")))
+
+
+def register(program: Program) -> None:
+    program.group("events", "what happened, and what happens now")
+    program.add(
+        "events ls",
+        ls,
+        f"list events, the newest {LIMIT} first",
+        example="""fieldwatch events ls --since 1d
+            fieldwatch events ls --type device.discovered -o ndjson""",
+        arguments=_ls_arguments,
+    )
+    program.add(
+        "events watch",
+        watch,
+        "print events as they come, until Ctrl-C",
+        example="""fieldwatch events watch --type device.
+            fieldwatch events watch --since-seq 4711 -o ndjson""",
+        arguments=_watch_arguments,
+    )
+
+
+def _types(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--type",
+        action="append",
+        default=[],
+        dest="types",
+        metavar="TYPE",
+        help='only this type, or with a dot at its end every type that begins so ("device."); may be repeated',
+    )
+
+
+def _ls_arguments(parser: argparse.ArgumentParser) -> None:
+    add_question(parser, since="at or after this time", until=True, limit=LIMIT)
+    _types(parser)
+
+
+def _watch_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-o", "--output", choices=("table", "ndjson", "csv"), default="table", help="form of the output"
+    )
+    parser.add_argument("--site", default="", metavar="NAME", help="only this site")
+    parser.add_argument(
+        "--since-seq", type=int, default=0, metavar="N", help="begin after this number (default: from now on)"
+    )
+    _types(parser)
+
+
+def ls(args: argparse.Namespace) -> None:
+    from fieldwatch_proto.client import as_dict
+
+    with client() as asked:
+        found = map(
+            as_dict,
+            asked.events(site=args.site, types=args.types, since=args.since, until=args.until, limit=args.limit),
+        )
+        if args.output == "table":
+            write([{**event, "details": _details(event)} for event in found], COLUMNS, empty="no events")
+        elif args.output == "csv":
+            write(map(_flat, found), CSV_COLUMNS, "csv")
+        else:
+            write(found, COLUMNS, args.output)
+
+
+def watch(args: argparse.Namespace) -> None:
+    from fieldwatch_proto.client import ClientError, as_dict
+
+    def lost(problem: ClientError) -> None:
+        print(f"fieldwatch: {problem}; trying again", file=sys.stderr)
+
+    rows = csv.writer(sys.stdout, lineterminator="\n")
+    if args.output == "csv":
+        rows.writerow([column.key for column in CSV_COLUMNS])
+    with client() as asked:
+        for message in asked.watch(args.types, site=args.site, since_seq=args.since_seq, lost=lost):
+            event = as_dict(message)
+            if args.output == "ndjson":
+                sys.stdout.write(json_line(event))
+            elif args.output == "csv":
+                flat = _flat(event)
+                rows.writerow([plain(flat[column.key]) for column in CSV_COLUMNS])
+            else:
+                subject = event["subject"]["name"] or event["subject"]["id"]
+                line = f"{clock(event['ts'])}  {event['type']:<20}  {subject}  {_details(event)}"
+                print(printable(line.rstrip()))
+            sys.stdout.flush()
+
+
+def _details(event: Mapping[str, Any]) -> str:
+    """The event's own data for people: its plain values, by name."""
+    return "  ".join(
+        f"{key}={plain(value)}"
+        for key, value in event["data"].items()
+        if value not in ("", None, [], {}) and not isinstance(value, dict)
+    )
+
+
+def _flat(event: Mapping[str, Any]) -> dict[str, Any]:
+    return {**event, **{f"subject_{key}": value for key, value in event["subject"].items()}}
