@@ -1,0 +1,83 @@
+"""/metrics: the Prometheus text format (0.0.4). Names and versions stand in *_info alone, so that series last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from fieldwatch_proto.version import VERSION
+from starlette.responses import PlainTextResponse
+
+from fieldwatch_collector.api.security import require, services_of
+from fieldwatch_collector.read_model.asking import when
+
+router = APIRouter(tags=["health"])
+
+MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+Sample = tuple[Mapping[str, str], float]
+
+# field of an agent -> (metric, type, help)
+_AGENT_NUMBERS = {
+    "frames_seen": ("agent_frames_seen_total", "counter", "Frames that the agent took from its interfaces."),
+    "frames_dropped": ("agent_frames_dropped_total", "counter", "Frames that the kernel dropped before the agent."),
+    "frames_rejected": ("agent_frames_rejected_total", "counter", "Frames that the agent could not decode."),
+    "spool_records": ("agent_buffer_records", "gauge", "Records that wait on the agent's disk."),
+    "spool_bytes": ("agent_buffer_bytes", "gauge", "Octets that wait on the agent's disk."),
+    "records_stored": ("agent_records_stored_total", "counter", "Records of the agent that this collector holds."),
+    "records_lost": ("agent_records_lost_total", "counter", "Records that the agent declared lost."),
+    "frames_lost": ("agent_frames_lost_total", "counter", "Frames that the agent declared lost."),
+    "rss_bytes": ("agent_resident_memory_bytes", "gauge", "Resident memory of the agent."),
+}
+
+
+@router.get("/metrics", dependencies=[Depends(require("read"))], response_class=PlainTextResponse)
+def metrics(request: Request) -> PlainTextResponse:
+    """The fleet and the store in the Prometheus text format; needs an API token."""
+    services = services_of(request)
+    agents = services.read_model.list_agents()["results"]
+    sites = services.read_model.list_sites()["results"]
+    health = services.store.health()
+    families = [
+        _family("build_info", "gauge", "The version of this collector.", [({"version": VERSION}, 1)]),
+        _family("devices", "gauge", "Devices in the inventory.", [({"site": s["name"]}, s["devices"]) for s in sites]),
+        *_agent_families(agents),
+        _family("store_queued_bytes", "gauge", "Octets that wait for a commit.", [({}, health.queued_bytes)]),
+        _family(
+            "store_pending_batches", "gauge", "Batches committed and not yet projected.", [({}, health.pending_batches)]
+        ),
+        _family("stream_clients", "gauge", "Subscriptions to the event stream.", [({}, services.hub.subscribers)]),
+    ]
+    return PlainTextResponse("".join(families), media_type=MEDIA_TYPE)
+
+
+def _agent_families(agents: Iterable[Mapping[str, Any]]) -> list[str]:
+    labelled = [({"agent": agent["id"], "site": agent["site"]}, agent) for agent in agents]
+    info = [({**labels, "name": agent["name"], "version": agent["version"]}, 1.0) for labels, agent in labelled]
+    contacts = [(labels, when(agent["last_contact"], 0) / 1e9) for labels, agent in labelled if agent["last_contact"]]
+    families = [
+        _family("agent_info", "gauge", "Name and version of each agent.", info),
+        _family(
+            "agent_online",
+            "gauge",
+            "Whether the agent's heartbeat is fresh.",
+            [(labels, agent["state"] == "online") for labels, agent in labelled],
+        ),
+        _family("agent_last_contact_timestamp_seconds", "gauge", "When the agent was last heard.", contacts),
+    ]
+    for field, (name, kind, text) in _AGENT_NUMBERS.items():
+        families.append(_family(name, kind, text, [(labels, agent[field]) for labels, agent in labelled]))
+    return families
+
+
+def _family(name: str, kind: str, text: str, samples: Iterable[Sample]) -> str:
+    lines = [f"# HELP fieldwatch_{name} {text}", f"# TYPE fieldwatch_{name} {kind}"]
+    for labels, value in samples:
+        marks = ",".join(f'{label}="{_escape(content)}"' for label, content in labels.items())
+        number = int(value) if float(value).is_integer() else f"{value:.9f}"
+        lines.append(f"fieldwatch_{name}{{{marks}}} {number}" if marks else f"fieldwatch_{name} {number}")
+    return "\n".join(lines) + "\n"
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')

@@ -1,0 +1,31 @@
+// Flows in a plain table, as the device page shows them.
+import { html } from "../html.js";
+import { bytes, count, endpoint } from "../format.js";
+import { Table } from "./table.js";
+import { Time } from "./time.js";
+
+export function FlowEnd({ address, port, name, device, here }) {
+  const shown = name || address;
+  const title = endpoint(address, port);
+  const tail = port ? html`<span class="port">:${port}</span>` : null;
+  if (device && device !== here) return html`<span title=${title}><a href=${`#/devices/${device}`} tabindex="-1">${shown}</a>${tail}</span>`;
+  return html`<span title=${title} class=${device && device === here ? "here" : ""}>${shown}${tail}</span>`;
+}
+
+export const source = (flow, here) => html`<${FlowEnd} address=${flow.src} port=${flow.src_port} name=${flow.src_name} device=${flow.src_device} here=${here} />`;
+export const destination = (flow, here) => html`<${FlowEnd} address=${flow.dst} port=${flow.dst_port} name=${flow.dst_name} device=${flow.dst_device} here=${here} />`;
+
+export function FlowTable({ caption, flows, now, here }) {
+  const columns = [
+    { key: "src", title: "From", cell: (flow) => source(flow, here) },
+    { key: "dst", title: "To", cell: (flow) => destination(flow, here) },
+    { key: "protocol", title: "Protocol", cell: (flow) => flow.protocol },
+    { key: "application", title: "Application", cell: (flow) => flow.application || html`<span class="muted">–</span>` },
+    { key: "state", title: "State", cell: (flow) => flow.state },
+    { key: "packets", title: "Packets", number: true, cell: (flow) => count(flow.packets + flow.reply_packets) },
+    { key: "sent", title: "Sent", number: true, cell: (flow) => bytes(flow.bytes) },
+    { key: "reply", title: "Reply", number: true, cell: (flow) => bytes(flow.reply_bytes) },
+    { key: "last", title: "Last seen", cell: (flow) => html`<${Time} at=${flow.last_seen} now=${now} />` },
+  ];
+  return html`<${Table} caption=${caption} columns=${columns} rows=${flows} />`;
+}
