@@ -61,6 +61,7 @@ class Hub:
         self._lock = threading.Lock()
         self._ring: deque[Message] = deque(maxlen=ring_events)
         self._published = 0  # events ever published; the ring holds the positions just below it
+        self._first_seq = 0  # of the first event that this process published
         self._transients: dict[tuple[str, str], Message] = {}
         self._transients_dropped = False
         self._turn_is_due = False
@@ -74,6 +75,8 @@ class Hub:
     def publish(self, events: Sequence[Message]) -> None:
         """Tell of committed events, shaped like query.proto's Event with `data` as an object."""
         with self._lock:
+            if events and not self._published:
+                self._first_seq = events[0]["seq"]
             self._ring.extend(events)
             self._published += len(events)
             self._schedule()
@@ -119,14 +122,15 @@ class Hub:
             subscription.offer(transients.values(), dropped)
             subscription.wake()
 
-    def _enter(self, subscription: Subscription) -> int:
+    def _enter(self, subscription: Subscription) -> tuple[int, int]:
+        """(position of the next event, number of the newest one or 0)."""
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.get_running_loop()
             self._subscriptions.add(subscription)
             if self._transients:
                 self._schedule()
-            return self._published
+            return self._published, self._ring[-1]["seq"] if self._ring else 0
 
     def _leave(self, subscription: Subscription) -> None:
         self._subscriptions.discard(subscription)
@@ -171,7 +175,9 @@ class Subscription:
         self._awake = asyncio.Event()
 
     async def __aenter__(self) -> Subscription:
-        self._position = self._hub._enter(self)
+        self._position, newest = self._hub._enter(self)
+        if not self._replaying:
+            self._seq = newest
         return self
 
     async def __aexit__(
@@ -239,8 +245,8 @@ class Subscription:
             return
         # The end of the table: what follows was published in the meantime, or will be.
         if unknown:
-            self._seq = 0
-            self._go_live(self._hub._enter(self))
+            position, self._seq = self._hub._enter(self)
+            self._go_live(position)
             return
         position, known_from = self._hub._position_after(self._seq)
         if known_from is not None and known_from > self._seq + 1:
@@ -257,6 +263,7 @@ class Subscription:
     def _read_ring(self) -> bool:
         events = self._hub._from(self._position, PAGE_EVENTS)
         if events is None:
+            self._seq = self._seq or self._hub._first_seq - 1
             self._replaying = True
             return True
         if not events:

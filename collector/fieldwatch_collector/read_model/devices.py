@@ -6,16 +6,14 @@ import functools
 import ipaddress
 import json
 import sqlite3
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fieldwatch_proto.identity import NAME_FACTS, NO_MAC
 from fieldwatch_proto.schema import SightingSource, ip_text, mac_text, time_text, vlan_ids
+from fieldwatch_proto.vendors import Vendors
 
 from fieldwatch_collector.read_model import flows
 from fieldwatch_collector.read_model.asking import Ordering, Where, limit_of, page, text_of, when
-
-if TYPE_CHECKING:
-    from fieldwatch_proto.vendors import Vendors
 
 RECENT_FLOWS = 20
 MAX_CLAIMS = 1_000
@@ -123,9 +121,6 @@ def get_device(connection: sqlite3.Connection, device_id: str) -> dict[str, Any]
 
 @functools.cache
 def _vendors() -> Vendors:
-    """The packed table of MAC prefixes; loaded when the first device is looked at."""
-    from fieldwatch_proto.vendors import Vendors
-
     return Vendors.load()
 
 
@@ -138,7 +133,7 @@ def _interface(connection: sqlite3.Connection, site: str, mac: bytes) -> dict[st
     stacks = connection.execute("SELECT DISTINCT vlans FROM sighting WHERE site = ? AND mac = ?", (site, mac))
     return {
         "mac": mac_text(mac),
-        "vendor": _vendors().lookup(mac) or "",
+        "vendor": _vendors().lookup(mac),
         "locally_administered": bool(mac[0] & 2),
         "vlans": sorted({vlan for (stack,) in stacks for vlan in vlan_ids(stack)}),
         "first_seen": _time(seen["first_ns"]),
