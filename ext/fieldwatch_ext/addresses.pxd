@@ -1,0 +1,56 @@
+# What an IP address says about its sender: local, forwarded, or nothing. Addresses are words as they lie in the frame.
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from fieldwatch_ext.packet cimport SEEN_FORWARD, SEEN_IP, SEEN_NOT
+
+cdef enum:
+    MAX_PREFIXES = 256
+
+cdef struct Prefix:
+    uint64_t net[2]
+    uint64_t mask[2]
+    uint8_t version
+
+cdef struct Prefixes:
+    int count
+    Prefix item[256]
+
+
+cdef inline bint bindable(uint8_t version, const uint64_t* ip) noexcept nogil:
+    # An address that a host may hold: not unspecified, loopback, multicast or broadcast.
+    cdef uint32_t first = ip[0] & 0xFF
+    if version == 4:
+        return first != 0 and first < 224 and first != 127
+    if first == 0xFF:
+        return False
+    return ip[0] != 0 or (ip[1] << 8) != 0     # ::0 to ::ff hold the unspecified and the loopback address
+
+
+cdef inline bint is_local(uint8_t version, const uint64_t* ip, const Prefixes* extra) noexcept nogil:
+    # RFC 1918, RFC 6598, RFC 3927; RFC 4193, RFC 4291 section 2.5.6; or a prefix of the user's.
+    cdef uint32_t a = ip[0] & 0xFF
+    cdef uint32_t b = (ip[0] >> 8) & 0xFF
+    cdef int i
+    if version == 4:
+        if (
+            a == 10 or (a == 192 and b == 168) or (a == 172 and (b & 0xF0) == 16)
+            or (a == 100 and (b & 0xC0) == 64) or (a == 169 and b == 254)
+        ):
+            return True
+    elif (a & 0xFE) == 0xFC or (a == 0xFE and (b & 0xC0) == 0x80):
+        return True
+    for i in range(extra.count):
+        if (
+            extra.item[i].version == version
+            and (ip[0] & extra.item[i].mask[0]) == extra.item[i].net[0]
+            and (ip[1] & extra.item[i].mask[1]) == extra.item[i].net[1]
+        ):
+            return True
+    return False
+
+
+cdef inline uint8_t seen_by_source(uint8_t version, const uint64_t* ip, const Prefixes* extra) noexcept nogil:
+    # How a frame with this source address counts for the MAC that sent it.
+    if not bindable(version, ip):
+        return SEEN_NOT
+    return SEEN_IP if is_local(version, ip, extra) else SEEN_FORWARD

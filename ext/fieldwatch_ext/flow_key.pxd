@@ -1,0 +1,50 @@
+# The key of a flow: the same for both directions, with the side that sent the frame beside it.
+from libc.stdint cimport uint8_t, uint16_t, uint64_t
+
+from fieldwatch_ext.packet cimport key_meta
+
+
+cdef inline uint8_t flow_key(
+    uint64_t* key, uint8_t version, uint8_t protocol, const uint64_t* src, const uint64_t* dst,
+    uint16_t src_port, uint16_t dst_port, uint16_t tunnel, uint64_t vlans,
+) noexcept nogil:
+    # The result is the side of the source: 0 lower, 1 upper.
+    cdef bint upper = (
+        src[0] > dst[0]
+        or (src[0] == dst[0] and (src[1] > dst[1] or (src[1] == dst[1] and src_port > dst_port)))
+    )
+    if upper:
+        key[0] = dst[0]
+        key[1] = dst[1]
+        key[2] = src[0]
+        key[3] = src[1]
+        key[4] = key_meta(dst_port, src_port, protocol, version, tunnel)
+    else:
+        key[0] = src[0]
+        key[1] = src[1]
+        key[2] = dst[0]
+        key[3] = dst[1]
+        key[4] = key_meta(src_port, dst_port, protocol, version, tunnel)
+    key[5] = vlans
+    return upper
+
+
+cdef inline uint8_t icmp_key(
+    uint64_t* key, uint8_t version, uint8_t protocol, const uint64_t* src, const uint64_t* dst,
+    uint8_t kind, uint8_t code, uint16_t ident, uint16_t tunnel, uint64_t vlans,
+) noexcept nogil:
+    # Echo request and reply: the identifier takes the place of a port. Other messages: type and code.
+    cdef uint8_t request = 8 if version == 4 else 128
+    cdef uint8_t reply = 0 if version == 4 else 129
+    cdef bint echo = kind == request or kind == reply
+    cdef uint16_t what = <uint16_t>((request << 8) if echo else (kind << 8 | code))
+    cdef bint upper = src[0] > dst[0] or (src[0] == dst[0] and src[1] > dst[1])
+    if echo and src[0] == dst[0] and src[1] == dst[1]:
+        upper = kind == reply                   # a host that talks to itself
+    key[0] = dst[0] if upper else src[0]
+    key[1] = dst[1] if upper else src[1]
+    key[2] = src[0] if upper else dst[0]
+    key[3] = src[1] if upper else dst[1]
+    key[4] = key_meta(ident if echo else 0, what, protocol, version, tunnel)
+    key[5] = vlans
+    return upper

@@ -1,0 +1,417 @@
+# The flow table: both directions of a conversation in one entry, bounded, every frame in exactly one record.
+#
+# Constraints:
+# - An entry is two neighbouring cache lines, one of them for the look-up; with its two slots of the index 144 octets.
+# - A frame touches its own entry and nothing else: no list is re-linked for it, it only sets TOUCHED.
+# - Two lists keep the order in which entries are looked at: `open`, and `closed` (TCP flows that wait for stragglers).
+#   An entry that was touched since it was linked goes to the tail once more (second chance); the head is then the oldest,
+#   as nearly as it matters. The work per frame is bounded.
+# - What a record holds never depends on when the lists are looked at: a frame that comes too late for the entry it
+#   finds ends that entry first and begins a new flow.
+#
+# Life of an entry: taken -> open -> (closed ->) record written -> free. ACTIVE records are written in between.
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free
+from libc.string cimport memcpy, memset
+from posix.stdlib cimport posix_memalign
+
+from fieldwatch_ext.flow_columns cimport FlowColumns
+from fieldwatch_ext.hashing cimport Seed, copy_words, hash6, same6
+from fieldwatch_ext.index cimport NOWHERE, Index, index_add, index_home, index_make, index_remove
+from fieldwatch_ext.packet cimport Packet
+from fieldwatch_ext.tcp_state cimport (
+    BIT_OPENER, STATE_CLOSED, TCP_ACK, TCP_SYN, opener_by_flags, tcp_next
+)
+from fieldwatch_ext.wire cimport prefetch
+
+cdef enum EndReason:            # of the schema
+    END_IDLE = 1
+    END_ACTIVE = 2
+    END_CLOSED = 3
+    END_EVICTED = 4
+    END_FLUSH = 5
+
+cdef enum:
+    BIT_TOUCHED = 16            # a frame came since the entry was linked
+    BIT_WAITS = 32              # stands in the list `closed`
+    BIT_USED = 64
+    SECOND_CHANCES = 8
+    MOST_PACKETS = 0xF0000000   # a record is written before its 32-bit count could overflow
+    IP_ICMP = 1
+    IP_TCP = 6
+    IP_UDP = 17
+    IP_ICMPV6 = 58
+
+cdef struct Flow:
+    uint64_t key[6]
+    int64_t last_ns
+    uint32_t next
+    uint8_t flags[2]            # TCP: OR of the flags, by side. ICMP: type and code of the opener
+    uint8_t state
+    uint8_t bits                # BIT_*; which side opened it, SYN and FINs seen
+    # second line
+    int64_t first_ns
+    uint64_t octets[2]          # by side of the key: 0 lower, 1 upper
+    uint32_t packets[2]
+    uint8_t mac[2][6]
+    uint32_t prev
+    uint32_t eth_place[2]       # of the sightings of its frames, by side
+    uint32_t ip_place[2]
+
+cdef struct List:
+    uint32_t head
+    uint32_t tail
+
+cdef struct Flows:
+    Seed seed
+    Index index
+    Flow* entries
+    uint32_t capacity
+    uint32_t used               # entries that were ever taken
+    uint32_t count
+    uint32_t unused             # head of the free list, by `next`
+    List open
+    List closed
+    int64_t idle_ns
+    int64_t active_ns
+    int64_t linger_ns
+    uint64_t exported
+    uint64_t evicted
+    const uint16_t* tcp_labels
+    const uint16_t* udp_labels
+    FlowColumns columns
+
+
+cdef inline int flows_make(Flows* t, uint32_t capacity) noexcept nogil:
+    cdef void* memory = NULL
+    t.capacity = capacity
+    t.unused = NOWHERE
+    t.open.head = t.open.tail = t.closed.head = t.closed.tail = NOWHERE
+    if posix_memalign(&memory, 128, capacity * sizeof(Flow)) != 0:
+        return -1
+    t.entries = <Flow*>memory
+    return index_make(&t.index, capacity)
+
+
+cdef inline void flows_free(Flows* t) noexcept nogil:
+    free(t.entries)
+    free(t.index.slots)
+
+
+cdef inline int64_t since(int64_t later_ns, int64_t earlier_ns) noexcept nogil:
+    # A difference of times that a stranger may have chosen: it wraps instead of being undefined.
+    return <int64_t>(<uint64_t>later_ns - <uint64_t>earlier_ns)
+
+
+# ---- lists
+
+cdef inline void _link(Flows* t, List* list, uint32_t place) noexcept nogil:
+    cdef Flow* f = &t.entries[place]
+    f.next = NOWHERE
+    f.prev = list.tail
+    f.bits &= <uint8_t>~BIT_TOUCHED
+    if list.tail == NOWHERE:
+        list.head = place
+    else:
+        t.entries[list.tail].next = place
+    list.tail = place
+
+
+cdef inline void _unlink(Flows* t, List* list, uint32_t place) noexcept nogil:
+    cdef Flow* f = &t.entries[place]
+    if f.prev == NOWHERE:
+        list.head = f.next
+    else:
+        t.entries[f.prev].next = f.next
+    if f.next == NOWHERE:
+        list.tail = f.prev
+    else:
+        t.entries[f.next].prev = f.prev
+
+
+cdef inline List* _list_of(Flows* t, const Flow* f) noexcept nogil:
+    return &t.closed if f.bits & BIT_WAITS else &t.open
+
+
+# ---- records
+
+cdef inline uint16_t _label(const Flows* t, uint8_t protocol, uint16_t src_port, uint16_t dst_port) noexcept nogil:
+    cdef const uint16_t* labels = NULL
+    if protocol == IP_TCP:
+        labels = t.tcp_labels
+    elif protocol == IP_UDP:
+        labels = t.udp_labels
+    if labels == NULL:
+        return 0
+    return labels[dst_port] if labels[dst_port] != 0 else labels[src_port]
+
+
+cdef inline void _write(Flows* t, const Flow* f, int reason) noexcept nogil:
+    # A record of what the entry holds. The caller has seen to it that there is room.
+    cdef FlowColumns* c = &t.columns
+    cdef uint32_t n = c.count
+    cdef int a = 1 if f.bits & BIT_OPENER else 0
+    cdef int b = 1 - a
+    cdef uint64_t meta = f.key[4]
+    cdef uint8_t protocol = <uint8_t>(meta >> 32)
+    cdef uint8_t version = <uint8_t>(meta >> 40)
+    cdef bint icmp = protocol == (IP_ICMP if version == 4 else IP_ICMPV6)
+    if f.packets[0] == 0 and f.packets[1] == 0:
+        return                              # all of it stands in an ACTIVE record already
+    c.first_ns[n] = f.first_ns
+    c.last_ns[n] = f.last_ns
+    c.ip_version[n] = version
+    c.protocol[n] = protocol
+    c.src[2 * n] = f.key[2 * a]
+    c.src[2 * n + 1] = f.key[2 * a + 1]
+    c.dst[2 * n] = f.key[2 * b]
+    c.dst[2 * n + 1] = f.key[2 * b + 1]
+    if icmp:
+        c.src_port[n] = f.flags[0]
+        c.dst_port[n] = f.flags[1]
+        c.tcp_flags[n] = 0
+        c.reply_tcp_flags[n] = 0
+    else:
+        c.src_port[n] = <uint16_t>(meta >> (16 * a))
+        c.dst_port[n] = <uint16_t>(meta >> (16 * b))
+        c.tcp_flags[n] = f.flags[a]
+        c.reply_tcp_flags[n] = f.flags[b]
+    c.vlans[n] = f.key[5]
+    memcpy(c.src_mac + 6 * n, f.mac[a], 6)
+    memcpy(c.dst_mac + 6 * n, f.mac[b], 6)
+    c.packets[n] = f.packets[a]
+    c.octets[n] = f.octets[a]
+    c.reply_packets[n] = f.packets[b]
+    c.reply_octets[n] = f.octets[b]
+    c.state[n] = f.state
+    c.end_reason[n] = <uint8_t>reason
+    c.tunnel[n] = <uint16_t>(meta >> 48)
+    c.application[n] = _label(t, protocol, c.src_port[n], c.dst_port[n])
+    c.count = n + 1
+    t.exported += 1
+
+
+cdef inline int64_t _limit(const Flows* t, const Flow* f) noexcept nogil:
+    return t.linger_ns if f.state >= STATE_CLOSED and t.linger_ns < t.idle_ns else t.idle_ns
+
+
+cdef inline int _reason(const Flow* f, int reason) noexcept nogil:
+    return END_CLOSED if f.state >= STATE_CLOSED else reason
+
+
+cdef inline void _release(Flows* t, uint32_t place, int reason) noexcept nogil:
+    cdef Flow* f = &t.entries[place]
+    _write(t, f, reason)
+    index_remove(&t.index, hash6(&t.seed, f.key), place)
+    _unlink(t, _list_of(t, f), place)
+    f.bits = 0
+    f.next = t.unused
+    t.unused = place
+    t.count -= 1
+
+
+# ---- the end of flows
+
+cdef inline uint32_t _look(Flows* t, List* list, int64_t now_ns, uint32_t steps) noexcept nogil:
+    # End what is over at the head of a list; the number ended.
+    cdef uint32_t ended = 0
+    cdef uint32_t place
+    cdef Flow* f
+    while steps > 0 and list.head != NOWHERE and t.columns.count < t.columns.capacity:
+        place = list.head
+        f = &t.entries[place]
+        if since(now_ns, f.last_ns) >= _limit(t, f):
+            _release(t, place, _reason(f, END_IDLE))
+            ended += 1
+        elif f.bits & BIT_TOUCHED and list.head != list.tail:
+            _unlink(t, list, place)
+            _link(t, list, place)
+        else:
+            break
+        steps -= 1
+    return ended
+
+
+cdef inline void _make_room(Flows* t, int64_t now_ns) noexcept nogil:
+    # The table is full: the oldest goes. A closed flow that only waits for stragglers goes before any other.
+    cdef List* list = &t.closed if t.closed.head != NOWHERE else &t.open
+    cdef int chances = SECOND_CHANCES
+    cdef Flow* f = &t.entries[list.head]
+    while chances > 0 and f.bits & BIT_TOUCHED and list.head != list.tail:
+        _unlink(t, list, list.head)
+        _link(t, list, <uint32_t>(f - t.entries))
+        f = &t.entries[list.head]
+        chances -= 1
+    if f.state >= STATE_CLOSED:
+        _release(t, list.head, END_CLOSED)
+    elif since(now_ns, f.last_ns) >= t.idle_ns:
+        _release(t, list.head, END_IDLE)
+    else:
+        t.evicted += 1
+        _release(t, list.head, END_EVICTED)
+
+
+cdef inline void _restart(Flow* f, int64_t ts_ns) noexcept nogil:
+    # The record has been written: count from zero.
+    f.first_ns = ts_ns
+    f.last_ns = ts_ns
+    f.packets[0] = f.packets[1] = 0
+    f.octets[0] = f.octets[1] = 0
+
+
+cdef inline void _begin(Flow* f, const Packet* k) noexcept nogil:
+    # The first frame of a flow; it is counted later.
+    _restart(f, k.ts_ns)
+    f.state = 0
+    f.bits = BIT_USED | (BIT_OPENER if k.side else 0)
+    f.flags[0] = k.icmp_type
+    f.flags[1] = k.icmp_code
+    memset(f.mac, 0, 12)
+    if k.src_mac != NULL:
+        memcpy(f.mac[k.side], k.src_mac, 6)
+    if k.dst_mac != NULL:
+        memcpy(f.mac[1 - k.side], k.dst_mac, 6)
+    f.eth_place[0] = f.eth_place[1] = f.ip_place[0] = f.ip_place[1] = NOWHERE
+
+
+# ---- a frame
+
+cdef inline void flow_prefetch(const Flows* t, const Packet* k) noexcept nogil:
+    # The entry that the index names for this hash, if any: it is needed a moment later.
+    cdef uint64_t at = index_home(&t.index, k.hash)
+    cdef uint64_t slot = t.index.slots[at]
+    cdef const Flow* f
+    if slot != 0 and (slot ^ k.hash) >> 32 != 0:
+        slot = t.index.slots[(at + 1) & t.index.mask]
+    if slot != 0:
+        f = &t.entries[<uint32_t>slot - 1]
+        prefetch(f)
+        prefetch(&f.first_ns)
+
+
+cdef inline uint32_t flow_find(const Flows* t, const uint64_t* key, uint64_t hash) noexcept nogil:
+    cdef uint64_t at = index_home(&t.index, hash)
+    cdef uint64_t slot
+    while True:
+        slot = t.index.slots[at]
+        if slot == 0:
+            return NOWHERE
+        if (slot ^ hash) >> 32 == 0 and same6(t.entries[<uint32_t>slot - 1].key, key):
+            return <uint32_t>slot - 1
+        at = (at + 1) & t.index.mask
+
+
+cdef inline bint flow_over(const Flows* t, const Flow* f, int64_t ts_ns) noexcept nogil:
+    # Whether the flow had ended before this time.
+    return since(ts_ns, f.last_ns) >= _limit(t, f)
+
+
+cdef inline Flow* flow_of(Flows* t, const Packet* k) noexcept nogil:
+    # The entry of this frame's flow, made if it is new. At most two records are written.
+    cdef uint32_t place = flow_find(t, k.key, k.hash)
+    cdef bint tcp = k.protocol == IP_TCP
+    cdef Flow* f
+    if place != NOWHERE:
+        f = &t.entries[place]
+        if (
+            flow_over(t, f, k.ts_ns)
+            or (f.state >= STATE_CLOSED and tcp and (k.tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+        ):
+            _write(t, f, _reason(f, END_IDLE))
+            _unlink(t, _list_of(t, f), place)
+            _begin(f, k)
+            _link(t, &t.open, place)
+        return f
+    if t.count == t.capacity:
+        _make_room(t, k.ts_ns)
+    if t.unused != NOWHERE:
+        place = t.unused
+        t.unused = t.entries[place].next
+    else:
+        place = t.used
+        t.used += 1
+    t.count += 1
+    f = &t.entries[place]
+    copy_words(f.key, k.key, 6)
+    _begin(f, k)
+    _link(t, &t.open, place)
+    index_add(&t.index, k.hash, place)
+    return f
+
+
+cdef inline void flow_count(Flows* t, Flow* f, int side, const Packet* k) noexcept nogil:
+    # Credit a frame to a flow.
+    if (f.packets[0] | f.packets[1]) == 0:
+        f.first_ns = k.ts_ns                # also after an ACTIVE record that time alone brought about
+    if (
+        (t.active_ns != 0 and since(k.ts_ns, f.first_ns) >= t.active_ns)
+        or f.packets[side] >= <uint32_t>MOST_PACKETS
+    ):
+        _write(t, f, END_ACTIVE)
+        _restart(f, k.ts_ns)
+        if k.protocol == IP_TCP:
+            f.flags[0] = f.flags[1] = 0
+    if k.ts_ns > f.last_ns:
+        f.last_ns = k.ts_ns
+    elif k.ts_ns < f.first_ns:
+        f.first_ns = k.ts_ns
+    f.bits |= BIT_TOUCHED
+    f.packets[side] += 1
+    f.octets[side] += k.octets
+
+
+cdef inline void flow_tcp(Flows* t, Flow* f, const Packet* k) noexcept nogil:
+    # What the flags of a segment say about its flow.
+    cdef uint32_t place
+    f.flags[k.side] |= k.tcp_flags
+    f.bits = opener_by_flags(f.bits, k.side, k.tcp_flags)
+    f.state = tcp_next(f.state, &f.bits, k.side, k.tcp_flags, f.packets[1 - k.side] != 0)
+    if f.state >= STATE_CLOSED and not f.bits & BIT_WAITS:
+        place = <uint32_t>(f - t.entries)
+        _unlink(t, &t.open, place)
+        f.bits |= BIT_WAITS
+        _link(t, &t.closed, place)
+
+
+cdef inline uint32_t flows_look(Flows* t, int64_t now_ns, uint32_t frames) noexcept nogil:
+    # After a batch of frames: a bounded look at what may be over.
+    return _look(t, &t.closed, now_ns, frames + 2) + _look(t, &t.open, now_ns, 4)
+
+
+cdef inline uint32_t flows_expire(Flows* t, int64_t now_ns) noexcept nogil:
+    # Every flow that is over at this time, as far as there is room for records.
+    cdef uint32_t ended = 0
+    cdef uint32_t place
+    cdef Flow* f
+    for place in range(t.used):
+        if t.columns.count >= t.columns.capacity:
+            break
+        f = &t.entries[place]
+        if not f.bits & BIT_USED:
+            continue
+        if flow_over(t, f, now_ns):
+            _release(t, place, _reason(f, END_IDLE))
+            ended += 1
+        elif t.active_ns != 0 and since(now_ns, f.first_ns) >= t.active_ns and (f.packets[0] or f.packets[1]):
+            _write(t, f, END_ACTIVE)
+            ended += 1
+            f.first_ns = now_ns
+            f.packets[0] = f.packets[1] = 0
+            f.octets[0] = f.octets[1] = 0
+            if <uint8_t>(f.key[4] >> 32) == IP_TCP:
+                f.flags[0] = f.flags[1] = 0
+    return ended
+
+
+cdef inline uint32_t flows_flush(Flows* t, int64_t now_ns) noexcept nogil:
+    # Write and release entries, oldest first, as many as there is room for.
+    cdef uint32_t moved = 0
+    cdef uint32_t place
+    while t.count > 0 and t.columns.count < t.columns.capacity:
+        place = t.closed.head if t.closed.head != NOWHERE else t.open.head
+        if flow_over(t, &t.entries[place], now_ns):
+            _release(t, place, _reason(&t.entries[place], END_IDLE))
+        else:
+            _release(t, place, _reason(&t.entries[place], END_FLUSH))
+        moved += 1
+    return moved

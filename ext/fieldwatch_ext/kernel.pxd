@@ -1,0 +1,215 @@
+# One block of frames through decode, flow table and sighting table: the hot loop.
+#
+# Frames go in batches of 32, so that memory answers while other frames are worked on: decode them all and ask for their
+# slots of the index, ask for the flow entries that these name, then count.
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from fieldwatch_ext.decode cimport decode
+from fieldwatch_ext.decoder cimport MAX_NOTES, Decoder
+from fieldwatch_ext.flow_columns cimport flow_columns_room
+from fieldwatch_ext.flows cimport (
+    IP_TCP, Flow, Flows, flow_count, flow_find, flow_of, flow_over, flow_prefetch, flow_tcp, flows_look
+)
+from fieldwatch_ext.frames cimport BLOCK_FRAMES, FrameRef
+from fieldwatch_ext.hashing cimport hash6
+from fieldwatch_ext.index cimport NOWHERE, index_home
+from fieldwatch_ext.packet cimport (
+    LAYERS, OK, OUTSIDE, QUOTING, SEEN_ETH, SEEN_FORWARD, SEEN_IP, SEEN_NOT, SLOW_NONE, VERDICTS, Packet
+)
+from fieldwatch_ext.sightings cimport Sightings, see, sighting_meta, sightings_room
+from fieldwatch_ext.slow cimport SlowFrame, SlowRing, slow_keep, slow_reserve
+from fieldwatch_ext.wire cimport lowest_bit, prefetch
+
+cdef enum:
+    BATCH_FRAMES = 32
+    PREFETCH_AHEAD = 8
+    RECORDS_PER_FRAME = 2       # flow records that one frame can bring about, at most
+    SIGHTINGS_PER_FRAME = 18    # MAX_NOTES and the two of the flow
+    MASKS = 64
+
+cdef enum Stage:
+    READ = 0
+    DECODE = 1
+    FLOWS = 2
+    ALL = 3
+
+cdef struct Tally:
+    uint64_t verdicts[4]
+    uint64_t layers[64]
+    uint64_t rejected_at[64]
+    # Frames by the set of their layers, direct-mapped: most traffic has a handful of sets.
+    uint64_t mask[64]
+    uint64_t frames[64]
+
+cdef struct Kernel:
+    int stage
+    int64_t newest_ns
+    uint64_t frames
+    uint64_t octets
+    uint64_t in_flows
+    Tally tally
+    Flows flows
+    Sightings sightings
+    SlowRing slow
+    Decoder decoder
+    Packet batch[32]
+    FrameRef block[4096]
+
+
+cdef inline void tally_flush(Tally* t, int at) noexcept nogil:
+    cdef uint64_t rest = t.mask[at]
+    while rest:
+        t.layers[lowest_bit(rest)] += t.frames[at]
+        rest &= rest - 1
+    t.frames[at] = 0
+
+
+cdef inline void tally_frame(Tally* t, const Packet* k) noexcept nogil:
+    cdef int at = <int>((k.layers * <uint64_t>0x9E3779B97F4A7C15) >> 58)
+    if t.mask[at] != k.layers:
+        tally_flush(t, at)
+        t.mask[at] = k.layers
+    t.frames[at] += 1
+    t.verdicts[k.verdict] += 1
+    if k.verdict != OK:
+        t.rejected_at[k.layer] += 1
+
+
+cdef inline int block_capacity(const Kernel* kernel) noexcept nogil:
+    # Frames that can be processed for sure with the room there is; 0 once the columns are more than half full.
+    cdef uint32_t records = flow_columns_room(&kernel.flows.columns)
+    cdef uint32_t sightings = sightings_room(&kernel.sightings)
+    cdef uint32_t frames = BLOCK_FRAMES
+    if (
+        records < kernel.flows.columns.capacity // 2
+        or kernel.sightings.rows_count > kernel.sightings.rows_capacity // 2
+        or kernel.slow.used > kernel.slow.agreed // 2
+    ):
+        return 0
+    if frames > records // RECORDS_PER_FRAME:
+        frames = records // RECORDS_PER_FRAME
+    if frames > sightings // SIGHTINGS_PER_FRAME:
+        frames = sightings // SIGHTINGS_PER_FRAME
+    return <int>frames
+
+
+cdef inline void _see_sender(Kernel* kernel, Flow* f, int side, const Packet* k) noexcept nogil:
+    # The MAC and the source address of a frame; their places stand in the flow entry.
+    cdef uint64_t meta
+    if k.mac != 0:
+        f.eth_place[side] = see(
+            &kernel.sightings, f.eth_place[side], k.vlans, sighting_meta(k.mac, SEEN_ETH, 0), 0, 0, k.ts_ns
+        )
+    if k.seen == SEEN_IP:
+        meta = sighting_meta(k.mac, SEEN_IP, k.version)
+        f.ip_place[side] = see(
+            &kernel.sightings, f.ip_place[side], k.vlans, meta, k.src[0], k.src[1], k.ts_ns
+        )
+    elif k.seen == SEEN_FORWARD and k.mac != 0:
+        meta = sighting_meta(k.mac, SEEN_FORWARD, 0)
+        f.ip_place[side] = see(&kernel.sightings, f.ip_place[side], k.vlans, meta, 0, 0, k.ts_ns)
+
+
+cdef inline void _see_third(Kernel* kernel, const Packet* k) noexcept nogil:
+    cdef Flow nowhere
+    nowhere.eth_place[0] = nowhere.ip_place[0] = NOWHERE
+    _see_sender(kernel, &nowhere, 0, k)
+
+
+cdef inline Flow* _quoted_flow(Kernel* kernel, const Packet* k) noexcept nogil:
+    # The flow that an ICMP error is about, if it stands in the table and goes on.
+    cdef uint32_t place = flow_find(&kernel.flows, k.quoted, hash6(&kernel.flows.seed, k.quoted))
+    cdef Flow* f
+    if place == NOWHERE:
+        return NULL
+    f = &kernel.flows.entries[place]
+    return NULL if flow_over(&kernel.flows, f, k.ts_ns) else f
+
+
+cdef inline void _count_frame(Kernel* kernel, const Packet* k) noexcept nogil:
+    cdef Flow* f = NULL
+    cdef int side = k.side
+    if k.fate == QUOTING:
+        f = _quoted_flow(kernel, k)
+        if f != NULL:
+            side = k.quoted_side
+            flow_count(&kernel.flows, f, side, k)
+            # The sender is a third party: its sightings have no place in this entry.
+            if not k.sighted:
+                _see_third(kernel, k)
+            return
+    f = flow_of(&kernel.flows, k)
+    flow_count(&kernel.flows, f, side, k)
+    if k.protocol == IP_TCP:
+        flow_tcp(&kernel.flows, f, k)
+    if not k.sighted:
+        _see_sender(kernel, f, side, k)
+
+
+cdef inline void _see_notes(Kernel* kernel, int64_t ts_ns) noexcept nogil:
+    cdef int i
+    for i in range(kernel.decoder.note_count):
+        see(
+            &kernel.sightings, NOWHERE, kernel.decoder.notes[i].vlans, kernel.decoder.notes[i].meta,
+            kernel.decoder.notes[i].ip[0], kernel.decoder.notes[i].ip[1], ts_ns
+        )
+
+
+cdef inline void _process_batch(Kernel* kernel, const FrameRef* frames, int count, int ahead) noexcept nogil:
+    cdef Packet* k
+    cdef int i
+    for i in range(count):
+        if i < ahead:
+            prefetch(frames[i + PREFETCH_AHEAD].octets)
+        k = &kernel.batch[i]
+        decode(&kernel.decoder, &frames[i], k)
+        kernel.frames += 1
+        tally_frame(&kernel.tally, k)
+        if kernel.stage < FLOWS:
+            continue
+        if kernel.stage == ALL and k.slow != SLOW_NONE:
+            slow_keep(&kernel.slow, k, kernel.frames)
+        if kernel.decoder.note_count:
+            _see_notes(kernel, k.ts_ns)
+        if k.ts_ns > kernel.newest_ns:
+            kernel.newest_ns = k.ts_ns
+        if k.fate != OUTSIDE:
+            prefetch(&kernel.flows.index.slots[index_home(&kernel.flows.index, k.hash)])
+    if kernel.stage < FLOWS:
+        return
+    for i in range(count):
+        if kernel.batch[i].fate != OUTSIDE:
+            flow_prefetch(&kernel.flows, &kernel.batch[i])
+    for i in range(count):
+        if kernel.batch[i].fate != OUTSIDE:
+            kernel.in_flows += 1
+            _count_frame(kernel, &kernel.batch[i])
+
+
+cdef inline void process_block(Kernel* kernel, int count) noexcept nogil:
+    # The frames in `kernel.block`, of which there are at most `block_capacity`.
+    cdef size_t octets = 0
+    cdef uint64_t on_wire = 0
+    cdef int start = 0
+    cdef int n, ahead, i
+    cdef uint32_t reserve
+    for i in range(count):
+        octets += kernel.block[i].captured
+        on_wire += (
+            kernel.block[i].original if kernel.block[i].original > kernel.block[i].captured
+            else kernel.block[i].captured
+        )
+    kernel.octets += on_wire
+    if kernel.stage == READ:
+        kernel.frames += count
+        return
+    if kernel.stage == ALL:
+        slow_reserve(&kernel.slow, octets + <size_t>count * (sizeof(SlowFrame) + 8))
+    while start < count:
+        n = count - start if count - start < BATCH_FRAMES else BATCH_FRAMES
+        ahead = count - start - PREFETCH_AHEAD
+        _process_batch(kernel, &kernel.block[start], n, ahead)
+        reserve = RECORDS_PER_FRAME * (count - start)
+        if kernel.stage >= FLOWS and flow_columns_room(&kernel.flows.columns) > reserve + BATCH_FRAMES + 8:
+            flows_look(&kernel.flows, kernel.newest_ns, n)
+        start += n
