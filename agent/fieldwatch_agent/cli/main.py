@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from fieldwatch_ext.errors import CaptureError
 from fieldwatch_proto.cli.command import Program
 
-COMMANDS = ("read", "bench", "vendors", "doctor", "config")
+COMMANDS = ("read", "run", "enrol", "spool", "bench", "vendors", "doctor", "config")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -45,6 +45,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from textwrap import fill
 from typing import Any, NoReturn
 
 from fieldwatch_proto.logs import printable
@@ -52,6 +53,8 @@ from fieldwatch_proto.settings import ConfigError, UsageError
 from fieldwatch_proto.version import VERSION
 
 __all__ = ["ConfigError", "Failure", "Program", "UsageError"]
+
+HELP_COLUMNS = 78
 
 Run = Callable[[argparse.Namespace], int | None]
 Arguments = Callable[[argparse.ArgumentParser], object]
@@ -119,7 +122,7 @@ class Program:
         parser = (self._groups[group] if group else self._commands).add_parser(
             last,
             help=summary,
-            description=_sentence(description or summary),
+            description=fill(_sentence(description or summary), HELP_COLUMNS),
             epilog=f"example{'s' if chr(10) in lines else ''}:\n{lines}",
         )
         if arguments is not None:

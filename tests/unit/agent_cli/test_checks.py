@@ -1,0 +1,170 @@
+"""`doctor`: what is broken is found, and comes with what mends it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from fieldwatch_agent.cli import checks
+from fieldwatch_agent.cli.checks import COLLECTOR_NAME, Level
+from fieldwatch_agent.cli.main import main
+from fieldwatch_agent.config import AgentConfig, Capture, Collector
+
+
+def config(tmp_path: Path, address: str = "", interfaces: tuple[str, ...] = ()) -> AgentConfig:
+    return AgentConfig(
+        data=str(tmp_path / "agent"), collector=Collector(address=address), capture=Capture(interfaces=interfaces)
+    )
+
+
+def certificate(tmp_path: Path, name: str) -> tuple[Path, Path]:
+    """A self-signed certificate and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, name)])
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    files = tmp_path / f"{name}.pem", tmp_path / f"{name}.key"
+    files[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return files
+
+
+@contextmanager
+def listener(context: ssl.SSLContext | None) -> Iterator[str]:
+    """A server on loopback that makes one handshake (or, without a context, says something that is no TLS)."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                try:
+                    if context is None:
+                        connection.recv(1)
+                        connection.sendall(b"SSH-2.0-OpenSSH\r\n" * 2)
+                        connection.recv(1_000)
+                    else:
+                        context.wrap_socket(connection, server_side=True).recv(1)
+                except OSError:
+                    pass  # the other side was not pleased: that is what the test looks at
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        thread.join(10)
+
+
+def server_context(files: tuple[Path, Path]) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*files)
+    return context
+
+
+def test_no_collector_is_a_note(tmp_path: Path) -> None:
+    """An agent without a collector works; the finding says how to give it one."""
+    (finding,) = checks.collector(config(tmp_path))
+
+    assert Level.NOTE is finding.level
+    assert "enrol" in finding.remedy
+
+
+def test_nobody_listens(tmp_path: Path) -> None:
+    """A refused connection is told in the machine's words."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    (finding,) = checks.collector(config(tmp_path, address))
+
+    assert (Level.BROKEN, f"{address}: cannot be reached: Connection refused") == (finding.level, finding.what)
+
+
+def test_not_joined(tmp_path: Path) -> None:
+    """The port answers by TLS, but there is no certificate of the collector's CA here."""
+    with listener(server_context(certificate(tmp_path, COLLECTOR_NAME))) as address:
+        (finding,) = checks.collector(config(tmp_path, address))
+
+    assert Level.BROKEN is finding.level
+    assert f"{address}: reached, TLSv1.3, but this agent has not joined it" == finding.what
+
+
+def test_something_else_listens(tmp_path: Path) -> None:
+    """A port that speaks no TLS is not the collector's."""
+    with listener(None) as address:
+        (finding,) = checks.collector(config(tmp_path, address))
+
+    assert Level.BROKEN is finding.level
+    assert finding.what.startswith(f"{address}: answers, but speaks no TLS")
+
+
+def test_data_folder(tmp_path: Path) -> None:
+    """A folder that is yet to be made counts as its parent; a file in its place is broken."""
+    (fine,) = checks.disk(config(tmp_path))
+    (tmp_path / "agent").write_text("in the way")
+    (wrong,) = checks.disk(config(tmp_path))
+
+    assert [fine.level, wrong.level] == [Level.OK, Level.BROKEN]
+    assert [path.name for path in tmp_path.iterdir() if path.name != "agent"] == []
+
+
+def test_little_room(tmp_path: Path) -> None:
+    """Less room than the spool wants to leave is a note with the amount."""
+    plenty = config(tmp_path)
+    (finding,) = checks.disk(replace(plenty, spool=replace(plenty.spool, min_free_bytes=1 << 60)))
+
+    assert Level.NOTE is finding.level
+    assert finding.remedy.startswith("free ")
+
+
+def test_interface_that_is_not_there(tmp_path: Path) -> None:
+    """The remedy names the interfaces that are."""
+    (finding,) = checks.interfaces(config(tmp_path, interfaces=("nosuch0",)))
+
+    assert (finding.level, finding.what) == (Level.BROKEN, "nosuch0: there is no such interface")
+    assert "lo" in finding.remedy.split(": ")[1].split(", ")
+
+
+def test_rights_follow_the_capability() -> None:
+    """The finding agrees with what opening a packet socket gives."""
+    (finding,) = checks.rights()
+    try:
+        socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0).close()
+        held = True
+    except PermissionError:
+        held = False
+
+    assert (Level.OK if held else Level.BROKEN) is finding.level
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One object a finding; exit code 1 exactly when one is broken; each that is not well has a remedy."""
+    monkeypatch.setenv("FIELDWATCH_AGENT__CAPTURE__INTERFACES", "nosuch0")
+    code = main(["doctor", "--json", "--data", str(tmp_path)])
+    findings = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    assert code == 1
+    assert {"rights", "interface", "clock", "disk", "collector"} == {finding["check"] for finding in findings}
+    assert [finding for finding in findings if finding["level"] != "ok" and not finding["remedy"]] == []
+    assert os.fspath(tmp_path) in next(finding["what"] for finding in findings if finding["check"] == "disk")
