@@ -62,7 +62,6 @@ cdef enum:
     JSET_K = 0x45
     JSET_X = 0x4D
     RET_K = 0x06
-    RET_X = 0x0E
     RET_A = 0x16
     TAX = 0x07
     TXA = 0x87
@@ -73,12 +72,12 @@ OPERATIONS = frozenset((
     ADD_K, ADD_X, SUB_K, SUB_X, MUL_K, MUL_X, DIV_K, DIV_X, OR_K, OR_X, AND_K, AND_X,
     LSH_K, LSH_X, RSH_K, RSH_X, NEG, MOD_K, MOD_X, XOR_K, XOR_X,
     JA, JEQ_K, JEQ_X, JGT_K, JGT_X, JGE_K, JGE_X, JSET_K, JSET_X,
-    RET_K, RET_X, RET_A, TAX, TXA,
+    RET_K, RET_A, TAX, TXA,
 ))
 SCRATCH = frozenset((LD_MEM, LDX_MEM, ST, STX))
 CONDITIONAL = frozenset((JEQ_K, JEQ_X, JGT_K, JGT_X, JGE_K, JGE_X, JSET_K, JSET_X))
 DIVISION = frozenset((DIV_K, MOD_K))
-RETURN = frozenset((RET_K, RET_X, RET_A))
+RETURN = frozenset((RET_K, RET_A))
 
 
 cdef inline uint32_t be32(const uint8_t* p) noexcept nogil:
@@ -176,8 +175,6 @@ cdef uint32_t run_filter(
             return k
         elif code == RET_A:
             return a
-        elif code == RET_X:
-            return x
         # -- arithmetic, modulo 2**32
         elif code == ADD_K:
             a += k
@@ -250,6 +247,8 @@ def _check(instructions):
             raise FilterError(f"{where} uses scratch word {k}; there are {SCRATCH_WORDS}")
         if code in DIVISION and k == 0:
             raise FilterError(f"{where} divides by zero")
+        if code == JA and k >> 31:
+            raise FilterError(f"{where} jumps back: a filter that loops is not run (leave out `protochain`)")
         furthest = k if code == JA else max(jump_true, jump_false) if code in CONDITIONAL else 0
         if at + 1 + furthest >= count and code not in RETURN:
             raise FilterError(f"{where} leads past the end of the program")
