@@ -51,9 +51,10 @@ export const post = (path, body) => call("POST", address(path), body);
 export const remove = (path) => call("DELETE", address(path));
 
 // The next page of a list, by the URL that the list gave; its host is this one, whatever a proxy made of it.
-export function follow(url, signal) {
-  const { pathname, search } = new URL(url, location.href);
-  return call("GET", pathname + search, undefined, signal);
+export function follow(url, changes, signal) {
+  const { pathname, searchParams } = new URL(url, location.href);
+  for (const [name, value] of Object.entries(changes)) searchParams.set(name, value);
+  return call("GET", `${pathname}?${searchParams}`, undefined, signal);
 }
 
 export const exportAddress = (path, params, format) => address(path, { ...params, format });

@@ -4,7 +4,8 @@ import { follow, get } from "./api.js";
 import { addressKey, deviceName, millis } from "./format.js";
 import { useStream } from "./stream.js";
 
-const PAGE_ROWS = 1000;
+const FIRST_ROWS = 200; // on the screen soon
+const PAGE_ROWS = 1000; // the rest in few questions
 const MAX_ROWS = 20_000; // beyond it the search goes to the collector
 const GATHER_MS = 250;
 const NEW_FOR_MS = 5 * 60_000;
@@ -66,7 +67,7 @@ export function useDevices(site, query) {
     const { signal } = controller;
     try {
       const fresh = new Map();
-      let page = await get("devices", { limit: PAGE_ROWS, ordering: "-last_seen", site, q: serverQuery }, signal);
+      let page = await get("devices", { limit: FIRST_ROWS, ordering: "-last_seen", site, q: serverQuery }, signal);
       for (;;) {
         for (const device of page.results) {
           const old = known.current.get(device.id);
@@ -78,7 +79,7 @@ export function useDevices(site, query) {
         const { count } = page;
         publish((old) => ({ total: serverQuery ? old.total : count, membership: old.membership + 1, loaded: true }));
         if (!more) return;
-        page = await follow(page.next, signal);
+        page = await follow(page.next, { limit: PAGE_ROWS }, signal);
       }
     } catch (error) {
       if (error.name !== "AbortError") setState((old) => ({ ...old, error }));

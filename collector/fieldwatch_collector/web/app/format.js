@@ -19,7 +19,12 @@ export const bytes = (value) => scaled(value, BYTE_UNITS);
 export const bitRate = (value) => scaled(value, BIT_UNITS);
 export const count = (value) => COUNT.format(value || 0);
 export const plural = (value, one, many = `${one}s`) => `${count(value)} ${value === 1 ? one : many}`;
-export const percent = (part, whole) => (whole > 0 ? `${((100 * part) / whole).toFixed(part / whole < 0.1 ? 1 : 0)} %` : "0 %");
+
+export function percent(part, whole) {
+  const share = whole > 0 ? (100 * part) / whole : 0;
+  if (share > 0 && share < 0.1) return "< 0.1\u202f%";
+  return `${share.toFixed(share < 10 ? 1 : 0)}\u202f%`;
+}
 
 // Milliseconds since the epoch, or null for no time.
 export function millis(text) {

@@ -15,7 +15,7 @@ function Confidence({ value }) {
   return html`<span class="confidence" title=${`${value} of 100`}><meter min="0" max="100" value=${value} aria-label="Confidence"></meter> ${value}</span>`;
 }
 
-function Claims({ claims, now }) {
+function Claims({ claims, agents, now }) {
   const rows = [...claims].sort((a, b) => (a.key === b.key ? b.confidence - a.confidence : a.key < b.key ? -1 : 1));
   const columns = [
     { key: "key", title: "What", cell: (claim) => claim.key.replaceAll("_", " ") },
@@ -24,7 +24,7 @@ function Claims({ claims, now }) {
     { key: "confidence", title: "Confidence", cell: (claim) => html`<${Confidence} value=${claim.confidence} />` },
     { key: "evidence", title: "Evidence", wide: true, cell: (claim) => html`<span class="evidence">${claim.evidence || "–"}</span>` },
     { key: "times", title: "Times", number: true, cell: (claim) => count(claim.times) },
-    { key: "agent", title: "Agent", cell: (claim) => html`<span class="muted">${claim.agent || "–"}</span>` },
+    { key: "agent", title: "Agent", cell: (claim) => html`<span class="muted" title=${claim.agent}>${agents.get(claim.agent) || claim.agent || "–"}</span>` },
     { key: "first", title: "First", cell: (claim) => html`<${Time} at=${claim.first_seen} now=${now} />` },
     { key: "last", title: "Last", cell: (claim) => html`<${Time} at=${claim.last_seen} now=${now} />` },
   ];
@@ -86,6 +86,8 @@ function Heading({ device, now }) {
 export function DevicePage({ id }) {
   const now = useNow();
   const { data, error, at, reload } = useData((signal) => get(`devices/${encodeURIComponent(id)}`, {}, signal), [id], 30_000);
+  const fleet = useData((signal) => get("agents", {}, signal), []);
+  const agents = new Map((fleet.data?.results || []).map((agent) => [agent.id, agent.name]));
   const soon = useThrottled(reload, REFRESH_MS);
   useStream(
     (event) => {
@@ -105,7 +107,7 @@ export function DevicePage({ id }) {
   return html`<div class="page">
     <${Problem} error=${error} at=${at} retry=${reload} />
     <${Heading} device=${data.device} now=${now} />
-    <${Claims} claims=${data.claims} now=${now} />
+    <${Claims} claims=${data.claims} agents=${agents} now=${now} />
     <div class="columns">
       <${Interfaces} interfaces=${data.interfaces} now=${now} />
       <${Addresses} addresses=${data.addresses} now=${now} />

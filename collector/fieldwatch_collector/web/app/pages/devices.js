@@ -32,7 +32,7 @@ function Summary({ devices, total, shown, query, now }) {
   const newest = useMemo(() => devices.reduce((latest, device) => (device.last_seen > latest ? device.last_seen : latest), ""), [devices]);
   return html`<p class="summary">
     ${query ? html`<strong>${count(shown)}</strong> of ${plural(total, "device")}` : html`<strong>${count(total)}</strong> ${total === 1 ? "device" : "devices"}`}
-    ${newest && html`<span class="muted">, the newest word ${ago(newest, now)}</span>`}
+    ${newest && html`<span class="muted">, newest sighting ${ago(newest, now)}</span>`}
   </p>`;
 }
 
@@ -40,7 +40,7 @@ export function DevicesPage({ params }) {
   useTitle("Devices");
   const now = useNow();
   const [query, setQuery] = useState(params.q || "");
-  const still = useStill(query, 120);
+  const still = useStill(query, 60);
   const sort = params.sort || "-first_seen";
   const site = params.site || "";
   const sites = useSites();
@@ -86,7 +86,7 @@ export function DevicesPage({ params }) {
     </div>
     <${Problem} error=${error} at=${at} retry=${reload} />
     ${rows.length > 0 || !loaded
-      ? html`<div class="fill" onPointerEnter=${hold(true)} onPointerLeave=${hold(false)}>
+      ? html`<div class="fill" onPointerEnter=${hold(true)} onPointerLeave=${hold(false)} onFocusIn=${hold(true)} onFocusOut=${hold(false)}>
           <${DeviceGrid} devices=${rows} total=${still ? rows.length : total} now=${now} sort=${sort} sites=${sites.length} onSort=${(value) => setParams({ sort: value })} />
         </div>`
       : devices.length > 0 || still

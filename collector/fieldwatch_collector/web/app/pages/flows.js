@@ -15,6 +15,7 @@ import { setParams } from "../route.js";
 
 const ALL = "all"; // since the oldest flow that is held: a replayed capture lives in its own time
 const RANGES = [["15m", "15 min"], ["1h", "1 hour"], ["24h", "24 hours"], [ALL, "All"]];
+const SPANS = { "15m": "in the last 15 minutes", "1h": "in the last hour", "24h": "in the last 24 hours", [ALL]: "in all" };
 const KINDS = [["device", "Devices"], ["application", "Applications"], ["pair", "Pairs"], ["port", "Ports"]];
 const ONE = { device: "Device", application: "Application", pair: "Pair", port: "Port" };
 const REFRESH_MS = { "15m": 10_000, "1h": 20_000, "24h": 60_000, [ALL]: 60_000 };
@@ -77,7 +78,7 @@ export function FlowsPage({ params }) {
   return html`<div class="page">
     <div class="toolbar">
       <h1>Flows</h1>
-      ${data && !quiet && html`<p class="summary"><strong>${bytes(data.top.total_bytes)}</strong> <span class="muted">${range === ALL ? "in all" : `in the last ${RANGES.find(([key]) => key === range)?.[1] || range}`}</span></p>`}
+      ${data && !quiet && html`<p class="summary"><strong>${bytes(data.top.total_bytes)}</strong> <span class="muted">${SPANS[range] || `in the last ${range}`}</span></p>`}
       <div class="tools">
         <${SiteChoice} sites=${sites} value=${site} onChange=${(value) => setParams({ site: value })} />
         <${Choice} label="Top talkers by" options=${KINDS} value=${by} onChange=${(value) => setParams({ by: value })} />

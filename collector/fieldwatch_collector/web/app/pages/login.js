@@ -1,8 +1,8 @@
 // Name and password.
 import { useState } from "preact/hooks";
 import { html } from "../html.js";
-import { post } from "../api.js";
-import { useTitle } from "../hooks.js";
+import { get, post } from "../api.js";
+import { useData, useTitle } from "../hooks.js";
 import { Problem } from "../parts/notice.js";
 import { useSession } from "../session.js";
 
@@ -11,6 +11,7 @@ export function LoginPage() {
   const { setPrincipal } = useSession();
   const [error, setError] = useState(null);
   const [busy, setBusy] = useState(false);
+  const { data: setup } = useData((signal) => get("setup", {}, signal), []);
 
   const submit = async (event) => {
     event.preventDefault();
@@ -32,9 +33,11 @@ export function LoginPage() {
       <${Problem} error=${error} />
       <button class="primary" disabled=${busy}>Log in</button>
     </form>
-    <p class="muted small">
-      No account yet? Open the set-up link that <code>fieldwatch-collector serve</code> printed when it first started, or add
-      an account on the collector: <code>fieldwatch-collector user add NAME</code>.
-    </p>
+    ${setup?.needed
+      ? html`<p>
+          <strong>This collector has no account yet.</strong> Open the set-up link that <code>fieldwatch-collector serve</code>
+          printed when it started; it works for 30 minutes, and a restart prints a new one.
+        </p>`
+      : html`<p class="muted small">No account? On the collector: <code>fieldwatch-collector user add NAME</code></p>`}
   </section>`;
 }

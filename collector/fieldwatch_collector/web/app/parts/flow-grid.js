@@ -42,7 +42,7 @@ function useFlows(filter) {
 
   const more = useCallback(() => {
     if (running.current || !state.next) return;
-    run((signal) => follow(state.next, signal), true);
+    run((signal) => follow(state.next, {}, signal), true);
   }, [state.next]);
   return { ...state, more, reload };
 }

@@ -54,6 +54,7 @@ export function Grid({ label, columns, rows, total, rowKey, rowClass, sort, onSo
   const box = useRef(null);
   const [activeKey, setActiveKey] = useState(null);
   const wantsFocus = useRef(false);
+  const hasFocus = useRef(false);
   const { first, last, row: rowHeight, page } = useWindow(box, rows.length);
   const active = activeKey === null ? -1 : rows.findIndex((row) => rowKey(row) === activeKey);
   const tabStop = active >= first && active < last ? active : first;
@@ -69,6 +70,12 @@ export function Grid({ label, columns, rows, total, rowKey, rowClass, sort, onSo
     wantsFocus.current = true;
     setActiveKey(rowKey(rows[next]));
   };
+
+  // The focused row may have left the window because others moved: the focus follows it instead of getting lost.
+  useLayoutEffect(() => {
+    if (hasFocus.current && document.activeElement === document.body && rows.length) go(Math.max(active, 0));
+  });
+  const onFocusOut = ({ target }) => queueMicrotask(() => target.isConnected && (hasFocus.current = false));
 
   useEffect(() => {
     if (!wantsFocus.current) return;
@@ -121,7 +128,10 @@ export function Grid({ label, columns, rows, total, rowKey, rowClass, sort, onSo
       data-active=${key === activeKey ? "" : undefined}
       tabindex=${place === tabStop ? 0 : -1}
       class=${(rowClass && rowClass(row)) || undefined}
-      onFocus=${() => key !== activeKey && setActiveKey(key)}
+      onFocus=${() => {
+        hasFocus.current = true;
+        if (key !== activeKey) setActiveKey(key);
+      }}
     >
       ${columns.map(
         (column) =>
@@ -138,6 +148,7 @@ export function Grid({ label, columns, rows, total, rowKey, rowClass, sort, onSo
       aria-rowcount=${Math.max(total || 0, rows.length) + 1}
       aria-colcount=${columns.length}
       onKeyDown=${onKeyDown}
+      onFocusOut=${onFocusOut}
       onClick=${onClick}
     >
       <thead>

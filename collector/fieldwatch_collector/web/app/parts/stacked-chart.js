@@ -48,6 +48,7 @@ function options(width, series, hover) {
         grid: { show: false },
         ticks: grid,
         space: 64,
+        size: 34,
         values: (_, ticks) => ticks.map((tick) => (ticks.length > 1 && ticks[1] - ticks[0] >= DAY_S ? day(tick * 1000) : clock(tick * 1000, false))),
       },
       { stroke: ink, grid, ticks: { show: false }, size: 84, space: 44, values: (_, ticks) => ticks.map((tick) => bitRate(tick)) },
