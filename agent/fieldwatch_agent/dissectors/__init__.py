@@ -19,6 +19,7 @@ from fieldwatch_agent.dissectors.notes import MalformedError
 from fieldwatch_agent.facts import Binding, Fact
 
 MAX_FACTS = 64  # from one message; a talkative Bonjour host says about 30
+MAX_REPEATS = 4 * MAX_FACTS  # what is looked at to find them: a message may say one thing over and over
 
 Dissector = Callable[[Slow], Iterator[Fact | Binding]]
 
@@ -45,7 +46,7 @@ class Counters:
 
     messages: dict[str, int] = field(default_factory=_zeros)
     malformed: dict[str, int] = field(default_factory=_zeros)  # broke off; what came before was kept
-    capped: dict[str, int] = field(default_factory=_zeros)  # had more to say than `MAX_FACTS`
+    capped: dict[str, int] = field(default_factory=_zeros)  # had more to say than `MAX_FACTS`, or repeated itself
 
 
 COUNTERS = Counters()
@@ -59,7 +60,10 @@ def dissect(slow: Slow) -> list[Fact | Binding]:
     COUNTERS.messages[slow.protocol] += 1
     found: dict[tuple[object, ...], Fact | Binding] = {}
     try:
-        for item in dissector(slow):
+        for seen, item in enumerate(dissector(slow)):
+            if seen == MAX_REPEATS:
+                COUNTERS.capped[slow.protocol] += 1
+                break
             if isinstance(item, Fact):
                 if not (item.subject and item.value):
                     continue

@@ -19,6 +19,7 @@ from fieldwatch_agent.dissectors.notes import MalformedError, fact, is_host_ip
 from fieldwatch_agent.dissectors.text import host_text
 from fieldwatch_agent.facts import Binding, Fact
 
+OPTION_PAD, OPTION_END = 0, 255
 OPTION_OVERLOAD = 52
 OPTION_FQDN = 81  # RFC 4702
 FQDN_FLAGS_LEN = 3
@@ -59,9 +60,9 @@ class Message(dpkt.dhcp.DHCP):  # type: ignore[misc]  # dpkt has no types
         offset = 0
         while offset < len(data):
             code = data[offset]
-            if code == dhcp.DHCP_OPT_END:
+            if code == OPTION_END:
                 return True
-            if code == dhcp.DHCP_OPT_PAD:
+            if code == OPTION_PAD:
                 offset += 1
                 continue
             if offset + 2 > len(data) or offset + 2 + data[offset + 1] > len(data):
@@ -119,7 +120,7 @@ def _client(slow: Slow, subject: str, name: str, options: dict[int, bytes], mac:
     if requested:
         value = ",".join(map(str, requested))
         yield fact(slow, subject, "dhcp_fingerprint", value, f"DHCP {name} option 55", 80)
-    client = options.get(dhcp.DHCP_OPT_CLI_ID, b"")
+    client = options.get(dhcp.DHCP_OPT_CLIENT_ID, b"")
     if len(client) > 1 and client != b"\1" + mac:  # the usual form repeats chaddr and says nothing
         yield fact(slow, subject, "client_id", client_id_text(client), f"DHCP {name} option 61", 80)
 

@@ -20,6 +20,7 @@ from fieldwatch_agent.dissectors.notes import MalformedError
 MAX_NAME_OCTETS = 255  # RFC 1035 section 2.3.4
 MAX_POINTERS = 32
 MAX_RECORDS = 128
+MAX_STRINGS = 128
 
 CLASS_IN = dns.DNS_IN
 CLASS_MASK = 0x7FFF  # the top bit says "cache flush" (RFC 6762 section 10.2)
@@ -108,10 +109,10 @@ def _record(buf: bytes, start: int, end: int, section: str, name: Name, kind: in
 
 
 def _strings(data: bytes) -> list[bytes]:
-    """Character strings of a TXT record (RFC 1035 section 3.3.14)."""
-    found = []
+    """Character strings of a TXT record (RFC 1035 section 3.3.14), at most `MAX_STRINGS`."""
+    found: list[bytes] = []
     offset = 0
-    while offset < len(data):
+    while offset < len(data) and len(found) < MAX_STRINGS:
         behind = offset + 1 + data[offset]
         if behind > len(data):
             raise MalformedError

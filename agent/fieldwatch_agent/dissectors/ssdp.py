@@ -44,16 +44,20 @@ def dissect(slow: Slow) -> Iterator[Fact | Binding]:
 
 
 def read_headers(data: bytes) -> tuple[dict[bytes, bytes], bool]:
-    """{lower-case name: value}, the first of each counts, at most `MAX_HEADERS`; whether the empty line was there."""
+    """{lower-case name: value}, the first of each counts, at most `MAX_HEADERS`; and whether the last line was whole.
+
+    A line without its end was cut and does not count. The empty line at the end may be missing: many devices forget it.
+    """
     headers: dict[bytes, bytes] = {}
-    for line in data.split(b"\n", MAX_HEADERS)[:MAX_HEADERS]:
+    *lines, cut = data.split(b"\n", MAX_HEADERS)
+    for line in lines:
         line = line.strip()
         if not line:
-            break
+            return headers, True
         name, colon, value = line.partition(b":")
         if colon:
             headers.setdefault(name.strip().lower(), value.strip())
-    return headers, b"\n\r\n" in b"\n" + data or b"\n\n" in b"\n" + data
+    return headers, not cut.strip()
 
 
 def device_type_of(target: bytes) -> bytes:
