@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from fieldwatch_collector.services import Services
 
 OPERATION_MODULES = (
+    "fieldwatch_collector.accounts.operations",
     "fieldwatch_collector.identity.operations",
     "fieldwatch_collector.store.operations",
 )

@@ -1,4 +1,4 @@
-"""`fieldwatch-collector user`: people. A password is read from a prompt or from standard input, never from arguments."""
+"""`fieldwatch-collector user`: people. A password comes from a prompt or standard input, never from arguments."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def register(program: Program) -> None:
         "add a person; asks for the password, or reads it from standard input",
         example="""fieldwatch-collector user add ada --role admin
             fieldwatch-collector user add ada < password.txt""",
-        description="Adds a person. viewer: sees; operator: changes what is watched; admin: people, tokens, agents too.",
+        description="Adds a person. viewer: sees; operator: changes what is watched; admin: also people and agents.",
         arguments=_add_arguments,
     )
     program.add(

@@ -118,7 +118,8 @@ def test_search_finds_every_name_of_a_device(store: SqliteStore, model: ReadMode
         lambda connection: (
             connection.execute(
                 "INSERT INTO claim(site, subject, key, value, source, confidence, first_ns, last_ns, times,"
-                " evidence, agent, device) VALUES('hq', 'x', 'netbios_name', 'OLDSERVER', 'nbns', 50, 1, 2, 1, '', '', ?)",
+                " evidence, agent, device)"
+                " VALUES('hq', 'x', 'netbios_name', 'OLDSERVER', 'nbns', 50, 1, 2, 1, '', '', ?)",
                 (device_id(4),),
             ).rowcount
         )
