@@ -38,10 +38,10 @@ def _linktype_of(interface, hardware):
         return LINKTYPE_ETHERNET
     if hardware in (ARPHRD_NONE, ARPHRD_RAWIP):
         return LINKTYPE_RAW
-    kind = _UNSUPPORTED.get(hardware, "of an unknown kind")
+    kind = _UNSUPPORTED.get(hardware, "unknown")
     raise CaptureError(
-        f"interface {interface} is {kind} (hardware type {hardware}): only Ethernet, loopback and bare IP (tun)"
-        " interfaces can be captured; name the interface it runs over"
+        f"interface {interface} is of a kind that is not supported ({kind}, hardware type {hardware}): Ethernet,"
+        " loopback and bare IP (tun) interfaces are; name the one it runs over"
     )
 
 

@@ -211,7 +211,7 @@ def test_any_program_as_libpcap_runs_it(
     libpcap: ctypes.CDLL, program: list[Instruction], frame: bytes, more: int
 ) -> None:
     """Every operation, any operand: the same verdict, with more octets on the wire than were captured."""
-    theirs = (BpfInsn * len(program))(*program)
+    theirs = (BpfInsn * len(program))(*(BpfInsn(*instruction) for instruction in program))
     original = min(len(frame) + more, 2**32 - 1)
 
     verdict = Program(program).matches(frame, original)
