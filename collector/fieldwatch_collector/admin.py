@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 OPERATION_MODULES = (
     "fieldwatch_collector.accounts.operations",
+    "fieldwatch_collector.accounts.operations",
     "fieldwatch_collector.identity.operations",
     "fieldwatch_collector.store.operations",
 )

@@ -1,4 +1,4 @@
-"""What the collector keeps, behind one contract. Everything in this package may import fieldwatch_proto, `faults` and `journal`.
+"""What the collector keeps, behind one contract. The package may import fieldwatch_proto, `faults` and `journal`.
 
 The batch log comes first: `put` commits bodies and the high-water marks of their streams in one transaction, and only
 then may anybody be told that they are held. Everything else (inventory, flows, events) is derived from the log by the
@@ -54,6 +54,11 @@ class BatchItem:
     def cost_bytes(self) -> int:
         return len(self.body) + 256
 
+    @property
+    def span(self) -> tuple[int, int]:
+        """The first and the last number that the item takes."""
+        return self.seq, self.seq
+
 
 @dataclass(frozen=True, slots=True)
 class GapItem:
@@ -72,6 +77,10 @@ class GapItem:
     @property
     def cost_bytes(self) -> int:
         return 256 + len(self.detail)
+
+    @property
+    def span(self) -> tuple[int, int]:
+        return self.from_seq, self.to_seq
 
 
 Item = BatchItem | GapItem

@@ -109,8 +109,8 @@ def _put_gap(connection: sqlite3.Connection, agent: str, item: GapItem, held: He
     if overlaps(held, item.from_seq, item.to_seq):
         item = _without_what_is_held(connection, agent, item)
     connection.execute(
-        "INSERT OR REPLACE INTO gap(agent, epoch, from_seq, to_seq, records, frames, reason, count_known, ts_ns, detail,"
-        " received_ns) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO gap(agent, epoch, from_seq, to_seq, records, frames, reason, count_known, ts_ns,"
+        " detail, received_ns) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             agent,
             signed(item.epoch),
@@ -168,7 +168,7 @@ def _frames_of(kind: int, records: int, codec: int, raw_bytes: int, body: bytes)
     try:
         opened = open_body(Kind(kind), records, raw_bytes, body)
         if kind == Kind.FLOW:
-            return sum(opened.values("packets")) + sum(opened.values("reply_packets"))
+            return int(sum(opened.values("packets")) + sum(opened.values("reply_packets")))
         pairs = zip(opened.values("name"), opened.values("value"), strict=True)
         return int(sum(value for name, value in pairs if name == METRIC_FRAMES_OUTSIDE_FLOWS))
     except (DecodeError, KeyError, ValueError, OverflowError):

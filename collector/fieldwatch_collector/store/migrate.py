@@ -14,11 +14,11 @@ _NAME = re.compile(r"([0-9]{4})_[a-z0-9_]+\.sql")
 def migrations(dialect: str) -> list[tuple[int, str]]:
     """(number, SQL) of every migration of a dialect, in order."""
     folder = resources.files("fieldwatch_collector.store") / "migrations" / dialect
-    found = []
-    for entry in folder.iterdir():
-        if match := _NAME.fullmatch(entry.name):
-            found.append((int(match[1]), entry.read_text("utf-8")))
-    found.sort()
+    found = sorted(
+        (int(match[1]), entry.read_text("utf-8"))
+        for entry in folder.iterdir()
+        if (match := _NAME.fullmatch(entry.name))
+    )
     numbers = [number for number, _ in found]
     assert numbers == list(range(1, len(found) + 1)), f"migrations of {dialect} have a hole or a double: {numbers}"
     return found

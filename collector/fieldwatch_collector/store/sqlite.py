@@ -235,8 +235,7 @@ class SqliteStore:
         failure: sqlite3.Error | None = None
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            for job in asked:
-                results.append((job, *self._attempt(job)))
+            results.extend((job, *self._attempt(job)) for job in asked)
             if puts:
                 faults.reach("put-before-commit")
             self._connection.execute("COMMIT")
@@ -330,6 +329,7 @@ def _open_writer(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=READ_TIMEOUT_S)
     if not existed:
         path.chmod(0o600)
+    connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")

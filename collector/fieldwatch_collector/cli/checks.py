@@ -1,0 +1,160 @@
+"""What `doctor` looks at. It reads only: a healthy machine is not changed by being looked at."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import sqlite3
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import quote
+
+from fieldwatch_collector import admin
+from fieldwatch_collector.config import CollectorConfig, is_loopback, split_address
+
+LOW_DISK_BYTES = 1 << 30
+SHORT_DISK_BYTES = 64 << 20
+EXPIRY_WARNING_S = 14 * 86_400
+OLDEST_SANE_CLOCK_S = 1_735_689_600  # 2025-01-01: before it the clock was never set
+
+
+class Level(StrEnum):
+    OK = "ok"
+    WARNING = "warning"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True)
+class Finding:
+    level: Level
+    check: str
+    what: str
+    remedy: str = ""
+
+
+def examine(config: CollectorConfig) -> Iterator[Finding]:
+    """Every finding, good ones too."""
+    running = False
+    yield from _data(config)
+    if config.data_dir.is_dir():
+        running = _is_running(config)
+        yield Finding(Level.OK, "server", "runs on this data folder" if running else "does not run")
+    yield from _ports(config, running)
+    yield from _disk(config)
+    yield from _clock()
+    yield from _certificate(config)
+    yield from _store(config)
+
+
+def _data(config: CollectorConfig) -> Iterator[Finding]:
+    data = config.data_dir
+    if not data.exists():
+        yield Finding(Level.OK, "data", f"{data}: not there yet; serve makes it")
+    elif not os.access(data, os.R_OK | os.W_OK | os.X_OK):
+        yield Finding(Level.BROKEN, "data", f"{data}: not writable", f"run as its owner, or: chown -R $(id -u) {data}")
+    elif data.stat().st_mode & 0o077:
+        yield Finding(Level.WARNING, "data", f"{data}: open to other users", f"chmod 700 {data}")
+    else:
+        yield Finding(Level.OK, "data", f"{data}: closed to others, writable")
+
+
+def _is_running(config: CollectorConfig) -> bool:
+    try:
+        with admin.lock(config.data_dir):
+            return False
+    except (admin.DataInUseError, OSError):
+        return True
+
+
+def _ports(config: CollectorConfig, running: bool) -> Iterator[Finding]:
+    listen = config.listen
+    for flag, address in (("--grpc", listen.grpc), ("--public-grpc", listen.public_grpc), ("--http", listen.http)):
+        host, port = split_address(address)
+        reach = "this machine only" if is_loopback(host) else "other machines"
+        if running or port == 0:
+            yield Finding(Level.OK, "ports", f"{flag} {address}: for {reach}")
+            continue
+        try:
+            family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(place)
+        except OSError as problem:
+            remedy = f"stop what uses it (ss -ltnp 'sport = :{port}'), or give another with {flag}"
+            yield Finding(Level.BROKEN, "ports", f"{flag} {address}: {problem.strerror}", remedy)
+        else:
+            yield Finding(Level.OK, "ports", f"{flag} {address}: free, for {reach}")
+
+
+def _disk(config: CollectorConfig) -> Iterator[Finding]:
+    folder = next(path for path in (config.database.parent, *config.database.parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    what = f"{folder}: {free / 1e9:.1f} GB free"
+    if free < SHORT_DISK_BYTES:
+        yield Finding(Level.BROKEN, "disk", what, "free some space; agents keep their data until then")
+    elif free < LOW_DISK_BYTES:
+        yield Finding(Level.WARNING, "disk", what, "free some space soon")
+    else:
+        yield Finding(Level.OK, "disk", what)
+
+
+def _clock() -> Iterator[Finding]:
+    if time.time() < OLDEST_SANE_CLOCK_S:
+        yield Finding(
+            Level.BROKEN, "clock", f"it is {time.strftime('%Y-%m-%d')}", "set the clock: timedatectl set-ntp true"
+        )
+    else:
+        yield Finding(Level.OK, "clock", time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()))
+
+
+def _certificate(config: CollectorConfig) -> Iterator[Finding]:
+    from fieldwatch_collector.identity.authority import certificate_expiry_ns
+
+    for name, remedy in (("ca.crt", "agents must enrol again with a new CA"), ("server.crt", "restart the server")):
+        path = config.data_dir / "pki" / name
+        try:
+            left_s = certificate_expiry_ns(path.read_bytes()) / 1e9 - time.time()
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as problem:
+            yield Finding(Level.BROKEN, "certificate", f"{path}: {problem}", "restore the data folder from a backup")
+            continue
+        what = f"{name} is valid for {left_s / 86_400:.0f} days"
+        if left_s <= 0:
+            yield Finding(Level.BROKEN, "certificate", f"{name} has expired", remedy)
+        elif left_s < EXPIRY_WARNING_S:
+            yield Finding(Level.WARNING, "certificate", what, remedy)
+        else:
+            yield Finding(Level.OK, "certificate", what)
+
+
+def _store(config: CollectorConfig) -> Iterator[Finding]:
+    path = config.database
+    if not path.exists():
+        return
+    try:
+        connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5)
+        try:
+            newest = connection.execute("SELECT coalesce(max(position), 0) FROM batch").fetchone()[0]
+            behind = newest - connection.execute("SELECT coalesce(min(position), 0) FROM projection").fetchone()[0]
+            dead = connection.execute("SELECT count(*) FROM dead_letter").fetchone()[0]
+        finally:
+            connection.close()
+    except sqlite3.Error as problem:
+        yield Finding(Level.BROKEN, "store", f"{path}: {problem}", "fieldwatch-collector fsck")
+        return
+    size = path.stat().st_size
+    yield Finding(
+        Level.OK, "store", f"{json.dumps(path.name)}: {size / 1e6:.1f} MB, {newest:,} batches, {behind:,} to project"
+    )
+    if dead:
+        yield Finding(
+            Level.WARNING,
+            "store",
+            f"{dead} batches could not be decoded; they are kept",
+            "update the collector, then: fieldwatch-collector rebuild",
+        )

@@ -1,0 +1,53 @@
+"""`fieldwatch-collector migrate`, `rebuild`, `fsck`."""
+
+from __future__ import annotations
+
+import argparse
+
+from fieldwatch_proto.cli.command import Failure, Program
+
+from fieldwatch_collector.cli.common import add_place, call
+
+
+def register(program: Program) -> None:
+    program.add(
+        "migrate",
+        migrate,
+        "bring the database to this program's version",
+        example="fieldwatch-collector migrate",
+        arguments=add_place,
+    )
+    program.add(
+        "rebuild",
+        rebuild,
+        "derive devices, flows and metrics anew from the batches",
+        example="fieldwatch-collector rebuild",
+        arguments=add_place,
+    )
+    program.add(
+        "fsck",
+        fsck,
+        "check the database and the digest of every batch",
+        example="fieldwatch-collector fsck",
+        arguments=add_place,
+    )
+
+
+def migrate(args: argparse.Namespace) -> None:
+    print(f"the database has version {call(args, 'store.migrate')['version']}")
+
+
+def rebuild(args: argparse.Namespace) -> None:
+    done = call(args, "store.rebuild")
+    print(f"rebuilt from {done['batches']:,} batches, {done['undecodable']} of them undecodable")
+
+
+def fsck(args: argparse.Namespace) -> None:
+    found = call(args, "store.fsck")
+    for problem in found["problems"]:
+        print(problem)
+    if found["problems"]:
+        raise Failure(
+            f"{len(found['problems'])} problems; restore from a backup, or rebuild if only tables are damaged"
+        )
+    print(f"{found['batches']:,} batches, {found['bytes']:,} bytes: no problem found")

@@ -1,0 +1,128 @@
+"""Operations on join tokens and on the fleet; see `admin`."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from fieldwatch_proto.schema import time_text
+
+from fieldwatch_collector.admin import AdminError, operation
+from fieldwatch_collector.identity import agents, tokens
+
+if TYPE_CHECKING:
+    from fieldwatch_collector.services import Services
+
+MAX_USES = 10_000
+MAX_TTL_S = 365 * 86_400.0
+DEFAULT_SITE = "main"
+_SITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}")
+
+
+@operation("token.create")
+def create_token(services: Services, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """{"token": the line, "id", "expires"}. Arguments: site, uses, ttl_s, tags, replace."""
+    site = arguments.get("site") or DEFAULT_SITE
+    uses, ttl_s = int(arguments.get("uses") or 1), float(arguments.get("ttl_s") or 3_600)
+    tags, replace = dict(arguments.get("tags") or {}), arguments.get("replace") or None
+    if not _SITE.fullmatch(site):
+        raise AdminError(f"--site {site!r}: accepted are up to 63 letters, digits, blanks, and . _ -")
+    if not 0 < uses <= MAX_USES:
+        raise AdminError(f"--uses {uses}: accepted is 1 to {MAX_USES}")
+    if not 0 < ttl_s <= MAX_TTL_S:
+        raise AdminError(f"--ttl: accepted is up to {MAX_TTL_S / 86_400:g} d")
+    if replace and uses != 1:
+        raise AdminError("--replace makes a token for one device; leave --uses out")
+    with services.store.reader() as connection:
+        if replace and not connection.execute("SELECT 1 FROM agent WHERE id = ?", (replace,)).fetchone():
+            raise AdminError(f"--replace {replace}: no such agent; see: fieldwatch-collector agents list")
+    token = services.store.transact_sync(
+        lambda connection: tokens.create(
+            connection,
+            services.authority.ca_der,
+            site=site,
+            uses=uses,
+            ttl_s=ttl_s,
+            tags=tags,
+            replace_agent=replace,
+        )
+    )
+    return {
+        "id": token.token_id,
+        "token": token.text(),
+        "expires": time_text(time.time_ns() + int(ttl_s * tokens.NS)),
+    }
+
+
+@operation("token.list")
+def list_tokens(services: Services, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Newest first."""
+    now = time.time_ns()
+    with services.store.reader() as connection:
+        rows = connection.execute("SELECT * FROM join_token ORDER BY created_ns DESC, id").fetchall()
+    return [
+        {
+            "id": row["id"],
+            "site": row["site"],
+            "tags": json.loads(row["tags"]),
+            "uses_left": row["uses_left"],
+            "state": tokens.state(row, now),
+            "replace": row["replace_agent"] or "",
+            "created": time_text(row["created_ns"]),
+            "expires": time_text(row["expires_ns"]),
+        }
+        for row in rows
+    ]
+
+
+@operation("token.revoke")
+def revoke_token(services: Services, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    token_id = str(arguments["id"])
+    if not services.store.transact_sync(lambda connection: tokens.revoke(connection, token_id)):
+        raise AdminError(f"there is no token {token_id} in force; see: fieldwatch-collector token list")
+    return {"id": token_id}
+
+
+@operation("agents.list")
+def list_agents(services: Services, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """As query.proto's Agent."""
+    listed: list[dict[str, Any]] = services.read_model.list_agents()["results"]
+    return listed
+
+
+@operation("agents.revoke")
+def revoke_agent(services: Services, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Refuse the agent's certificates from now on, and close its open streams."""
+    agent_id = _find_agent(services, str(arguments["id"]))
+    event = services.store.transact_sync(lambda connection: agents.revoke(connection, agent_id))
+    if event is None:
+        raise AdminError(f"agent {agent_id} was revoked before")
+    services.fleet.close_agent(agent_id)
+    services.hub.publish([event])
+    return {"id": agent_id, "name": event["subject"]["name"]}
+
+
+@operation("agents.rename")
+def rename_agent(services: Services, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    agent_id, name = _find_agent(services, str(arguments["id"])), str(arguments["name"])
+    if not name or agents.clean_name(name) != name:
+        raise AdminError(f"{name!r} is no name; accepted are 1 to {agents.MAX_NAME} printable characters")
+    event = services.store.transact_sync(lambda connection: agents.rename(connection, agent_id, name))
+    assert event is not None
+    services.hub.publish([event])
+    return {"id": agent_id, "name": name}
+
+
+def _find_agent(services: Services, text: str) -> str:
+    """The id of the agent that has this id, this beginning of an id, or this name."""
+    with services.store.reader() as connection:
+        rows = connection.execute(
+            "SELECT id FROM agent WHERE id = ?1 OR name = ?1 OR substr(id, 1, length(?1)) = ?1 LIMIT 2", (text,)
+        ).fetchall()
+    if len(rows) == 1 and text:
+        return str(rows[0][0])
+    what = "no agent" if not rows else "more than one agent"
+    raise AdminError(f"there is {what} {text!r}; see: fieldwatch-collector agents list")

@@ -1,0 +1,281 @@
+"""Ingest.Push: a stream of batches from one agent, acked after their commit.
+
+Life of a stream: Hello -> Welcome (what we hold, the window) -> batches and gaps, each answered by an Ack that covers
+it or by a Nack -> Bye, or a GoAway of ours. Items are handed to the store in the order of arrival and answered in that
+order; several that are durable at once share one Ack.
+
+Bounded: what one agent may have in flight (twice its window), and what all may have together (`TOTAL_BYTES`). Beyond
+that nothing more is read, so that HTTP/2 holds the sender back. The window that is granted shrinks with what waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from fieldwatch_proto.logs import get_logger
+from fieldwatch_proto.v1 import agent_pb2 as pb
+from fieldwatch_proto.v1 import agent_pb2_grpc
+
+from fieldwatch_collector import faults
+from fieldwatch_collector.hub import Hub
+from fieldwatch_collector.ingest.acks import Acks
+from fieldwatch_collector.ingest.budget import Budget
+from fieldwatch_collector.ingest.checks import CODECS, MAX_BATCH_BYTES, batch_item, gap_item
+from fieldwatch_collector.ingest.fleet import REVOKED, Fleet, Line
+from fieldwatch_collector.ingest.gate import Gate, refuse
+from fieldwatch_collector.journal import record
+from fieldwatch_collector.store import Item, Outcome, PutResult, Store, StoreError
+
+PROTOCOL = 1
+MAX_EPOCHS = 64  # a Hello names so many streams at most
+TOTAL_BYTES = 64 << 20
+RETRY_LATER_MS = 1_000
+RETRY_STORE_MS = 5_000
+STREAM_AGE_S = 30 * 60.0
+# What is granted while at most this share of TOTAL_BYTES waits: messages, octets.
+WINDOWS = ((0.5, 8, 1 << 20), (0.8, 4, 512 << 10), (1.0, 2, 256 << 10))
+
+log = get_logger(__name__)
+Context = grpc.aio.ServicerContext[pb.Up, pb.Down]
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What is owed for one message of the agent: words, or the outcome of a put once it is there."""
+
+    words: Sequence[pb.Down] = ()
+    item: Item | None = None
+    stored: asyncio.Task[PutResult] | None = None
+
+
+class _ProtocolError(Exception):
+    """The agent does not keep to the protocol; the text is for it."""
+
+
+class IngestService(agent_pb2_grpc.IngestServicer):
+    """One per server."""
+
+    def __init__(self, store: Store, hub: Hub, fleet: Fleet, gate: Gate) -> None:
+        self.store = store
+        self.hub = hub
+        self._fleet = fleet
+        self._gate = gate
+        self.total = Budget(TOTAL_BYTES)
+
+    async def Push(self, request_iterator: AsyncIterator[pb.Up], context: Context) -> None:  # noqa: N802 - gRPC's name
+        agent_id = await self._gate.admit(context)
+        with self._fleet.line(agent_id) as line:
+            await _Stream(self, agent_id, line, context).run(request_iterator)
+
+    def window(self) -> tuple[int, int]:
+        """(messages, octets) that one agent may have in flight now."""
+        load = self.total.used / self.total.limit
+        return next(((messages, octets) for share, messages, octets in WINDOWS if load <= share), WINDOWS[-1][1:])
+
+
+class _Stream:
+    """One call of Push. A slot is taken for every message that is read and given back when it is answered."""
+
+    def __init__(self, service: IngestService, agent_id: str, line: Line, context: Context) -> None:
+        self._service = service
+        self._agent = agent_id
+        self._line = line
+        self._context = context
+        self._acks = Acks()
+        self._own = Budget(2 * WINDOWS[0][2])
+        self._slots = asyncio.Semaphore(2 * WINDOWS[0][1])
+        self._answers: deque[_Answer] = deque()
+        self._news = asyncio.Event()
+        self._said_all = False
+        self._granted = (0, 0)
+        self._alarmed: set[str] = set()
+
+    async def run(self, messages: AsyncIterator[pb.Up]) -> None:
+        """Until the agent has said all and got its answers, or the line is closed. A broken connection cancels it."""
+        reading = asyncio.create_task(self._read(messages))
+        ending = asyncio.create_task(self._end_reading(reading))
+        try:
+            await self._send_answers()
+        finally:
+            reading.cancel()
+            ending.cancel()
+        problem = None if reading.cancelled() else reading.exception()
+        if self._line.reason == REVOKED:
+            await refuse(self._context)
+        elif self._line.closing.is_set():
+            away = pb.GoAway(reason=self._line.reason, retry_ms=random.randint(100, 3_000))  # noqa: S311 - spreads load
+            await self._write(pb.Down(goaway=away))
+        elif isinstance(problem, _ProtocolError):
+            await self._context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(problem))
+        elif problem is not None:
+            raise problem
+
+    async def _end_reading(self, reading: asyncio.Task[None]) -> None:
+        """Wait until the agent has said all, the line is closed or old; then nothing more is read."""
+        closing = asyncio.create_task(self._line.closing.wait())
+        age_s = STREAM_AGE_S * random.uniform(0.8, 1.2)  # noqa: S311 - spreads reconnects
+        try:
+            await asyncio.wait({reading, closing}, timeout=age_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            closing.cancel()
+        if not reading.done():
+            self._line.close("the stream is old; open another")
+            reading.cancel()
+            await asyncio.wait({reading})
+        self._said_all = True
+        self._news.set()
+
+    # From the agent ---------------------------------------------------------------------------------------------
+
+    async def _read(self, messages: AsyncIterator[pb.Up]) -> None:
+        greeted = False
+        async for up in messages:
+            await self._slots.acquire()
+            which = up.WhichOneof("message")
+            if which == "hello":
+                greeted = True
+                await self._greet(up.hello)
+            elif not greeted:
+                raise _ProtocolError("the first message of a stream is a Hello")
+            elif which == "batch":
+                await self._take(up.batch.epoch, up.batch.seq, batch_item(up.batch))
+            elif which == "gap":
+                await self._take(up.gap.epoch, up.gap.from_seq, gap_item(up.gap))
+            elif which == "bye":
+                return
+            else:  # a message of a later protocol: nothing is owed
+                self._slots.release()
+
+    async def _greet(self, hello: pb.Hello) -> None:
+        if hello.protocol != PROTOCOL:
+            raise _ProtocolError(
+                f"this collector speaks protocol {PROTOCOL}, not {hello.protocol}; update the older one"
+            )
+        if len(hello.streams) > MAX_EPOCHS:
+            raise _ProtocolError(f"a Hello names at most {MAX_EPOCHS} streams, not {len(hello.streams)}")
+        held = await self._service.store.held(self._agent, [stream.epoch for stream in hello.streams])
+        messages, octets = self._granted = self._service.window()
+        welcome = pb.Welcome(
+            have=self._acks.greet(hello.streams, held),
+            window_messages=messages,
+            window_bytes=octets,
+            max_batch_bytes=MAX_BATCH_BYTES,
+            codecs=CODECS,
+            server_wall_ns=time.time_ns(),
+        )
+        words = [pb.Down(welcome=welcome)]
+        for stream in hello.streams:
+            highest = held[stream.epoch].highest
+            if highest >= stream.next_seq:
+                words.append(pb.Down(nack=pb.Nack(epoch=stream.epoch, seq=highest, code=pb.ROLLED_BACK)))
+                await self._alarm("agent.rolled_back", {"next_seq": stream.next_seq, "held": highest})
+        self._owe(_Answer(words))
+
+    async def _take(self, epoch: int, seq: int, item: Item | pb.NackCode) -> None:
+        if isinstance(item, int):
+            self._owe(_Answer([pb.Down(nack=pb.Nack(epoch=epoch, seq=seq, code=item))]))
+            return
+        cost = item.cost_bytes
+        await self._own.take(cost)
+        await self._service.total.take(cost)
+        stored = asyncio.create_task(self._service.store.put(self._agent, [item]))
+        stored.add_done_callback(lambda done: self._committed(done, cost))
+        self._owe(_Answer(item=item, stored=stored))
+
+    def _committed(self, stored: asyncio.Task[PutResult], cost: int) -> None:
+        self._own.give(cost)
+        self._service.total.give(cost)
+        if not stored.cancelled() and stored.exception() is None:
+            self._service.hub.publish([dict(event) for event in stored.result().events])
+
+    def _owe(self, answer: _Answer) -> None:
+        self._answers.append(answer)
+        self._news.set()
+
+    # To the agent -----------------------------------------------------------------------------------------------
+
+    async def _send_answers(self) -> None:
+        while True:
+            while not self._answers:
+                if self._said_all:
+                    return
+                self._news.clear()
+                await self._news.wait()
+            first = self._answers[0].stored
+            if first is None:
+                for down in self._answers.popleft().words:
+                    await self._write(down)
+                self._slots.release()
+                continue
+            await asyncio.wait({first})
+            ready = []
+            while self._answers and (put := self._answers[0].stored) is not None and put.done():
+                ready.append(self._answers.popleft())
+            await self._answer_puts(ready)
+
+    async def _answer_puts(self, answers: Sequence[_Answer]) -> None:
+        """One Ack per epoch for all that is held, and a Nack for each item that is not."""
+        durable: list[Item] = []
+        nacks = []
+        for answer in answers:
+            assert answer.item is not None
+            assert answer.stored is not None
+            code, retry_ms = _verdict(answer.stored)
+            if code is None:
+                durable.append(answer.item)
+                continue
+            epoch, seq = answer.item.epoch, answer.item.span[0]
+            nacks.append(pb.Down(nack=pb.Nack(epoch=epoch, seq=seq, code=code, retry_ms=retry_ms)))
+            if code == pb.CONFLICT:
+                await self._alarm("agent.conflict", {"seq": seq})
+        for nack in nacks:
+            await self._write(nack)
+        if durable:
+            faults.reach("ack-before-send")
+        for ack in self._acks.confirm(durable):
+            await self._write(pb.Down(ack=ack))
+        for _ in answers:
+            self._slots.release()
+        if (window := self._service.window()) != self._granted:
+            self._granted = window
+            await self._write(pb.Down(credit=pb.Credit(window_messages=window[0], window_bytes=window[1])))
+
+    async def _write(self, down: pb.Down) -> None:
+        await self._context.write(down)
+
+    async def _alarm(self, type_: str, data: dict[str, Any]) -> None:
+        """An event for people, once a stream."""
+        if type_ in self._alarmed:
+            return
+        self._alarmed.add(type_)
+        try:
+            event = await self._service.store.transact(lambda connection: _record(connection, type_, self._agent, data))
+        except StoreError:
+            return  # the store says so itself
+        self._service.hub.publish([event])
+
+
+def _verdict(stored: asyncio.Task[PutResult]) -> tuple[pb.NackCode | None, int]:
+    """(None, 0) where the item is durable, else (code, pause before the next try)."""
+    if stored.cancelled() or isinstance(stored.exception(), StoreError):
+        return pb.RETRY, RETRY_STORE_MS
+    outcome = stored.result().outcomes[0]
+    if outcome is Outcome.CONFLICT:
+        return pb.CONFLICT, 0
+    if outcome is Outcome.LATER:
+        return pb.RETRY, RETRY_LATER_MS
+    return None, 0
+
+
+def _record(connection: sqlite3.Connection, type_: str, agent_id: str, data: dict[str, Any]) -> dict[str, Any]:
+    row = connection.execute("SELECT name, site FROM agent WHERE id = ?", (agent_id,)).fetchone()
+    name, site = (row[0], row[1]) if row else ("", "")
+    return record(connection, type_, site=site, agent=agent_id, subject=("agent", agent_id, name), data=data)

@@ -1,0 +1,91 @@
+"""Limits on enrolment: so many tries a second, and a pause for an address that keeps failing. On a monotonic clock."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+PER_ADDRESS_S = 1.0  # tries a second, on average
+PER_ADDRESS_BURST = 5.0
+IN_ALL_S = 10.0
+IN_ALL_BURST = 20.0
+MAX_FAILURES = 5
+PENALTY_S = 15 * 60.0
+MAX_ADDRESSES = 10_000  # remembered; beyond it the one that was quiet longest is forgotten
+
+
+@dataclass(slots=True)
+class _Bucket:
+    tokens: float
+    seen: float
+
+    def wait_s(self, now: float, rate: float, burst: float) -> float:
+        """0 and one token less, or the seconds until there is one."""
+        self.tokens = min(burst, self.tokens + (now - self.seen) * rate)
+        self.seen = now
+        if self.tokens >= 1.0:
+            self.tokens -= 1.0
+            return 0.0
+        return (1.0 - self.tokens) / rate
+
+
+@dataclass(slots=True)
+class _Address:
+    bucket: _Bucket
+    failures: int = 0
+    barred_until: float = 0.0
+
+
+class EnrolmentThrottle:
+    """For one event loop."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._all = _Bucket(IN_ALL_BURST, clock())
+        self._addresses: dict[str, _Address] = {}
+
+    def wait_s(self, address: str) -> float:
+        """0 = go on; else the seconds after which this address may try again."""
+        now = self._clock()
+        entry = self._addresses.pop(address, None) or _Address(_Bucket(PER_ADDRESS_BURST, now))
+        self._addresses[address] = entry
+        if len(self._addresses) > MAX_ADDRESSES:
+            del self._addresses[next(iter(self._addresses))]
+        if entry.barred_until > now:
+            return entry.barred_until - now
+        # An address over its own limit must not use up what all share.
+        return entry.bucket.wait_s(now, PER_ADDRESS_S, PER_ADDRESS_BURST) or self._all.wait_s(
+            now, IN_ALL_S, IN_ALL_BURST
+        )
+
+    def failed(self, address: str) -> None:
+        """Count a refusal; the fifth in a row bars the address for a while."""
+        entry = self._addresses.get(address)
+        if entry is None:
+            return
+        entry.failures += 1
+        if entry.failures >= MAX_FAILURES:
+            entry.failures = 0
+            entry.barred_until = self._clock() + PENALTY_S
+
+    def succeeded(self, address: str) -> None:
+        if (entry := self._addresses.get(address)) is not None:
+            entry.failures = 0
+
+
+def peer_address(peer: str) -> str:
+    """The address of a gRPC peer ("ipv4:192.0.2.1:5000"); of IPv6 the /64, which one host commands as a whole."""
+    family, _, rest = peer.partition(":")
+    if family not in ("ipv4", "ipv6"):
+        return peer
+    host = unquote(rest).rpartition(":")[0].strip("[]").partition("%")[0]
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return peer
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None:
+        return str(ipaddress.IPv6Network((address, 64), strict=False))
+    return str(getattr(address, "ipv4_mapped", None) or address)

@@ -1,0 +1,53 @@
+"""A batch of the log, opened: what every projection is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from fieldwatch_proto.columns import Records
+from fieldwatch_proto.schema import COLUMNS
+
+MAX_COUNT = 1 << 48  # a count above is not of this world; sums of counts stay inside SQLite's integers
+MAX_TIME_NS = (1 << 63) - 1
+
+_EMPTY = {"str": "", "mac": bytes(6), "ip": bytes(16), "f64": 0.0}
+
+
+@dataclass(frozen=True, slots=True)
+class OpenBatch:
+    """`site` is that of the agent; `quiet`: it was told of before (a rebuild), so no events come of it."""
+
+    position: int
+    agent: str
+    site: str
+    records: Records
+    quiet: bool = False
+
+    def column(self, name: str) -> list[Any]:
+        """Values of a column; empty ones where an older agent did not know it."""
+        if name in self.records.columns:
+            return self.records.values(name)
+        kind = next(column.type for column in COLUMNS[self.records.kind] if column.name == name)
+        return [_EMPTY.get(kind, 0)] * self.records.count
+
+    def counts(self, name: str) -> list[int]:
+        """A column of counts, bounded."""
+        return [min(value, MAX_COUNT) for value in self.column(name)]
+
+    def times(self, name: str) -> list[int]:
+        """A column of times, none before the epoch."""
+        return [max(value, 0) for value in self.column(name)]
+
+    def addresses(self, name: str) -> list[bytes]:
+        """A column of addresses as 4 or 16 octets, or none."""
+        return trimmed(self.column("ip_version"), self.column(name))
+
+
+def trimmed(versions: Iterable[int], values: Iterable[bytes]) -> list[bytes]:
+    """See `schema.ip_octets`, for columns."""
+    return [
+        value[:4] if version == 4 else value if version == 6 else b""
+        for version, value in zip(versions, values, strict=True)
+    ]

@@ -1,0 +1,205 @@
+"""Runs the projections over the batch log, a slice at a time, in the store's writer thread."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from fieldwatch_proto.columns import CODEC_MSGPACK_ZSTD, DecodeError, open_body
+from fieldwatch_proto.identity import Prefix
+from fieldwatch_proto.logs import get_logger
+from fieldwatch_proto.schema import Kind
+
+from fieldwatch_collector.journal import record
+from fieldwatch_collector.projections.batch import OpenBatch
+from fieldwatch_collector.projections.events import EventProjection, MetricProjection
+from fieldwatch_collector.projections.flows import FlowProjection
+from fieldwatch_collector.projections.inventory import InventoryProjection
+
+SLICE_SECONDS = 0.02
+SLICE_BATCHES = 16
+KINDS = {int(kind) for kind in Kind}
+
+log = get_logger(__name__)
+Event = dict[str, Any]
+
+
+class Projection(Protocol):
+    """One reader of the log. All methods run in the writer thread, inside its transaction."""
+
+    name: str
+    kinds: frozenset[Kind]
+    rebuilt: bool  # whether `reset` drops what it wrote
+
+    def apply(self, connection: sqlite3.Connection, batch: OpenBatch) -> list[Event]:
+        """Write what comes of one batch; the events that it gives, recorded."""
+
+    def clear(self, connection: sqlite3.Connection) -> None:
+        """Drop what was derived."""
+
+    def forget(self) -> None:
+        """What was remembered in memory may be ahead of the tables: load it anew when needed."""
+
+
+class Projector:
+    """See `store.Background`. `publish` and `publish_transient` are the hub's; they are called after the commit."""
+
+    def __init__(
+        self,
+        publish: Callable[[Sequence[Event]], None],
+        publish_transient: Callable[[Event], None],
+        prefixes: Sequence[Prefix] = (),
+    ) -> None:
+        self._publish = publish
+        self._publish_transient = publish_transient
+        self._inventory = InventoryProjection(prefixes)
+        self._projections: tuple[Projection, ...] = (
+            self._inventory,
+            FlowProjection(self._inventory),
+            MetricProjection(),
+            EventProjection(),
+        )
+        self._positions: dict[str, int] | None = None
+        self._quiet_until = 0
+        self._sites: dict[str, str] = {}
+        self._events: list[Event] = []
+        self.position = 0  # of the last batch that all projections have committed
+        self.dead_letters = 0  # since the start
+
+    def step(self, connection: sqlite3.Connection) -> bool:
+        """Project some batches; whether more wait."""
+        positions = self._load_positions(connection)
+        deadline = time.monotonic() + SLICE_SECONDS
+        rows = connection.execute(
+            "SELECT position, agent, kind, codec, records, raw_bytes, body FROM batch"
+            " WHERE position > ? ORDER BY position LIMIT ?",
+            (min(positions.values()), SLICE_BATCHES),
+        ).fetchall()
+        done = 0
+        for row in rows:
+            self._project(connection, row, positions)
+            done += 1
+            if time.monotonic() >= deadline:
+                break
+        if done:
+            connection.executemany(
+                "UPDATE projection SET position = ? WHERE name = ?",
+                [(position, name) for name, position in positions.items()],
+            )
+        return done < len(rows) or len(rows) == SLICE_BATCHES
+
+    def committed(self) -> None:
+        events, self._events = self._events, []
+        if events:
+            self._publish(events)
+        for message in self._inventory.take_updates():
+            self._publish_transient(message)
+        if self._positions is not None:
+            self.position = min(self._positions.values())
+
+    def rolled_back(self) -> None:
+        self._events = []
+        self._positions = None
+        self._sites.clear()
+        for projection in self._projections:
+            projection.forget()
+
+    def reset(self, connection: sqlite3.Connection) -> int:
+        """Drop what was derived and start again from the first batch; the position of the newest one.
+
+        The journal of events is history itself and stays; what the replay finds again is not told again.
+        """
+        newest = int(connection.execute("SELECT coalesce(max(position), 0) FROM batch").fetchone()[0])
+        self._load_positions(connection)
+        for projection in self._projections:
+            projection.forget()
+            if projection.rebuilt:
+                projection.clear(connection)
+                connection.execute(
+                    "UPDATE projection SET quiet_until = max(quiet_until, position), position = 0 WHERE name = ?",
+                    (projection.name,),
+                )
+        connection.execute("DELETE FROM dead_letter")
+        self._positions = None
+        self.position = 0
+        return newest
+
+    def _load_positions(self, connection: sqlite3.Connection) -> dict[str, int]:
+        if self._positions is None:
+            connection.executemany(
+                "INSERT INTO projection(name, position) VALUES(?, 0) ON CONFLICT(name) DO NOTHING",
+                [(projection.name,) for projection in self._projections],
+            )
+            stored = {row[0]: row for row in connection.execute("SELECT name, position, quiet_until FROM projection")}
+            names = [projection.name for projection in self._projections]
+            self._positions = {name: stored[name][1] for name in names}
+            self._quiet_until = max(stored[name][2] for name in names)
+        return self._positions
+
+    def _project(self, connection: sqlite3.Connection, row: sqlite3.Row, positions: dict[str, int]) -> None:
+        position = row["position"]
+        waiting = [p for p in self._projections if positions[p.name] < position]
+        wanted = [p for p in waiting if row["kind"] in p.kinds]
+        if wanted:
+            self._apply(connection, row, wanted)
+        for projection in waiting:
+            positions[projection.name] = position
+
+    def _apply(self, connection: sqlite3.Connection, row: sqlite3.Row, wanted: Sequence[Projection]) -> None:
+        connection.execute("SAVEPOINT batch")
+        before = len(self._events)
+        try:
+            batch = self._open(connection, row)
+            for projection in wanted:
+                self._events += projection.apply(connection, batch)
+        except sqlite3.OperationalError:
+            raise  # the machine, not the batch
+        except Exception as problem:
+            connection.execute("ROLLBACK TO batch")
+            del self._events[before:]
+            for projection in wanted:
+                projection.forget()
+            self._bury(connection, row, problem)
+        connection.execute("RELEASE batch")
+
+    def _open(self, connection: sqlite3.Connection, row: sqlite3.Row) -> OpenBatch:
+        if row["codec"] != CODEC_MSGPACK_ZSTD:
+            raise DecodeError(f"codec {row['codec']} is not known")
+        records = open_body(Kind(row["kind"]), row["records"], row["raw_bytes"], row["body"])
+        return OpenBatch(
+            position=row["position"],
+            agent=row["agent"],
+            site=self._site(connection, row["agent"]),
+            records=records,
+            quiet=row["position"] <= self._quiet_until,
+        )
+
+    def _site(self, connection: sqlite3.Connection, agent: str) -> str:
+        site = self._sites.get(agent)
+        if site is None:
+            row = connection.execute("SELECT site FROM agent WHERE id = ?", (agent,)).fetchone()
+            site = self._sites[agent] = row[0] if row else ""
+        return site
+
+    def _bury(self, connection: sqlite3.Connection, row: sqlite3.Row, problem: Exception) -> None:
+        """Into the dead letter table: kept raw, looked at by people."""
+        self.dead_letters += 1
+        text = str(problem) if isinstance(problem, DecodeError) else f"{problem.__class__.__name__}: {problem}"
+        new = connection.execute(
+            "INSERT OR IGNORE INTO dead_letter(position, problem, noticed_ns) VALUES(?, ?, ?)",
+            (row["position"], text[:500], time.time_ns()),
+        ).rowcount
+        log.warning("a batch cannot be projected", position=row["position"], agent=row["agent"], problem=text)
+        if new and row["position"] > self._quiet_until:
+            self._events.append(
+                record(
+                    connection,
+                    "agent.dead_letter",
+                    site=self._site(connection, row["agent"]),
+                    agent=row["agent"],
+                    subject=("agent", row["agent"], ""),
+                    data={"position": row["position"], "problem": text[:500]},
+                )
+            )

@@ -1,0 +1,360 @@
+"""The running collector: what is started in which order, and stopped in the reverse.
+
+Start: `make_data_folder` -> `admin.lock` -> `open_services` (CA, store, migrations) -> `start_projections` ->
+`start_grpc` (7443 for agents, 7444 for enrolment and queries) -> `start_http` -> the admin socket -> `write_ports`.
+Stop (SIGTERM, SIGINT): readiness goes, agents are told (GoAway) and their last batches acked, listeners close, the
+store finishes, is checkpointed and closed. What was acked is on disk at any moment; a kill loses nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import grpc.aio
+import uvicorn
+from fieldwatch_proto.logs import get_logger
+from fieldwatch_proto.v1 import agent_pb2, agent_pb2_grpc, query_pb2, query_pb2_grpc
+from fieldwatch_proto.version import VERSION
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from fieldwatch_collector import admin
+from fieldwatch_collector.api.app import create_app
+from fieldwatch_collector.config import CollectorConfig, is_loopback, join_address, split_address
+from fieldwatch_collector.identity.authority import server_names
+from fieldwatch_collector.ingest.checks import MAX_BATCH_BYTES
+from fieldwatch_collector.ingest.control import ControlService
+from fieldwatch_collector.ingest.enrolment import EnrolmentService
+from fieldwatch_collector.ingest.gate import Gate
+from fieldwatch_collector.ingest.service import IngestService
+from fieldwatch_collector.ingest.throttle import EnrolmentThrottle
+from fieldwatch_collector.query.service import QueryService
+from fieldwatch_collector.services import Services, make_data_folder, open_services
+
+GRACE_S = 5.0  # for the last acks of open streams at a stop
+CERTIFICATE_CHECK_S = 6 * 3_600.0
+
+# A batch over the limit must arrive to be answered with TOO_BIG; beyond this gRPC ends the stream.
+AGENT_OPTIONS = (
+    ("grpc.max_receive_message_length", 2 * MAX_BATCH_BYTES),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
+    ("grpc.so_reuseport", 0),  # a second collector on the port is an error, not a lottery
+)
+PUBLIC_OPTIONS = (
+    ("grpc.max_receive_message_length", 256 << 10),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
+    ("grpc.so_reuseport", 0),
+)
+
+log = get_logger(__name__)
+
+
+class ServeError(Exception):
+    """The server cannot run: one line with what mends it."""
+
+
+def serve(config: CollectorConfig, show: Callable[[str], None]) -> None:
+    """Run until SIGTERM or SIGINT. `show` prints a line for people (addresses, the set-up link).
+
+    Raises ServeError, AdminError, StoreError.
+    """
+    data = config.data_dir
+    make_data_folder(data)
+    with admin.lock(data), open_services(data, config) as services:
+        asyncio.run(_Server(services, show).run())
+
+
+class _Server:
+    def __init__(self, services: Services, show: Callable[[str], None]) -> None:
+        self._services = services
+        self._show = show
+        self._config = services.config
+        self._stop = asyncio.Event()
+        self._ports: dict[str, int] = {}
+        self._tls = _Certificates(services)
+        self._health = health.aio.HealthServicer()
+        self._admin = admin.AdminServer(services)
+        self._http: _Http | None = None
+        self._grpc: list[grpc.aio.Server] = []
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        renewing = asyncio.create_task(self._tls.keep_fresh())
+        try:
+            self.start_projections()
+            await self.start_grpc()
+            await self.start_http()
+            await self._admin.start()
+            self.write_ports()
+            await asyncio.to_thread(self.announce)
+            await self._wait()
+        finally:
+            renewing.cancel()
+            await self.stop()
+
+    async def _wait(self) -> None:
+        """Until a signal; or until the HTTP server ends, which it should not."""
+        assert self._http is not None
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({stopping, self._http.task}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not self._stop.is_set():
+            self._http.task.result()
+            raise ServeError("the HTTP server ended by itself; see the log")
+
+    # Start ------------------------------------------------------------------------------------------------------
+
+    def start_projections(self) -> None:
+        """The writer projects what the last run left, and from now on what comes."""
+        self._services.store.attach(self._services.projector)
+
+    async def start_grpc(self) -> None:
+        """Both ports; they answer when this returns."""
+        services = self._services
+        gate = Gate(services.store)
+        agents = grpc.aio.server(options=AGENT_OPTIONS)
+        agent_pb2_grpc.add_IngestServicer_to_server(
+            IngestService(services.store, services.hub, services.fleet, gate), agents
+        )
+        agent_pb2_grpc.add_ControlServicer_to_server(
+            ControlService(services.store, services.hub, services.fleet, gate, services.authority), agents
+        )
+        self._bind(agents, "grpc", self._config.listen.grpc, clients_need_certificates=True)
+
+        public = grpc.aio.server(options=PUBLIC_OPTIONS)
+        throttle = EnrolmentThrottle()
+        agent_pb2_grpc.add_EnrolmentServicer_to_server(
+            EnrolmentService(services.store, services.hub, services.authority, throttle), public
+        )
+        query_pb2_grpc.add_QueryServicer_to_server(QueryService(services), public)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, public)
+        names = [
+            agent_pb2.DESCRIPTOR.services_by_name["Enrolment"].full_name,
+            query_pb2.DESCRIPTOR.services_by_name["Query"].full_name,
+        ]
+        reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], public)
+        self._bind(public, "public_grpc", self._config.listen.public_grpc, clients_need_certificates=False)
+        for server in self._grpc:
+            await server.start()
+        for name in ["", *names]:
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    def _bind(self, server: grpc.aio.Server, name: str, address: str, *, clients_need_certificates: bool) -> None:
+        credentials = self._tls.credentials(clients_need_certificates)
+        try:
+            port = server.add_secure_port(address, credentials)
+        except RuntimeError:
+            port = 0
+        if port == 0:
+            raise ServeError(_cannot_listen(name, address))
+        self._ports[name] = port
+        self._grpc.append(server)
+
+    async def start_http(self) -> None:
+        host, port = split_address(self._config.listen.http)
+        try:
+            listener = _listen(host, port)
+        except OSError as problem:
+            raise ServeError(_cannot_listen("http", self._config.listen.http, problem)) from None
+        self._ports["http"] = listener.getsockname()[1]
+        certificate = None if is_loopback(host) else self._tls.http_files()
+        self._http = _Http(self._services, listener, certificate)
+        self._tls.http = self._http
+        await self._http.start()
+
+    def write_ports(self) -> None:
+        """``DATA/ports.json``: the ports in use; it appears when all of them answer."""
+        path = self._services.data / "ports.json"
+        draft = path.with_suffix(".new")
+        draft.write_text(json.dumps(self._ports) + "\n")
+        draft.replace(path)
+
+    def announce(self) -> None:
+        """Say where everything is; and, as long as there is no administrator, the link that makes one."""
+        listen = self._config.listen
+        places = {
+            name: join_address(split_address(text)[0], self._ports[name])
+            for name, text in (("grpc", listen.grpc), ("public_grpc", listen.public_grpc), ("http", listen.http))
+        }
+        host = split_address(listen.http)[0]
+        scheme = "http" if is_loopback(host) else "https"
+        page = f"{scheme}://{_reachable(places['http'])}"
+        log.info("collector runs", version=VERSION, data=str(self._services.data), page=page, **places)
+        self._show(f"page      {page}/")
+        self._show(f"agents    {places['grpc']}")
+        self._show(f"clients   {places['public_grpc']}")
+        if not all(is_loopback(split_address(text)[0]) for text in (listen.grpc, listen.public_grpc, listen.http)):
+            self._show(f"names     {' '.join(server_names(self._tls.bound))}")
+        if self._services.accounts.needs_setup():
+            secret = self._services.accounts.make_setup_link()
+            self._show(f"set-up    {page}/#/setup/{secret}    (once, within 30 minutes)")
+
+    # Stop -------------------------------------------------------------------------------------------------------
+
+    async def stop(self) -> None:
+        """See the module; every step is tried whatever the one before did."""
+        started = time.monotonic()
+        (self._services.data / "ports.json").unlink(missing_ok=True)
+        await self._health.enter_graceful_shutdown()
+        self._services.fleet.close_all()
+        self._services.hub.close()
+        await self._admin.stop()
+        if self._http is not None:
+            await self._http.stop()
+        await asyncio.gather(*(server.stop(GRACE_S) for server in self._grpc))
+        await asyncio.to_thread(self._services.store.close)
+        log.info("collector stopped", seconds=round(time.monotonic() - started, 2))
+
+
+class _Certificates:
+    """The server's certificate for both gRPC ports and HTTPS, fresh at every handshake."""
+
+    def __init__(self, services: Services) -> None:
+        self._authority = services.authority
+        self._config = services.config
+        listen = services.config.listen
+        self.bound = [split_address(text)[0] for text in (listen.grpc, listen.public_grpc, listen.http)]
+        self.bound += services.config.tls.names
+        self.http: _Http | None = None
+        self._files = self._authority.server_files(self.bound)
+        self._made_ns = self._files[0].stat().st_mtime_ns
+
+    def credentials(self, clients_need_certificates: bool) -> grpc.ServerCredentials:
+        """P-256, by our CA; a renewed certificate is used from the next handshake on."""
+        root = self._authority.ca_pem if clients_need_certificates else None
+        used = 0
+
+        def load() -> grpc.ServerCertificateConfiguration:
+            nonlocal used
+            used = self._made_ns
+            certificate, key = self._files
+            return grpc.ssl_server_certificate_configuration([(key.read_bytes(), certificate.read_bytes())], root)
+
+        def fetch() -> grpc.ServerCertificateConfiguration | None:
+            return load() if used != self._made_ns else None
+
+        return grpc.dynamic_ssl_server_credentials(load(), fetch, clients_need_certificates)  # type: ignore[arg-type]
+
+    def http_files(self) -> tuple[Path, Path]:
+        """(certificate, key) for HTTPS: the user's own, or ours. Raises ServeError."""
+        tls = self._config.tls
+        if not tls.certificate:
+            return self._files
+        for name, path in (("tls.certificate", tls.certificate), ("tls.key", tls.key)):
+            if not os.access(path, os.R_OK):
+                raise ServeError(f"{name} = {path}: cannot be read; check the path and its owner")
+        return Path(tls.certificate), Path(tls.key)
+
+    async def keep_fresh(self) -> None:
+        """Renew past half of the certificate's life."""
+        while True:
+            await asyncio.sleep(CERTIFICATE_CHECK_S)
+            self._files = await asyncio.to_thread(self._authority.server_files, self.bound)
+            made_ns = self._files[0].stat().st_mtime_ns
+            if made_ns != self._made_ns:
+                self._made_ns = made_ns
+                log.info("server certificate renewed")
+                if self.http is not None:
+                    self.http.load_certificate()
+
+
+class _Http:
+    """uvicorn in our loop, on a socket of ours, without its signal handlers."""
+
+    def __init__(self, services: Services, listener: socket.socket, certificate: tuple[Path, Path] | None) -> None:
+        self._listener = listener
+        self._certificate = certificate
+        settings = uvicorn.Config(
+            create_app(services),
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            lifespan="on",
+            server_header=False,
+            timeout_graceful_shutdown=3,
+            ws_max_size=64 << 10,
+            ssl_certfile=certificate[0] if certificate else None,
+            ssl_keyfile=certificate[1] if certificate else None,
+        )
+        self._uvicorn = _Uvicorn(settings)
+        self.task: asyncio.Task[None]
+
+    async def start(self) -> None:
+        """Returns when it answers."""
+        self.task = asyncio.create_task(self._uvicorn.serve(sockets=[self._listener]))
+        while not self._uvicorn.started:
+            if self.task.done():
+                self.task.result()
+                raise ServeError("the HTTP server did not start; see the log")
+            await asyncio.sleep(0.01)
+
+    async def stop(self) -> None:
+        self._uvicorn.should_exit = True
+        await asyncio.wait({self.task}, timeout=GRACE_S + 3)
+        self._listener.close()
+
+    def load_certificate(self) -> None:
+        """Use the renewed files for new connections."""
+        if self._certificate is not None and self._uvicorn.config.ssl is not None:
+            self._uvicorn.config.ssl.load_cert_chain(*self._certificate)
+
+
+class _Uvicorn(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are ours."""
+        yield
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket; raises OSError."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(1_024)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _cannot_listen(name: str, address: str, problem: OSError | None = None) -> str:
+    """gRPC does not say why it cannot bind; a socket of ours does."""
+    if problem is None:
+        try:
+            _listen(*split_address(address)).close()
+        except OSError as found:
+            problem = found
+    why = problem.strerror if problem is not None and problem.strerror else "the address cannot be used"
+    flag = f"--{name.replace('_', '-')}"
+    return f"cannot listen on {address}: {why}; stop what uses it, or give another with {flag} HOST:PORT"
+
+
+def _reachable(address: str) -> str:
+    """An address that a browser on this machine can open."""
+    host, port = split_address(address)
+    return join_address({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)  # noqa: S104 - compared
+
+
+def show_line(text: str) -> None:
+    """On standard output."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,69 @@
+"""Operations on the store: migrate, rebuild, check; see `admin`."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from fieldwatch_proto.columns import digest
+
+from fieldwatch_collector.admin import AdminError, operation
+from fieldwatch_collector.store.migrate import migrations
+
+if TYPE_CHECKING:
+    from fieldwatch_collector.services import Services
+
+MAX_PROBLEMS = 100
+REBUILD_STALL_S = 60.0
+
+
+@operation("store.migrate")
+def migrate_store(services: Services, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Opening the store has migrated it; say where it stands."""
+    with services.store.reader() as connection:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+    return {"version": version, "newest": len(migrations("sqlite"))}
+
+
+@operation("store.rebuild")
+def rebuild_store(services: Services, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Drop what is derived from the batch log, derive it anew, and wait until that is done."""
+    store, projector = services.store, services.projector
+    last = store.transact_sync(projector.reset)
+    store.attach(projector)
+    seen, moved = -1, time.monotonic()
+    while (position := projector.position) < last:
+        if position != seen:
+            seen, moved = position, time.monotonic()
+        if time.monotonic() - moved > REBUILD_STALL_S:
+            raise AdminError(f"the rebuild stands still at {position} of {last}: {store.health().problem or 'see log'}")
+        time.sleep(0.02)
+    with store.reader() as connection:
+        dead = connection.execute("SELECT count(*) FROM dead_letter").fetchone()[0]
+    return {"batches": last, "undecodable": dead}
+
+
+@operation("store.fsck")
+def check_store(services: Services, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """SQLite's own check, and the digest of every body (SQLite does not checksum its pages)."""
+    problems: list[str] = []
+    batches = octets = 0
+    with services.store.reader() as connection:
+        try:
+            problems += [
+                f"database: {row[0]}"
+                for row in connection.execute(f"PRAGMA integrity_check({MAX_PROBLEMS})")
+                if row[0] != "ok"
+            ]
+            for row in connection.execute("SELECT position, agent, epoch, seq, digest, body FROM batch"):
+                batches += 1
+                octets += len(row["body"])
+                if digest(row["body"]) != row["digest"] and len(problems) < MAX_PROBLEMS:
+                    problems.append(
+                        f"batch {row['position']} (agent {row['agent']}, seq {row['seq']}): the body is damaged"
+                    )
+        except sqlite3.DatabaseError as problem:
+            problems.append(f"database: {problem}")
+    return {"batches": batches, "bytes": octets, "problems": problems}
