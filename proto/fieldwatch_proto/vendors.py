@@ -112,9 +112,9 @@ class Vendors:
     def lookup(self, mac: bytes) -> str:
         """The organisation that the address is assigned to; "" where none is known.
 
-        Group addresses and locally administered ones (private and random MACs) have no vendor.
+        Group addresses, locally administered ones (private and random MACs) and all zeros (not known) have no vendor.
         """
-        if len(mac) != 6 or mac[0] & 0x03:
+        if len(mac) != 6 or mac[0] & 0x03 or not any(mac):
             return ""
         value = int.from_bytes(mac, "big")
         for bits in reversed(LENGTHS):

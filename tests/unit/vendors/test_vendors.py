@@ -17,6 +17,7 @@ from fieldwatch_proto.vendors import Vendors, VendorsError, build, install, read
 HEAD = "Registry,Assignment,Organization Name,Organization Address\r\n"
 OUI = HEAD + (
     'MA-L,70B3D5,IEEE Registration Authority,"445 Hoes Lane, Piscataway"\r\n'
+    "MA-L,000000,XEROX CORPORATION,\r\n"
     'MA-L,00000C,"Cisco Systems, Inc",170 West Tasman Drive\r\n'
     "MA-L,00000C,Somebody Else,\r\n"
     "MA-L,741AE0,Block Holder,\r\n"
@@ -44,6 +45,7 @@ def mac(text: str) -> bytes:
         ("00:00:0d:00:00:00", ""),
         ("02:00:0c:12:34:56", ""),  # locally administered
         ("01:00:0c:cc:cc:cc", ""),  # group address
+        ("00:00:00:00:00:00", ""),  # not known; the prefix itself is assigned
     ],
 )
 def test_the_longest_assigned_prefix_names_the_vendor(address: str, expected: str) -> None:
@@ -88,7 +90,7 @@ def test_the_shipped_table_agrees_with_the_registry_files_that_it_was_built_from
         for row in rows:
             holders.setdefault(row["Assignment"], " ".join(row["Organization Name"].split()))
         for digits in list(holders)[::10]:
-            address = bytes.fromhex(digits.ljust(12, "0"))
+            address = bytes.fromhex(digits.ljust(11, "0") + "1")
             expected = "" if address[0] & 3 else holders[digits]
             if expected not in (vendors.REGISTRY_NAME, built.lookup(address)):
                 wrong.append((digits, expected, built.lookup(address)))
@@ -257,8 +259,8 @@ def test_the_module_builds_a_table_as_documented(tmp_path: Path, capsys: pytest.
     target = tmp_path / "out.bin"
     status = vendors.main([str(folder_with_sources(tmp_path)), "-o", str(target)])
 
-    assert (status, len(Vendors.load(target))) == (0, 4)
-    assert f"{target}: 4 prefixes, {target.stat().st_size} octets\n" == capsys.readouterr().out
+    assert (status, len(Vendors.load(target))) == (0, 5)
+    assert f"{target}: 5 prefixes, {target.stat().st_size} octets\n" == capsys.readouterr().out
 
 
 def test_the_module_says_what_is_wrong_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
