@@ -3,7 +3,9 @@
 Constraints:
 
 - `publish` and `publish_transient` may be called from any thread, return at once and wait for nobody.
-- Persisted events carry `seq` and are published in its order, after their commit. One bounded ring holds
+- Persisted events carry `seq` and are published after their commit, by several threads. They are told in the
+  order of their numbers, so that a number is all a subscriber needs to resume: an event that is ahead of its
+  predecessor waits for it, at most `HOLE_S`. One bounded ring holds
   the newest; a subscriber is a *position* in that ring, not a queue of its own, so a slow one costs nothing.
   Who falls behind the ring, or resumes from before it, reads the event table through `history`; what the
   table no longer holds is answered with a gap and never passed over in silence.
@@ -20,8 +22,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from heapq import heappop, heappush
 from itertools import islice
 from types import TracebackType
 from typing import Any
@@ -34,6 +38,7 @@ RING_EVENTS = 10_000
 PENDING_TRANSIENTS = 10_000  # per subscriber, and between two turns of the loop
 TRANSIENT_INTERVAL_S = 1.0
 PAGE_EVENTS = 500
+HOLE_S = 1.0
 
 
 def gap(reason: str, after_seq: int = 0, before_seq: int = 0) -> Message:
@@ -62,6 +67,11 @@ class Hub:
         self._ring: deque[Message] = deque(maxlen=ring_events)
         self._published = 0  # events ever published; the ring holds the positions just below it
         self._first_seq = 0  # of the first event that this process published
+        self._next_seq = 0  # that is due; 0 = whichever comes first
+        self._ahead: list[tuple[int, int, Message]] = []  # a heap of events whose predecessor is not here yet
+        self._ahead_since = 0.0
+        self._tie = 0
+        self._look_again: asyncio.TimerHandle | None = None
         self._transients: dict[tuple[str, str], Message] = {}
         self._transients_dropped = False
         self._turn_is_due = False
@@ -75,10 +85,10 @@ class Hub:
     def publish(self, events: Sequence[Message]) -> None:
         """Tell of committed events, shaped like query.proto's Event with `data` as an object."""
         with self._lock:
-            if events and not self._published:
-                self._first_seq = events[0]["seq"]
-            self._ring.extend(events)
-            self._published += len(events)
+            for event in events:
+                self._tie += 1
+                heappush(self._ahead, (event["seq"], self._tie, event))
+            self._release()
             self._schedule()
 
     def publish_transient(self, message: Message) -> None:
@@ -103,6 +113,23 @@ class Hub:
         for subscription in self._subscriptions:
             subscription.wake()
 
+    def _release(self) -> None:
+        """Put into the ring what is due: everything up to the first hole, or beyond one that stays."""
+        now = time.monotonic()
+        waited = self._ahead and self._ahead_since and now - self._ahead_since >= HOLE_S
+        while self._ahead:
+            seq, _, event = self._ahead[0]
+            if not self._published:
+                self._first_seq = self._next_seq = seq
+            if seq > self._next_seq and not waited and len(self._ahead) < (self._ring.maxlen or 0):
+                self._ahead_since = self._ahead_since or now
+                return
+            heappop(self._ahead)
+            self._ring.append(event)
+            self._published += 1
+            self._next_seq = max(self._next_seq, seq + 1)
+        self._ahead_since = 0.0
+
     def _schedule(self) -> None:
         if self._turn_is_due or self._loop is None:
             return
@@ -116,11 +143,19 @@ class Hub:
         """In the loop: hand the transients out and wake the subscribers."""
         with self._lock:
             self._turn_is_due = False
+            self._release()
+            if self._ahead and self._loop and self._look_again is None:
+                self._look_again = self._loop.call_later(HOLE_S / 4, self._look)
             transients, self._transients = self._transients, {}
             dropped, self._transients_dropped = self._transients_dropped, False
         for subscription in self._subscriptions:
             subscription.offer(transients.values(), dropped)
             subscription.wake()
+
+    def _look(self) -> None:
+        """In the loop: has the hole been there long enough?"""
+        self._look_again = None
+        self._turn()
 
     def _enter(self, subscription: Subscription) -> tuple[int, int]:
         """(position of the next event, number of the newest one or 0)."""

@@ -62,6 +62,34 @@ async def test_events_come_in_order_and_only_those_after_the_subscription() -> N
     assert list(range(3, 203)) == numbers(seen)
 
 
+async def test_events_of_several_threads_are_told_in_the_order_of_their_numbers() -> None:
+    """Two threads publish what they committed as they come to it; nobody sees a number before the one below it."""
+    hub = Hub()
+    hub.publish([event(1)])
+    async with hub.subscribe() as messages:
+        hub.publish([event(4), event(5)])
+        assert await nothing(messages)
+        hub.publish([event(3)])
+        hub.publish([event(2)])
+        seen = await take(messages, 4)
+
+    assert numbers(seen) == [2, 3, 4, 5]
+
+
+async def test_a_number_that_never_comes_holds_nobody_up() -> None:
+    """What was committed but never published delays the others for a moment, no longer."""
+    hub = Hub()
+    hub.publish([event(1)])
+    async with hub.subscribe() as messages:
+        hub.publish([event(3)])
+        seen = await take(messages, 1)
+        hub.publish([event(4)])
+        hub.publish([event(2)])
+        seen += await take(messages, 2)
+
+    assert numbers(seen) == [3, 4, 2]
+
+
 async def test_types_and_site_are_filtered() -> None:
     """A type is met exactly, one with a dot at its end as a prefix; a site exactly."""
     hub = Hub()
