@@ -26,13 +26,13 @@ class Flows(NamedTuple):
     labels the engine was made with; 0 = none).
     """
 
-    count: int
+    count: int  # type: ignore[assignment]  # a field, not the method of tuple
     columns: dict[str, bytes]
 
 class Sightings(NamedTuple):
     """Columns of the sightings touched since the last call (kind sighting, fixed-width columns)."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # a field, not the method of tuple
     columns: dict[str, bytes]
 
 class Counters(NamedTuple):

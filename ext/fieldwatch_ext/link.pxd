@@ -137,6 +137,15 @@ cdef inline int read_llc(Cursor* c, Packet* k) noexcept nogil:
     return reject(k, UNSUPPORTED, LAYER_SNAP)
 
 
+cdef inline bint _bridges_at(const Cursor* c, size_t at) noexcept nogil:
+    # Whether an Ethernet header with a type that we know begins here.
+    cdef uint16_t known
+    if c.have < at + ETH_HEADER_LEN:
+        return False
+    known = be16(c.at + at + ETH_TYPE)
+    return known == TYPE_IPV4 or known == TYPE_IPV6 or known == TYPE_ARP or known == TYPE_VLAN
+
+
 cdef inline int read_mpls(Cursor* c, Packet* k) noexcept nogil:
     # RFC 3032. What follows the label stack is told by its first nibble (RFC 4928): IP, or a pseudowire control word.
     cdef int labels = 0
@@ -160,10 +169,10 @@ cdef inline int read_mpls(Cursor* c, Packet* k) noexcept nogil:
     if c.at[0] >> 4 == 6:
         return STEP_IPV6
     if c.at[0] >> 4 == 0:
-        verdict = lacks(c, 4)
-        if verdict:
-            return reject(k, verdict, LAYER_MPLS)
-        if be32(c.at) == 0 or be16(c.at) == 0:
+        if _bridges_at(c, 4) or not _bridges_at(c, 0):
+            verdict = lacks(c, 4)
+            if verdict:
+                return reject(k, verdict, LAYER_MPLS)
             advance(c, 4)                   # RFC 4385: a control word before Ethernet
         return STEP_ETHERNET
     return reject(k, UNSUPPORTED, LAYER_MPLS)
