@@ -1,7 +1,6 @@
-"""Named points at which a test ends this process as a power cut would: FIELDWATCH_FAULT="point:n" = SIGKILL at the nth.
+"""Named points at which a test ends this process as a power cut would.
 
-Points: ``seal-before-commit``, ``seal-after-commit``, ``send-before-ack``, ``ack-before-delete``, ``delete-after-commit``,
-``open-before-ledger``, ``reconcile-after-commit``. Without the variable `reach` does nothing.
+FIELDWATCH_FAULT="point:n" = SIGKILL at the nth passage of the point. Without the variable `reach` does nothing.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ def register(program: Program) -> None:
         ),
         example="""
         fieldwatch-agent enrol --token-file join.token --collector collector.example
-        ssh collector fieldwatch-collector token create | fieldwatch-agent enrol --token-file - --collector collector.example
+        fieldwatch-collector token create | fieldwatch-agent enrol --token-file - --collector 127.0.0.1
         """,
         arguments=_arguments,
     )
@@ -27,10 +27,16 @@ def register(program: Program) -> None:
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--token-file", required=True, metavar="FILE|-", help="file that holds the join token")
-    parser.add_argument("--collector", required=True, metavar="HOST[:PORT]", help="the collector; port 7444 unless given")
+    parser.add_argument(
+        "--collector", required=True, metavar="HOST[:PORT]", help="the collector; port 7444 unless given"
+    )
     parser.add_argument("--replace", default="", metavar="AGENT_ID", help="take over the identity of this agent")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="the agent's folder (default /var/lib/fieldwatch/agent)")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration (default /etc/fieldwatch/agent.toml)")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="the agent's folder (default /var/lib/fieldwatch/agent)"
+    )
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="configuration (default /etc/fieldwatch/agent.toml)"
+    )
 
 
 def enrol(args: argparse.Namespace) -> int:

@@ -22,9 +22,9 @@ def register(program: Program) -> None:
         run,
         "the daemon: capture, spool, ship",
         description=(
-            "Listens on the interfaces (all Ethernet interfaces that are up, unless told otherwise), keeps what it learns "
-            "in the spool and ships it to the collector that it is enrolled at. With --replay it reads a capture file "
-            "through the same path and stops when the collector has everything"
+            "Listens on the interfaces (all Ethernet interfaces that are up, unless told otherwise), keeps what it "
+            "learns in the spool and ships it to the collector that it is enrolled at. With --replay it reads a "
+            "capture file through the same path and stops when the collector has everything"
         ),
         example="""
         fieldwatch-agent run -i eth0 -i eth1
@@ -36,12 +36,20 @@ def register(program: Program) -> None:
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration (default /etc/fieldwatch/agent.toml)")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="the agent's folder (default /var/lib/fieldwatch/agent)")
-    parser.add_argument("-i", "--interface", action="append", metavar="IF", help="interface to listen on; may be repeated")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="configuration (default /etc/fieldwatch/agent.toml)"
+    )
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="the agent's folder (default /var/lib/fieldwatch/agent)"
+    )
+    parser.add_argument(
+        "-i", "--interface", action="append", metavar="IF", help="interface to listen on; may be repeated"
+    )
     parser.add_argument("--filter", metavar="BPF", help="frames that count (pcap-filter(7))")
     parser.add_argument("--collector", metavar="HOST:PORT", help="the collector, where it is not the enrolled one")
-    parser.add_argument("--replay", metavar="CAPTURE", help="a capture file instead of an interface; - = standard input")
+    parser.add_argument(
+        "--replay", metavar="CAPTURE", help="a capture file instead of an interface; - = standard input"
+    )
     parser.add_argument("--local-only", action="store_true", help="capture and keep, ship nothing")
     parser.add_argument("-v", "--verbose", action="store_true", help="say more")
     old = parser.add_argument_group("flags of the predecessor")

@@ -51,8 +51,12 @@ def register(program: Program) -> None:
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, metavar="DIR", help="the agent's folder (default /var/lib/fieldwatch/agent)")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration (default /etc/fieldwatch/agent.toml)")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="the agent's folder (default /var/lib/fieldwatch/agent)"
+    )
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="configuration (default /etc/fieldwatch/agent.toml)"
+    )
 
 
 def _status_arguments(parser: argparse.ArgumentParser) -> None:
@@ -120,7 +124,9 @@ def fsck(args: argparse.Namespace) -> int:
     for line in problems:
         print(line)
     if problems:
-        raise Failure(f"{folder}: {len(problems)} problems in {rows} rows; the agent declares what is lost when it runs")
+        raise Failure(
+            f"{folder}: {len(problems)} problems in {rows} rows; the agent declares what is lost when it runs"
+        )
     print(f"{rows} rows, all sound")
     return 0
 

@@ -45,7 +45,5 @@ def drop(folder: Path) -> None:
 def is_full(problem: BaseException) -> bool:
     """Whether an error means that there is no room on the disk."""
     if isinstance(problem, sqlite3.Error):
-        # A write that finds no room is reported as FULL, or as an I/O error where the WAL's index cannot grow.
-        name = getattr(problem, "sqlite_errorname", "")
-        return name == "SQLITE_FULL" or name.startswith("SQLITE_IOERR")
+        return getattr(problem, "sqlite_errorname", "") == "SQLITE_FULL"
     return isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -74,7 +74,9 @@ class Eviction:
             return gap
         if not store.is_fresh(other.epoch, other.from_seq):
             return gap
-        store.db.execute("DELETE FROM gap WHERE epoch=? AND from_seq IN (?, ?)", (gap.epoch, gap.from_seq, other.from_seq))
+        store.db.execute(
+            "DELETE FROM gap WHERE epoch=? AND from_seq IN (?, ?)", (gap.epoch, gap.from_seq, other.from_seq)
+        )
         both = gap._replace(
             from_seq=min(gap.from_seq, other.from_seq),
             to_seq=max(gap.to_seq, other.to_seq),

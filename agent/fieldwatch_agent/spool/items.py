@@ -28,7 +28,7 @@ class Loss(NamedTuple):
 
     reason: int  # GapReason
     frames: int = 0
-    records: Mapping[int, int] = {}  # noqa: RUF012 - read only
+    records: Mapping[int, int] = {}
     count_known: bool = True
     detail: str = ""
     accounted: bool = False

@@ -17,7 +17,7 @@ from fieldwatch_agent.spool.file import FORMAT
 
 def _index_of_classes(db: Database) -> None:
     """2: eviction looks for the oldest batch of a class."""
-    db["batch"].create_index(["class"], index_name="batch_class", if_not_exists=True)
+    db.table("batch").create_index(["class"], index_name="batch_class", if_not_exists=True)
 
 
 # The step that leads to each version.

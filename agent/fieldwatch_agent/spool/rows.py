@@ -48,7 +48,16 @@ class Head(NamedTuple):
 
 
 def _head_crc(
-    epoch: int, seq: int, kind: int, schema: int, records: int, frames: int, t_min: int, t_max: int, raw: int, digest: bytes
+    epoch: int,
+    seq: int,
+    kind: int,
+    schema: int,
+    records: int,
+    frames: int,
+    t_min: int,
+    t_max: int,
+    raw: int,
+    digest: bytes,
 ) -> int:
     try:
         packed = _HEAD.pack(epoch, seq, kind, schema, records, frames, t_min, t_max, raw) + digest

@@ -24,7 +24,6 @@ import contextlib
 import copy
 import json
 import secrets
-import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -185,9 +184,7 @@ class Store:
     def _set_meta(self, values: Mapping[str, str]) -> None:
         self.db.executemany("INSERT OR REPLACE INTO meta VALUES(?, ?)", list(values.items()))
 
-    def commit(
-        self, puts: Sequence[Put], losses: Sequence[Loss] = (), meta: Mapping[str, str] | None = None
-    ) -> None:
+    def commit(self, puts: Sequence[Put], losses: Sequence[Loss] = (), meta: Mapping[str, str] | None = None) -> None:
         """Delete what is acked, keep `puts`, declare `losses`, set `meta`, keep the bound: all or nothing."""
         eviction = Eviction(self)
         allowed = self.limits.allowed(self.folder, self.state.used_bytes)
@@ -226,6 +223,19 @@ class Store:
             self._delete_acked()
             eviction.fit(max(0, self.state.used_bytes - octets))
         self.acks.clear()
+
+    def delete_flows(self, before_ns: int) -> int:
+        """Give up flow records that ended before a time; the number of records, each declared."""
+        records = 0
+        with self._transaction():
+            rows = self.db.execute(
+                f"SELECT {HEAD_COLUMNS} FROM batch WHERE kind=? AND t_max<?",  # noqa: S608
+                (int(Kind.FLOW), before_ns),
+            ).fetchall()
+            for row in rows:
+                gap = self.give_up(Head(*row), GapReason.EXPIRED, "deleted by hand")
+                records += sum(gap.records.values())
+        return records
 
     def _delete_acked(self) -> None:
         if not self.acks:
@@ -283,7 +293,7 @@ class Store:
             sealed.body,
         )
         self.db.execute(
-            f"INSERT INTO batch({BATCH_COLUMNS}, class, crc) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+            f"INSERT INTO batch({BATCH_COLUMNS}, class, crc) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (*batch, int(CLASSES[Kind(sealed.kind)]), batch_crc(batch)),
         )
         state = self.state
@@ -328,7 +338,7 @@ class Store:
     def write_gap(self, gap: Gap) -> None:
         """Insert a gap, or put it in the place of the one that begins at the same number."""
         self.db.execute(
-            f"INSERT OR REPLACE INTO gap({GAP_COLUMNS}, crc) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+            f"INSERT OR REPLACE INTO gap({GAP_COLUMNS}, crc) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             gap_row(gap),
         )
 
@@ -339,8 +349,19 @@ class Store:
 
     # --- sending ------------------------------------------------------------------------------------------------
 
-    def lease(self, after: Place = START, max_items: int = 8, max_bytes: int = 1 << 20) -> list[tuple[Place, Batch | Gap]]:
+    def lease(
+        self, after: Place = START, max_items: int = 8, max_bytes: int = 1 << 20
+    ) -> list[tuple[Place, Batch | Gap]]:
         """What comes next in the order of sending, at least one item if there is any; damaged rows come as gaps."""
+        found = self.peek(after, max_items, max_bytes)
+        for place, item in found:
+            self._leased[item.epoch] = max(self._leased.get(item.epoch, 0), place.seq)
+        return found
+
+    def peek(
+        self, after: Place = START, max_items: int = 8, max_bytes: int = 1 << 20
+    ) -> list[tuple[Place, Batch | Gap]]:
+        """Like `lease`, for somebody who only looks."""
         found: list[tuple[Place, Batch | Gap]] = []
         octets = 0
         for stream in list(self.state.streams):
@@ -354,12 +375,11 @@ class Store:
                 size = len(item.body) if isinstance(item, Batch) else 0
                 if found and octets + size > max_bytes:
                     return found
+                first = item.seq if isinstance(item, Batch) else item.from_seq
                 place = Place(stream.ordinal, item.seq if isinstance(item, Batch) else item.to_seq)
-                if self.acks.covers(stream.epoch, item.seq if isinstance(item, Batch) else item.from_seq, place.seq):
-                    continue
-                self._leased[stream.epoch] = max(self._leased.get(stream.epoch, 0), place.seq)
-                found.append((place, item))
-                octets += size
+                if not self.acks.covers(stream.epoch, first, place.seq):
+                    found.append((place, item))
+                    octets += size
         return found
 
     def _next_item(self, stream: Stream, after_seq: int) -> Batch | Gap | None:
@@ -431,11 +451,10 @@ class Store:
         """The collector has committed these numbers. Nothing is written now."""
         self.acks.add(epoch, upto, also)
 
-    def refuse(self, epoch: int, seq: int, detail: str) -> None:
-        """The collector will never take this batch: declare it."""
+    def refuse(self, epoch: int, seq: int, detail: str) -> Gap | None:
+        """The collector will never take this batch: the gap that has its number from now on; None if it is gone."""
         head = self.head(epoch, seq)
-        if head is not None:
-            self.give_up(head, GapReason.REFUSED, detail, own_transaction=True)
+        return None if head is None else self.give_up(head, GapReason.REFUSED, detail, own_transaction=True)
 
     # --- epochs -------------------------------------------------------------------------------------------------
 
@@ -447,8 +466,13 @@ class Store:
         self.state.streams.append(Stream(epoch, ordinal, 1))
         self._own[epoch] = 1
 
-    def new_epoch(self) -> int:
-        """New seals get numbers of a new epoch from now on: the old one's may have been used before a roll-back."""
+    def leave_epoch(self, epoch: int) -> int:
+        """Give new seals numbers of a new epoch: those of `epoch` may have been used before a roll-back.
+
+        The new epoch; 0 where `epoch` takes no seals any more.
+        """
+        if self.current.epoch != epoch:
+            return 0
         with self._transaction():
             self._add_stream()
         return self.current.epoch
@@ -466,7 +490,7 @@ class Store:
             if self.current.epoch == epoch:
                 self._add_stream()
             new = self._take_number()
-            moved = Batch(*new, *head[2:10], body)
+            moved = Batch(*head[:10], body)._replace(epoch=new[0], seq=new[1])
             self.db.execute(
                 "UPDATE batch SET epoch=?, seq=?, crc=? WHERE epoch=? AND seq=?",
                 (*new, batch_crc(moved), epoch, seq),

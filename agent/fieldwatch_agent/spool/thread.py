@@ -36,6 +36,7 @@ ACK_FLUSH_S = 5.0
 ACK_FLUSH_MESSAGES = 256
 RETRY_S = 1.0
 SHRINK_BYTES = 1 << 20
+DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 
 log = get_logger(__name__)
 
@@ -44,7 +45,12 @@ class SpoolThread(threading.Thread):
     """Opens the spool of a folder whose lock the caller holds; `start` raises what the opening raised."""
 
     def __init__(
-        self, folder: Path, limits: Limits, *, queue_bytes: int = QUEUE_BYTES, on_change: Callable[[], None] | None = None
+        self,
+        folder: Path,
+        limits: Limits,
+        *,
+        queue_bytes: int = QUEUE_BYTES,
+        on_change: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(name="spool", daemon=True)
         self.folder, self.limits = folder, limits
@@ -163,7 +169,9 @@ class SpoolThread(threading.Thread):
             return
         if store.renewed and store.renewed != "first start":
             self.quarantines += 1
-            log.error("the spool file could not be used; a new one was made, the loss is declared", reason=store.renewed)
+            log.error(
+                "the spool file could not be used; a new one was made, the loss is declared", reason=store.renewed
+            )
         self._opened.set_result(None)
         while True:
             with self._wake:
@@ -207,9 +215,7 @@ class SpoolThread(threading.Thread):
         if now < self._retry_at and not stopping:
             return False
         queued = bool(self._puts or self._losses or self._meta)
-        due = bool(store.acks) and (
-            store.acks.messages >= ACK_FLUSH_MESSAGES or 0 < self._acks_due <= now or stopping
-        )
+        due = bool(store.acks) and (store.acks.messages >= ACK_FLUSH_MESSAGES or 0 < self._acks_due <= now or stopping)
         return queued or due
 
     def _run_call(self, store: Store, function: Callable[[Store], Any], future: Future[Any]) -> Store:
@@ -266,7 +272,7 @@ class SpoolThread(threading.Thread):
             self._complain("no room on the disk", str(problem), "free some space; records wait in memory, bounded")
             self._make_room(store)
             return store
-        if isinstance(problem, sqlite3.DatabaseError) and not isinstance(problem, sqlite3.OperationalError):
+        if getattr(problem, "sqlite_errorname", "") in DAMAGE or isinstance(problem, sqlite3.IntegrityError):
             self.quarantines += 1
             store.db.close()
             place = quarantine(self.folder)

@@ -1,0 +1,116 @@
+"""The sums of the conservation equation: what a run before lost, and what passed while nobody listened.
+
+For each interface the spool's meta holds ``interface:<name>``, a JSON object: boot, ifindex, base (see `ledger`; null =
+not known), generation (of openings in this run), drops (kernel drops declared in this run). It changes in the same
+transaction as the gaps that it explains, so that a kill at any moment neither repeats nor skips one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
+
+from fieldwatch_proto.v1.agent_pb2 import GapReason
+
+from fieldwatch_agent.ledger import LedgerState
+from fieldwatch_agent.spool.items import Loss
+
+if TYPE_CHECKING:
+    from fieldwatch_agent.spool.store import Store
+
+PREFIX = "interface:"
+
+
+@dataclass(frozen=True)
+class InterfaceAccount:
+    """One interface's entry in the spool's meta."""
+
+    boot: str
+    ifindex: int
+    base: int | None
+    generation: int = 0
+    drops: int = 0
+
+    def meta(self, name: str) -> dict[str, str]:
+        return {PREFIX + name: json.dumps(asdict(self))}
+
+
+def interface_accounts(store: Store) -> dict[str, InterfaceAccount]:
+    return {name: InterfaceAccount(**json.loads(text)) for name, text in store.meta_items(PREFIX).items()}
+
+
+def reconcile(store: Store, run: int, left: LedgerState | None, boot: bytes) -> list[Loss]:
+    """Start the account of `run`: declare what the run before lost, all in one transaction. The losses."""
+    same_run = left is not None and left.run == store.state.run
+    same_boot = left is not None and left.boot == boot
+    losses: list[Loss] = []
+    if left is not None and same_run:
+        losses += _unsealed(store, left, count_known=same_boot)
+    elif store.state.run and store.get_meta("clean_stop") != "1" and left is None:
+        losses.append(Loss(GapReason.UNCLEAN_STOP, count_known=False, detail="the ledger was not there"))
+    meta: dict[str, str] = {}
+    for name, account in interface_accounts(store).items():
+        slot = left.slots.get(name) if left is not None and same_run else None
+        observed = slot.observed if slot else 0
+        drops = max(slot.drops if slot else 0, account.drops)
+        if drops > account.drops:
+            losses.append(Loss(GapReason.KERNEL_DROP, drops - account.drops, detail=name))
+        base = account.base
+        if slot is not None and slot.generation == account.generation:
+            base = slot.base
+        position = None if base is None else base + observed + drops
+        meta.update(replace(account, base=position, generation=0, drops=0).meta(name))
+    store.begin_run(run, losses, meta)
+    return losses
+
+
+def _unsealed(store: Store, left: LedgerState, *, count_known: bool) -> list[Loss]:
+    """What was observed and neither sealed nor declared."""
+    frames = left.frames - store.state.account_frames
+    records = differences(left.records, store.state.account_records)
+    if not count_known:
+        if store.get_meta("clean_stop") == "1":
+            return []
+        # The page may have reached the disk at any time before the power went.
+        detail = "the machine stopped without warning"
+        return [Loss(GapReason.UNCLEAN_STOP, max(0, frames), records, count_known=False, detail=detail)]
+    if frames <= 0 and not records:
+        return []
+    return [Loss(GapReason.UNCLEAN_STOP, max(0, frames), records, detail="the agent was killed")]
+
+
+def differences(observed: Mapping[int, int], accounted: Mapping[int, int]) -> dict[int, int]:
+    """Records of each kind that were observed beyond what is accounted for."""
+    missing = {kind: count - accounted.get(kind, 0) for kind, count in observed.items()}
+    return {kind: count for kind, count in missing.items() if count > 0}
+
+
+def opened(
+    account: InterfaceAccount | None,
+    *,
+    name: str,
+    boot: str,
+    ifindex: int,
+    wire_position: int | None,
+    accounted_for: int,
+) -> tuple[InterfaceAccount, Loss | None]:
+    """An interface was opened: the account from now on, and what passed while nobody listened.
+
+    `wire_position`: the interface's own counter at the moment at which the socket began to listen; None where it tells
+    nothing (a filter is set, loopback). `accounted_for`: frames observed and dropped in this run before that.
+    """
+    generation = account.generation + 1 if account else 1
+    base = None if wire_position is None else wire_position - accounted_for
+    fresh = InterfaceAccount(boot, ifindex, base, generation, account.drops if account else 0)
+    if account is None:
+        return fresh, None
+    comparable = wire_position is not None and (account.boot, account.ifindex) == (boot, ifindex)
+    if comparable and wire_position is not None and account.base is not None:
+        missed = wire_position - (account.base + accounted_for)
+        if missed == 0:
+            return fresh, None
+        if missed > 0:
+            return fresh, Loss(GapReason.NOT_RUNNING, missed, detail=name)
+    return fresh, Loss(GapReason.NOT_RUNNING, count_known=False, detail=name)

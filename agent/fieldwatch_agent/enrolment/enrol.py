@@ -1,0 +1,149 @@
+"""Joining a collector: token, key, request, certificate. Runs in the process of the command ``enrol``."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+from pathlib import Path
+
+import grpc
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from fieldwatch_proto.join import JoinToken, JoinTokenError
+from fieldwatch_proto.v1 import agent_pb2, agent_pb2_grpc
+from fieldwatch_proto.version import VERSION
+
+from fieldwatch_agent.enrolment import keys
+from fieldwatch_agent.enrolment.identity import (
+    ENROLMENT_PORT,
+    INGEST_PORT,
+    TARGET_NAME,
+    EnrolmentError,
+    Identity,
+    load_identity,
+    store_identity,
+)
+
+TIMEOUT_S = 20.0
+MAX_TOKEN_FILE_BYTES = 16 << 10
+KEY_FILE = "enrolling.key"  # until the certificate is here: the same request again is the same agent
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[^\s:\[\]/]+)(?::([0-9]{1,5}))?")
+
+
+def enrol_at(folder: Path, token_file: str, address: str, *, replace: str = "") -> tuple[Identity, bool]:
+    """The identity, and whether it is new. Enrolling again at the same collector changes nothing.
+
+    The token file is removed once the identity is stored. Raises EnrolmentError.
+    """
+    host, port = split_address(address)
+    existing = load_identity(folder)
+    token = _read_token(token_file)
+    if existing is not None and not replace:
+        if existing.collector == host and _same_authority(folder, token):
+            _remove(token_file)
+            return existing, False
+        raise EnrolmentError(
+            f"this agent is enrolled at {existing.collector} as {existing.agent_id}; to join another collector,"
+            f" remove {folder / 'identity'} first, or choose another folder with --data"
+        )
+    key = _pending_key(folder)
+    csr = keys.request_der(key, socket.gethostname())
+    request = agent_pb2.EnrolRequest(
+        token_id=token.token_id,
+        csr_der=csr,
+        signature=keys.token_signature(token, csr),
+        hostname=socket.gethostname(),
+        version=VERSION,
+        replace_agent=replace,
+    )
+    reply = _ask(host, port, keys.ca_pem(token.ca_der), request)
+    if reply.ca_der and reply.ca_der != token.ca_der:
+        raise EnrolmentError("the collector answered with another CA than the join token's; it was not trusted")
+    credentials, not_before, not_after = keys.accepted(key, reply.certificate_der, token.ca_der)
+    identity = Identity(reply.agent_id, reply.site, host, INGEST_PORT, port, not_before, not_after)
+    store_identity(folder, identity, credentials)
+    (folder / KEY_FILE).unlink(missing_ok=True)
+    _remove(token_file)
+    return identity, True
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host (without brackets) and port of "host", "host:port", "[v6]:port"; 7444 where no port is given."""
+    match = _ADDRESS.fullmatch(address)
+    port = int(match[2]) if match and match[2] else ENROLMENT_PORT
+    if match is None or not 0 < port < 65_536:
+        raise EnrolmentError(
+            f'--collector {address!r}: accepted is "host" or "host:port", port {ENROLMENT_PORT} by default'
+        )
+    return match[1].strip("[]"), port
+
+
+def target(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _read_token(token_file: str) -> JoinToken:
+    try:
+        if token_file == "-":  # noqa: S105 - the name of standard input
+            text = sys.stdin.read(MAX_TOKEN_FILE_BYTES)
+        else:
+            with open(token_file, encoding="utf-8") as stream:
+                text = stream.read(MAX_TOKEN_FILE_BYTES)
+        return JoinToken.parse(text)
+    except OSError as problem:
+        raise EnrolmentError(f"{token_file}: {problem.strerror}; write the line of `token create` there") from None
+    except (JoinTokenError, UnicodeDecodeError) as problem:
+        raise EnrolmentError(f"join token: {problem}") from None
+
+
+def _remove(token_file: str) -> None:
+    if token_file != "-":  # noqa: S105
+        Path(token_file).unlink(missing_ok=True)
+
+
+def _same_authority(folder: Path, token: JoinToken) -> bool:
+    return (folder / "identity" / "ca.crt").read_bytes() == keys.ca_pem(token.ca_der)
+
+
+def _pending_key(folder: Path) -> EllipticCurvePrivateKey:
+    """The key of an enrolment that was cut off, else a new one; 0600 from its first octet."""
+    path = folder / KEY_FILE
+    try:
+        return keys.load_key(path.read_bytes())
+    except FileNotFoundError:
+        pass
+    key = keys.make_key()
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, keys.key_pem(key))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    return key
+
+
+def _ask(host: str, port: int, ca: bytes, request: agent_pb2.EnrolRequest) -> agent_pb2.EnrolReply:
+    options = (("grpc.ssl_target_name_override", TARGET_NAME), ("grpc.enable_http_proxy", 0))
+    with grpc.secure_channel(target(host, port), grpc.ssl_channel_credentials(ca), options) as channel:
+        try:
+            reply: agent_pb2.EnrolReply = agent_pb2_grpc.EnrolmentStub(channel).Enrol(request, timeout=TIMEOUT_S)  # type: ignore[no-untyped-call]
+        except grpc.RpcError as problem:
+            raise EnrolmentError(_explained(host, port, problem)) from None
+    return reply
+
+
+def _explained(host: str, port: int, problem: grpc.RpcError) -> str:
+    code, details = problem.code(), problem.details() or ""
+    where = target(host, port)
+    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+        if "CERTIFICATE_VERIFY_FAILED" in details or "handshake" in details.lower():
+            return (
+                f"{where}: its certificate is not of the join token's collector; check the address, or make a new token"
+            )
+        return f"{where}: no collector answers ({details.splitlines()[0][:160]}); check the address and that it runs"
+    if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+        return f"{where}: the join token was refused ({details}); make a new one: fieldwatch-collector token create"
+    if code == grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return f"{where}: too many attempts ({details}); wait a few minutes and try again"
+    return f"{where}: enrolment failed ({code.name}: {details})"

@@ -1,0 +1,116 @@
+"""The agent's identity on disk: ``identity.json``, ``agent.key``, ``agent.crt``, ``ca.crt`` in the data folder.
+
+The four files change together: new ones are written to a folder of their own, and one rename of the link ``identity``
+puts it in force, so that a cut at any moment leaves a key and a certificate that belong to each other.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+INGEST_PORT = 7443
+ENROLMENT_PORT = 7444
+TARGET_NAME = "collector.fieldwatch.internal"
+
+FILES = ("agent.key", "agent.crt", "ca.crt", "identity.json")
+_LINK = "identity"
+
+
+class EnrolmentError(Exception):
+    """The agent has no usable identity, or cannot get one: one line, with what mends it."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """`collector` is the host as it was dialled; times are Unix seconds of the certificate's validity."""
+
+    agent_id: str
+    site: str
+    collector: str
+    ingest_port: int
+    enrolment_port: int
+    not_before: int
+    not_after: int
+
+    @property
+    def address(self) -> str:
+        """Where batches go, as gRPC takes it."""
+        host = f"[{self.collector}]" if ":" in self.collector else self.collector
+        return f"{host}:{self.ingest_port}"
+
+    def renew_at(self, spread: float) -> float:
+        """When to renew: at half of the certificate's life, later by up to a tenth of it (`spread` 0..1)."""
+        life = self.not_after - self.not_before
+        return self.not_before + life / 2 + spread * life / 10
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """PEM octets for a mutual TLS channel."""
+
+    key: bytes
+    certificate: bytes
+    ca: bytes
+
+
+def load_identity(folder: Path) -> Identity | None:
+    """The identity in force; None where the agent is not enrolled. Raises EnrolmentError for a damaged one."""
+    path = folder / _LINK / "identity.json"
+    try:
+        return Identity(**json.loads(path.read_text("utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as problem:
+        raise EnrolmentError(f"{path}: cannot be used ({problem}); enrol again: fieldwatch-agent enrol ...") from None
+
+
+def load_credentials(folder: Path) -> Credentials:
+    """Raises EnrolmentError."""
+    place = folder / _LINK
+    try:
+        return Credentials(*((place / name).read_bytes() for name in FILES[:3]))
+    except OSError as problem:
+        raise EnrolmentError(
+            f"{problem.filename}: {problem.strerror}; enrol again: fieldwatch-agent enrol ..."
+        ) from None
+
+
+def store_identity(folder: Path, identity: Identity, credentials: Credentials) -> None:
+    """Put a new identity in force, all or nothing."""
+    serial = 1
+    while (place := folder / f"{_LINK}.{serial}").exists():
+        serial += 1
+    place.mkdir(mode=0o700)
+    contents = (credentials.key, credentials.certificate, credentials.ca, json.dumps(asdict(identity)).encode())
+    for name, octets in zip(FILES, contents, strict=True):
+        _write(place / name, octets)
+    _sync(place)
+    fresh = folder / f"{_LINK}.new"
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(place.name)
+    fresh.rename(folder / _LINK)
+    _sync(folder)
+    for old in folder.glob(f"{_LINK}.[0-9]*"):
+        if old.name != place.name:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _write(path: Path, octets: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, octets)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _sync(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,190 @@
+"""The ledger: what was taken from the wire, in a 4 KiB file mapped shared, which survives SIGKILL.
+
+The engine writes the number of frames it has taken (before it looks at them); Python adds what it learns rarely. The
+spool's account, written in the same transaction as each batch, is the other half: at the next start
+
+    frames observed (ledger) - frames sealed or declared (account) = frames that went with the process
+
+and the same for records of each kind. A power cut may lose the page's last state: then the count is not known.
+
+For each interface there is a *wire base* as well. With W = the interface's own counter of frames and P = frames that
+passed the socket (ring drops included) since it was opened, ``base = W - P - (observed and dropped before that)`` holds
+at any moment: what stood on the wire at ``base + observed + dropped`` is accounted for. At the next opening, with the
+same boot and the same interface, W - P - that position = frames that passed while nobody listened, those that were
+still in the ring of a killed agent included. `accounts` does the sums; this is the file.
+
+Layout, little-endian u64 where not said otherwise: magic (8 octets), run, boot id (16 octets), then at 64 records of
+each kind (16), at 256 one slot of 128 octets for each interface: observed, earlier, drops, base, generation, interface
+index, name (32 octets, UTF-8, zero-padded). Every counter is written by one aligned store.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fieldwatch_proto.schema import Kind
+
+FILE_NAME = "ledger"
+LEDGER_BYTES = 4096
+MAX_SLOTS = 30
+UNKNOWN = (1 << 64) - 1
+
+_MAGIC = b"FWLEDG01"
+_RUN, _BOOT, _RECORDS, _SLOTS, _SLOT_BYTES = 8, 16, 64, 256, 128
+_OBSERVED, _EARLIER, _DROPS, _BASE, _GENERATION, _NAME = 0, 1, 2, 3, 4, 48
+_KINDS = 16
+
+
+def boot_id() -> bytes:
+    """16 octets that change with each boot of the machine."""
+    text = Path("/proc/sys/kernel/random/boot_id").read_text("ascii")
+    return bytes.fromhex(text.strip().replace("-", ""))
+
+
+@dataclass(frozen=True)
+class SlotState:
+    """What a ledger that was left behind says of an interface. `base` None: not known."""
+
+    observed: int
+    drops: int
+    base: int | None
+    generation: int
+
+
+@dataclass(frozen=True)
+class LedgerState:
+    """A ledger that was left behind."""
+
+    run: int
+    boot: bytes
+    records: Mapping[int, int]
+    slots: Mapping[str, SlotState]
+
+    @property
+    def frames(self) -> int:
+        return sum(slot.observed for slot in self.slots.values())
+
+
+def read_ledger(folder: Path) -> LedgerState | None:
+    """The ledger of the run before; None where there is none that can be read."""
+    try:
+        octets = (folder / FILE_NAME).read_bytes()
+    except OSError:
+        return None
+    if len(octets) != LEDGER_BYTES or not octets.startswith(_MAGIC):
+        return None
+    words = memoryview(octets).cast("Q")
+    slots: dict[str, SlotState] = {}
+    for place in range(MAX_SLOTS):
+        start = _SLOTS + place * _SLOT_BYTES
+        name = octets[start + _NAME : start + _NAME + 32].rstrip(b"\0").decode("utf-8", "replace")
+        if name:
+            word = start // 8
+            base = words[word + _BASE]
+            slots[name] = SlotState(
+                observed=words[word + _OBSERVED] + words[word + _EARLIER],
+                drops=words[word + _DROPS],
+                base=None if base == UNKNOWN else base,
+                generation=words[word + _GENERATION],
+            )
+    records = {kind: words[_RECORDS // 8 + kind] for kind in range(_KINDS) if words[_RECORDS // 8 + kind]}
+    return LedgerState(words[_RUN // 8], octets[_BOOT : _BOOT + 16], records, slots)
+
+
+class Slot:
+    """One interface's counters in the mapped file. Written by one thread."""
+
+    def __init__(self, octets: memoryview, start: int) -> None:
+        self._words = octets.cast("Q")
+        self._word = start // 8
+        self.observed = octets[start : start + 8]
+        """For the engine: frames taken from the source."""
+
+    def new_engine(self) -> memoryview:
+        """Keep what the engine before has counted; the buffer for the next one."""
+        words, word = self._words, self._word
+        words[word + _EARLIER] += words[word + _OBSERVED]
+        words[word + _OBSERVED] = 0
+        return self.observed
+
+    def release(self) -> None:
+        self.observed.release()
+        self._words.release()
+
+    @property
+    def frames(self) -> int:
+        """Frames observed in this run."""
+        return self._words[self._word + _OBSERVED] + self._words[self._word + _EARLIER]
+
+    @property
+    def drops(self) -> int:
+        """Frames dropped by the kernel in this run, as far as known."""
+        return self._words[self._word + _DROPS]
+
+    @drops.setter
+    def drops(self, total: int) -> None:
+        self._words[self._word + _DROPS] = total
+
+    def set_base(self, base: int | None, generation: int | None = None) -> None:
+        """The wire base. A new generation counts only once it is written, which is last."""
+        self._words[self._word + _BASE] = UNKNOWN if base is None or base < 0 else base
+        if generation is not None:
+            self._words[self._word + _GENERATION] = generation
+
+
+class Ledger:
+    """This run's ledger. Replaces the file of the run before, in one rename."""
+
+    def __init__(self, folder: Path, run: int) -> None:
+        self.run = run
+        fresh = folder / f"{FILE_NAME}.new"
+        fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            head = _MAGIC + run.to_bytes(8, "little") + boot_id()
+            os.write(fd, head.ljust(LEDGER_BYTES, b"\0"))
+            os.fsync(fd)
+            self._map = mmap.mmap(fd, LEDGER_BYTES, mmap.MAP_SHARED)
+        finally:
+            os.close(fd)
+        fresh.rename(folder / FILE_NAME)
+        self._octets = memoryview(self._map)
+        self._words = self._octets.cast("Q")
+        self._slots: dict[str, Slot] = {}
+
+    def slot(self, name: str) -> Slot:
+        """The slot of an interface; the same one when it is asked for again. Raises ValueError when all are taken."""
+        found = self._slots.get(name)
+        if found is None:
+            if len(self._slots) == MAX_SLOTS:
+                raise ValueError(f"the ledger has room for {MAX_SLOTS} interfaces")
+            start = _SLOTS + len(self._slots) * _SLOT_BYTES
+            slot_octets = name.encode("utf-8")[:32].ljust(32, b"\0")
+            found = self._slots[name] = Slot(self._octets, start)
+            self._octets[start + _NAME : start + _NAME + 32] = slot_octets
+        return found
+
+    def observe(self, kind: Kind, records: int) -> None:
+        """Count records that came to be. The caller serialises."""
+        self._words[_RECORDS // 8 + int(kind)] += records
+
+    @property
+    def frames(self) -> int:
+        return sum(slot.frames for slot in self._slots.values())
+
+    def close(self) -> None:
+        """Unmap the file; no engine may write to it any more."""
+        for slot in self._slots.values():
+            slot.release()
+        self._slots.clear()
+        self._words.release()
+        self._octets.release()
+        self._map.close()
+
+    @property
+    def records(self) -> dict[int, int]:
+        first = _RECORDS // 8
+        return {kind: self._words[first + kind] for kind in range(_KINDS) if self._words[first + kind]}

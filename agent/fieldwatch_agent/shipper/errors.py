@@ -1,0 +1,44 @@
+"""Why a stream ended, and whether trying again can help."""
+
+from __future__ import annotations
+
+import grpc
+
+_PERMANENT = {
+    grpc.StatusCode.UNIMPLEMENTED: "the collector is of another version; update the older of the two",
+    grpc.StatusCode.INVALID_ARGUMENT: "the collector does not understand this agent; update the older of the two",
+    grpc.StatusCode.FAILED_PRECONDITION: "the collector does not accept this agent; see its log",
+}
+_IDENTITY = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
+
+
+class ShipError(Exception):
+    """The peer is to blame. `permanent`: the same try will fail again until a person or a renewal mends it."""
+
+    def __init__(self, text: str, *, permanent: bool) -> None:
+        super().__init__(text)
+        self.permanent = permanent
+
+
+def explain(problem: grpc.RpcError, address: str) -> ShipError:
+    """One line for a failed call: what, and what mends it."""
+    code = problem.code()
+    details = " ".join((problem.details() or "").split())[:200]
+    if code in _IDENTITY:
+        return ShipError(
+            f"{address}: the collector refuses this agent's certificate ({details});"
+            " enrol again: fieldwatch-agent enrol ...",
+            permanent=True,
+        )
+    if code in _PERMANENT:
+        return ShipError(f"{address}: {code.name}: {details}; {_PERMANENT[code]}", permanent=True)
+    if code == grpc.StatusCode.UNAVAILABLE:
+        lower = details.lower()
+        if "certificate_verify_failed" in lower or "handshake" in lower or "certificate" in lower:
+            return ShipError(
+                f"{address}: no TLS with this collector ({details}); check the clocks of both,"
+                " and that it is the collector this agent was enrolled at",
+                permanent=False,
+            )
+        return ShipError(f"{address}: no collector answers ({details})", permanent=False)
+    return ShipError(f"{address}: {code.name}: {details}", permanent=False)

@@ -1,0 +1,162 @@
+"""The shipper's thread: a channel, a session, a pause, again. Capture and spool never wait for it.
+
+A channel is made for each try, so that a renewed certificate is used by the next one. The state is for people: it is
+logged when it changes, not at each try.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+from fieldwatch_proto.logs import get_logger
+
+from fieldwatch_agent.enrolment.identity import TARGET_NAME, EnrolmentError, load_credentials
+from fieldwatch_agent.shipper.backoff import Backoff
+from fieldwatch_agent.shipper.errors import ShipError
+from fieldwatch_agent.shipper.session import Session
+from fieldwatch_agent.spool.thread import SpoolThread
+
+KEEPALIVE_S = 60
+KEEPALIVE_TIMEOUT_S = 20
+MAX_MESSAGE_BYTES = 4 << 20
+
+log = get_logger(__name__)
+
+
+def channel_options() -> list[tuple[str, Any]]:
+    return [
+        ("grpc.ssl_target_name_override", TARGET_NAME),
+        ("grpc.keepalive_time_ms", KEEPALIVE_S * 1000),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_S * 1000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.enable_retries", 0),  # a stream is not retried behind our back
+        ("grpc.enable_http_proxy", 0),
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
+
+
+def open_channel(folder: Path, address: str) -> grpc.Channel:
+    """A mutual TLS channel with the identity on disk. Raises EnrolmentError."""
+    mine = load_credentials(folder)
+    credentials = grpc.ssl_channel_credentials(mine.ca, mine.key, mine.certificate)
+    return grpc.secure_channel(address, credentials, channel_options())
+
+
+class Shipper(threading.Thread):
+    """Ships until `stop`. `beat` is told of each channel that the collector has welcomed, and None when it ends."""
+
+    def __init__(
+        self,
+        spool: SpoolThread,
+        address: str,
+        connect: Callable[[], grpc.Channel],
+        boot: bytes,
+        *,
+        retry_min_s: float,
+        retry_max_s: float,
+        beat: Callable[[grpc.Channel | None], None] = lambda channel: None,
+        alarm: Callable[[str, dict[str, Any]], None] = lambda kind, data: None,
+    ) -> None:
+        super().__init__(name="shipper", daemon=True)
+        self.state = "connecting"
+        self.acked = 0  # ack messages since the start
+        self.refused = False  # the collector does not accept the certificate
+        self._spool, self._address, self._connect, self._boot = spool, address, connect, boot
+        self._beat, self._alarm = beat, alarm
+        self._backoff = Backoff(retry_min_s, retry_max_s)
+        self._stopping = threading.Event()
+        self._wake = threading.Event()
+        self._session: Session | None = None
+        self._told = ""
+
+    def run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                pause = self._ship()
+            except (ShipError, EnrolmentError) as problem:
+                permanent = isinstance(problem, EnrolmentError) or problem.permanent
+                self.refused = permanent
+                pause = self._backoff.slowest() if permanent else self._backoff.next()
+                self._tell(str(problem), permanent=permanent)
+            except Exception as problem:
+                pause = self._backoff.next()
+                log.exception("shipping failed; trying again")
+                self.state = f"failed: {problem}"
+            self._wake.wait(pause)
+            self._wake.clear()
+        self.state = "stopped"
+
+    def _ship(self) -> float:
+        """One session; the pause after it."""
+        channel = self._connect()
+        session = Session(
+            channel,
+            self._address,
+            self._spool,
+            self._boot,
+            stopping=self._stopping,
+            on_welcome=lambda: self._welcomed(channel),
+            on_ack=self._acked,
+            alarm=self._alarm,
+        )
+        self._session = session
+        try:
+            session.run()
+        finally:
+            self._session = None
+            self._beat(None)
+            channel.close()
+        return self._backoff.next() if session.retry_s is None else session.retry_s
+
+    def _welcomed(self, channel: grpc.Channel) -> None:
+        if self.state != "connected":
+            log.info("connected to the collector", address=self._address)
+        self.state, self._told, self.refused = "connected", "", False
+        self._beat(channel)
+
+    def _acked(self) -> None:
+        self.acked += 1
+        self._backoff.reset()
+
+    def _tell(self, problem: str, *, permanent: bool) -> None:
+        self.state = f"not connected: {problem}"
+        if problem == self._told:
+            return
+        self._told = problem
+        if permanent:
+            log.error("not shipping; records are kept in the spool", problem=problem)
+        else:
+            log.warning("not shipping; records are kept in the spool, trying again", problem=problem)
+
+    def wake(self) -> None:
+        """The spool holds something new."""
+        session = self._session
+        if session is not None:
+            session.wake()
+
+    def reconnect(self) -> None:
+        """End the pause between two tries: the identity on disk is new."""
+        self._wake.set()
+
+    def drain(self, seconds: float) -> bool:
+        """Wait until the collector has everything, at most so long."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and self.state == "connected":
+            status = self._spool.call(lambda store: store.status())
+            if status.batches + status.gaps == 0:
+                return True
+            time.sleep(0.01)
+        return False
+
+    def stop(self, seconds: float = 5.0) -> None:
+        self._stopping.set()
+        self._wake.set()
+        self.wake()
+        self.join(seconds)

@@ -1,0 +1,34 @@
+"""Clearing the local data: the spool, the ledger, the quarantine. The enrolment stays."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from fieldwatch_agent import ledger
+from fieldwatch_agent.spool import ballast
+from fieldwatch_agent.spool.control import closed_store
+from fieldwatch_agent.spool.file import FILE_NAME, Lock, make_folder
+
+
+def waiting(folder: Path) -> str:
+    """What would be lost, for the question. Raises SpoolError where an agent runs."""
+    with closed_store(folder) as store:
+        if store is None:
+            return "nothing waits there"
+        status = store.status()
+        return f"{status.records} records in {status.batches} batches wait there"
+
+
+def clear(folder: Path) -> None:
+    """Raises SpoolError where an agent runs."""
+    make_folder(folder)
+    lock = Lock(folder)
+    try:
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            (folder / f"{FILE_NAME}{suffix}").unlink(missing_ok=True)
+        (folder / ledger.FILE_NAME).unlink(missing_ok=True)
+        shutil.rmtree(folder / "quarantine", ignore_errors=True)
+        ballast.drop(folder)
+    finally:
+        lock.release()
