@@ -70,7 +70,7 @@ class Flows:
         65_536, "flows at one time; under pressure the oldest is written out early", low=1_024, high=4 << 20
     )
     idle: float = setting(60.0, "a flow without a frame for so long has ended", unit="seconds", low=1, high=3_600)
-    active: float = setting(300.0, "a flow that lasts is reported this often", unit="seconds", low=10, high=86_400)
+    active: float = setting(300.0, "a flow that lasts is reported this often", unit="seconds", low=1, high=86_400)
 
 
 @dataclass(frozen=True)
