@@ -37,8 +37,6 @@ cdef str describe(const Fault* fault):
         return f"a record claims {fault.value} captured octets, where at most {fault.limit} can be"
     if fault.kind == FAULT_BLOCK_TOO_SHORT:
         return f"a block claims a length of {fault.value} octets, where at least {fault.limit} must be"
-    if fault.kind == FAULT_BLOCK_UNALIGNED:
-        return f"a block claims a length of {fault.value} octets, which is no multiple of 4"
     if fault.kind == FAULT_BLOCK_TOO_LONG:
         return f"a block claims a length of {fault.value} octets, where at most {fault.limit} can be"
     if fault.kind == FAULT_BLOCK_LENGTHS_DIFFER:
@@ -167,7 +165,7 @@ cdef class FileSource(Source):
         self.format = "pcapng"
         if self._gather(BLOCK_MIN_LEN):
             # The parser reads the header itself; here only its length matters, so that it is at hand as a whole.
-            length = load32(
+            length = load_length(
                 self._piece.at + BLOCK_LENGTH,
                 load32(self._piece.at + SECTION_BYTE_ORDER, False) != BYTE_ORDER_MAGIC,
             )

@@ -272,6 +272,11 @@ cdef const Interface* read_packet(
     return interface
 
 
+cdef inline uint32_t load_length(const uint8_t* p, bint swapped) noexcept nogil:
+    """A block's length. Some writers leave its padding out of it; the padding is there all the same."""
+    return (load32(p, swapped) + 3) & ~<uint32_t>3
+
+
 cdef inline bint is_packet(uint32_t kind) noexcept nogil:
     return kind == BLOCK_ENHANCED_PACKET or kind == BLOCK_SIMPLE_PACKET or kind == BLOCK_PACKET
 
@@ -285,7 +290,7 @@ cdef Outcome pass_over(PcapngFormat* form, Piece* piece, Fault* fault) noexcept 
     form.skip -= step
     if form.skip or left - step < BLOCK_TRAILER_LEN:
         return OUTCOME_NEEDS_OCTETS
-    trailer = load32(piece.at, form.swapped)
+    trailer = load_length(piece.at, form.swapped)
     if trailer != form.trailer:
         set_fault(fault, FAULT_BLOCK_LENGTHS_DIFFER, form.trailer, trailer)
         return OUTCOME_DAMAGED
@@ -323,10 +328,7 @@ cdef Outcome pcapng_blocks(
             if load32(p + SECTION_BYTE_ORDER, form.swapped) != BYTE_ORDER_MAGIC:
                 set_fault(fault, FAULT_BYTE_ORDER, load32(p + SECTION_BYTE_ORDER, form.swapped), 0)
                 return OUTCOME_DAMAGED
-        length = load32(p + BLOCK_LENGTH, form.swapped)
-        if length % 4:
-            set_fault(fault, FAULT_BLOCK_UNALIGNED, length, 0)
-            return OUTCOME_DAMAGED
+        length = load_length(p + BLOCK_LENGTH, form.swapped)
         if length < BLOCK_MIN_LEN:
             set_fault(fault, FAULT_BLOCK_TOO_SHORT, length, BLOCK_MIN_LEN)
             return OUTCOME_DAMAGED
@@ -342,7 +344,7 @@ cdef Outcome pcapng_blocks(
             continue
         if length > piece.end - p:
             break
-        trailer = load32(p + length - BLOCK_TRAILER_LEN, form.swapped)
+        trailer = load_length(p + length - BLOCK_TRAILER_LEN, form.swapped)
         if trailer != length:
             set_fault(fault, FAULT_BLOCK_LENGTHS_DIFFER, length, trailer)
             return OUTCOME_DAMAGED

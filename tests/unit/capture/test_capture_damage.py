@@ -146,7 +146,7 @@ def enhanced_body(*, interface: int = 0, captured: int = 0, octets: int = 0) -> 
     ("block", "says"),
     [
         (damaged_block(b"", length=8), "a block claims a length of 8 octets, where at least 12 must be"),
-        (damaged_block(bytes(4), length=15), "a block claims a length of 15 octets, which is no multiple of 4"),
+        (damaged_block(b"", length=0xFFFFFFFD), "a block claims a length of 0 octets, where at least 12 must be"),
         (damaged_block(bytes(4), trailer=20), "a block's length is 16 at its start and 20 at its end"),
         (damaged_block(bytes(16)), "a block claims a length of 28 octets, where at least 32 must be"),
         (damaged_block(b"", kind=3), "a block claims a length of 12 octets, where at least 16 must be"),

@@ -100,6 +100,23 @@ def test_interfaces_packet_blocks_and_blocks_of_no_interest(
     assert (source.complete, source.position) == (True, len(bytes(section)))
 
 
+@pytest.mark.parametrize("trailer", [37, 40])
+def test_length_without_padding(read_capture: Callable[..., Reading], trailer: int) -> None:
+    """Writers that count 37 octets where 40 stand are understood, at either end of the block."""
+    section = PcapngSection().interface(tsresol=9)
+    start = len(bytes(section))
+    section.enhanced((T, b"12345"))
+    written = bytearray(bytes(section))
+    written[start + 4 : start + 8] = (37).to_bytes(4, "little")
+    written[-4:] = trailer.to_bytes(4, "little")
+    follower = bytes(PcapngSection().interface(tsresol=9).enhanced((T, b"x")))
+
+    frames, source = read_capture(bytes(written) + follower)
+
+    assert frames == expected([(T, b"12345"), (T, b"x")])
+    assert source.complete
+
+
 def test_sections(read_capture: Callable[..., Reading]) -> None:
     """A section has its own byte order and starts without interfaces."""
     first = PcapngSection("<").interface(RAW_IP).interface(RAW_IP).enhanced((1000, b"1"), interface=1)
