@@ -74,18 +74,22 @@ def serve(config: CollectorConfig, show: Callable[[str], None]) -> None:
     data = config.data_dir
     make_data_folder(data)
     with admin.lock(data), open_services(data, config) as services:
-        asyncio.run(_Server(services, show).run())
+        asyncio.run(Server(services, show).run())
 
 
-class _Server:
+class Server:
+    """One run. `ports` is complete when `ready` is set."""
+
     def __init__(self, services: Services, show: Callable[[str], None]) -> None:
         self._services = services
         self._show = show
         self._config = services.config
         self._stop = asyncio.Event()
-        self._ports: dict[str, int] = {}
+        self.ready = asyncio.Event()
+        self.ports: dict[str, int] = {}
+        self.throttle = EnrolmentThrottle()
         self._tls = _Certificates(services)
-        self._health = health.aio.HealthServicer()
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._admin = admin.AdminServer(services)
         self._http: _Http | None = None
         self._grpc: list[grpc.aio.Server] = []
@@ -93,7 +97,7 @@ class _Server:
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
+            loop.add_signal_handler(number, self.request_stop)
         renewing = asyncio.create_task(self._tls.keep_fresh())
         try:
             self.start_projections()
@@ -102,6 +106,7 @@ class _Server:
             await self._admin.start()
             self.write_ports()
             await asyncio.to_thread(self.announce)
+            self.ready.set()
             await self._wait()
         finally:
             renewing.cancel()
@@ -128,20 +133,19 @@ class _Server:
         services = self._services
         gate = Gate(services.store)
         agents = grpc.aio.server(options=AGENT_OPTIONS)
-        agent_pb2_grpc.add_IngestServicer_to_server(
+        agent_pb2_grpc.add_IngestServicer_to_server(  # type: ignore[no-untyped-call]
             IngestService(services.store, services.hub, services.fleet, gate), agents
         )
-        agent_pb2_grpc.add_ControlServicer_to_server(
+        agent_pb2_grpc.add_ControlServicer_to_server(  # type: ignore[no-untyped-call]
             ControlService(services.store, services.hub, services.fleet, gate, services.authority), agents
         )
         self._bind(agents, "grpc", self._config.listen.grpc, clients_need_certificates=True)
 
         public = grpc.aio.server(options=PUBLIC_OPTIONS)
-        throttle = EnrolmentThrottle()
-        agent_pb2_grpc.add_EnrolmentServicer_to_server(
-            EnrolmentService(services.store, services.hub, services.authority, throttle), public
+        agent_pb2_grpc.add_EnrolmentServicer_to_server(  # type: ignore[no-untyped-call]
+            EnrolmentService(services.store, services.hub, services.authority, self.throttle), public
         )
-        query_pb2_grpc.add_QueryServicer_to_server(QueryService(services), public)
+        query_pb2_grpc.add_QueryServicer_to_server(QueryService(services), public)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, public)
         names = [
             agent_pb2.DESCRIPTOR.services_by_name["Enrolment"].full_name,
@@ -162,7 +166,7 @@ class _Server:
             port = 0
         if port == 0:
             raise ServeError(_cannot_listen(name, address))
-        self._ports[name] = port
+        self.ports[name] = port
         self._grpc.append(server)
 
     async def start_http(self) -> None:
@@ -171,7 +175,7 @@ class _Server:
             listener = _listen(host, port)
         except OSError as problem:
             raise ServeError(_cannot_listen("http", self._config.listen.http, problem)) from None
-        self._ports["http"] = listener.getsockname()[1]
+        self.ports["http"] = listener.getsockname()[1]
         certificate = None if is_loopback(host) else self._tls.http_files()
         self._http = _Http(self._services, listener, certificate)
         self._tls.http = self._http
@@ -181,14 +185,14 @@ class _Server:
         """``DATA/ports.json``: the ports in use; it appears when all of them answer."""
         path = self._services.data / "ports.json"
         draft = path.with_suffix(".new")
-        draft.write_text(json.dumps(self._ports) + "\n")
+        draft.write_text(json.dumps(self.ports) + "\n")
         draft.replace(path)
 
     def announce(self) -> None:
         """Say where everything is; and, as long as there is no administrator, the link that makes one."""
         listen = self._config.listen
         places = {
-            name: join_address(split_address(text)[0], self._ports[name])
+            name: join_address(split_address(text)[0], self.ports[name])
             for name, text in (("grpc", listen.grpc), ("public_grpc", listen.public_grpc), ("http", listen.http))
         }
         host = split_address(listen.http)[0]
@@ -205,6 +209,10 @@ class _Server:
             self._show(f"set-up    {page}/#/setup/{secret}    (once, within 30 minutes)")
 
     # Stop -------------------------------------------------------------------------------------------------------
+
+    def request_stop(self) -> None:
+        """What the signals do."""
+        self._stop.set()
 
     async def stop(self) -> None:
         """See the module; every step is tried whatever the one before did."""

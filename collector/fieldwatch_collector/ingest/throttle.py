@@ -44,7 +44,11 @@ class EnrolmentThrottle:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._all = _Bucket(IN_ALL_BURST, clock())
+        self.forget()
+
+    def forget(self) -> None:
+        """As at the start."""
+        self._all = _Bucket(IN_ALL_BURST, self._clock())
         self._addresses: dict[str, _Address] = {}
 
     def wait_s(self, address: str) -> float:
