@@ -1,0 +1,121 @@
+"""Single resources: a device, top talkers, series, status, health, metrics, and the description of them all."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+from fieldwatch_collector.api import models
+from fieldwatch_proto.v1 import query_pb2
+from fieldwatch_proto.version import VERSION
+from google.protobuf import json_format
+from unit.api.conftest import Site
+
+
+def test_a_device_has_claims_with_their_evidence(site: Site, viewer: httpx.Client) -> None:
+    """DeviceDetail of query.proto, field by field."""
+    answer = viewer.get(f"/api/v1/devices/{site.filling.devices[3]}")
+
+    models.DeviceDetail.model_validate(answer.json(), strict=True)
+    json_format.ParseDict(answer.json(), query_pb2.DeviceDetail())
+    assert answer.json()["device"]["name"] == "DESKTOP-4"
+    assert [(claim["key"], claim["value"], claim["source"]) for claim in answer.json()["claims"]] == [
+        ("hostname", "DESKTOP-4", "nbns"),
+        ("vendor_class", "MSFT 5.0", "dhcp"),
+    ]
+
+
+def test_an_unknown_device_is_not_found(viewer: httpx.Client) -> None:
+    """404 as a problem document that quotes what was asked for."""
+    answer = viewer.get("/api/v1/devices/none-such")
+
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+    assert "none-such" in answer.json()["detail"]
+
+
+def test_an_unknown_path_is_a_problem_document(viewer: httpx.Client) -> None:
+    """Nothing under /api answers with a page."""
+    answer = viewer.get("/api/v1/none-such")
+
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+
+
+def test_a_wrong_method_is_a_problem_document(viewer: httpx.Client) -> None:
+    answer = viewer.post("/api/v1/devices", json={})
+
+    assert (answer.status_code, answer.headers["content-type"]) == (405, "application/problem+json")
+
+
+def test_top_talkers_and_series_agree(viewer: httpx.Client) -> None:
+    """The octets of all applications are the same in the list and over time."""
+    top = viewer.get("/api/v1/flows/top", params={"by": "application", "since": "2d", "limit": 50}).json()
+    series = viewer.get("/api/v1/flows/series", params={"by": "application", "since": "2d", "limit": 50}).json()
+
+    models.TopList.model_validate(top, strict=True)
+    models.FlowSeries.model_validate(series, strict=True)
+    assert {one["key"]: one["bytes"] for one in top["results"]} == {
+        one["key"]: sum(one["values"]) for one in series["series"]
+    }
+    assert top["total_bytes"] == sum(one["bytes"] for one in top["results"])
+
+
+def test_status_says_what_is_held(viewer: httpx.Client) -> None:
+    answer = viewer.get("/api/v1/status").json()
+
+    models.Status.model_validate(answer, strict=True)
+    assert (answer["version"], answer["devices"], answer["flows"], answer["sites"]) == (VERSION, 45, 300, 2)
+    assert list(answer["agents"]) == ["online", "offline", "never", "revoked"]
+    assert sum(answer["agents"].values()) == 2
+    assert answer["public_grpc_port"] == 7444
+
+
+def test_health_needs_no_login(nobody: httpx.Client) -> None:
+    """For load balancers and service managers."""
+    assert (nobody.get("/healthz").status_code, nobody.get("/healthz").json()) == (200, {"status": "ok"})
+    assert (nobody.get("/readyz").status_code, nobody.get("/readyz").json()) == (200, {"status": "ok", "store": "ok"})
+
+
+def test_metrics_are_prometheus_text(viewer: httpx.Client, site: Site) -> None:
+    """Every sample has a type before it, the project's prefix and a number; names stand in *_info alone."""
+    answer = viewer.get("/metrics")
+
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    typed = set(re.findall(r"^# TYPE (\S+) (?:gauge|counter)$", answer.text, re.MULTILINE))
+    samples = [line for line in answer.text.splitlines() if not line.startswith("#")]
+    shape = re.compile(r'(fieldwatch_\w+)(\{\w+="[^"]*"(?:,\w+="[^"]*")*\})? -?\d+(?:\.\d+)?')
+    matches = [shape.fullmatch(line) for line in samples]
+    assert None not in matches
+    assert typed >= {match[1] for match in matches if match}
+    assert f'fieldwatch_build_info{{version="{VERSION}"}} 1' in samples
+    assert 'fieldwatch_devices{site="lab"} 22' in samples
+    agent = f'agent="{site.filling.agents[1]}",site="lab"'
+    assert f"fieldwatch_agent_frames_dropped_total{{{agent}}} 17" in samples
+    assert f"fieldwatch_agent_buffer_records{{{agent}}} 120" in samples
+    assert [line for line in samples if "pi-lab" in line] == [
+        f'fieldwatch_agent_info{{{agent},name="pi-lab",version="0.2.0"}} 1'
+    ]
+
+
+def test_the_description_is_readable_without_login(nobody: httpx.Client) -> None:
+    """OpenAPI 3.1 with every resource; the answers' fields are those of query.proto."""
+    description = nobody.get("/api/v1/openapi.json").json()
+
+    assert description["openapi"].startswith("3.1")
+    assert {
+        "/api/v1/devices",
+        "/api/v1/devices/{device_id}",
+        "/api/v1/flows",
+        "/api/v1/flows/top",
+        "/api/v1/flows/series",
+        "/api/v1/events",
+        "/api/v1/agents",
+        "/api/v1/sites",
+        "/api/v1/status",
+        "/api/v1/session",
+        "/api/v1/setup",
+    } <= set(description["paths"])
+    device = description["components"]["schemas"]["Device"]["properties"]
+    assert list(device) == [field.name for field in query_pb2.Device.DESCRIPTOR.fields]
+    listed = description["paths"]["/api/v1/devices"]["get"]["responses"]
+    assert set(listed["200"]["content"]) == {"application/json", "text/csv", "application/x-ndjson"}
+    assert set(listed["4XX"]["content"]) == {"application/problem+json"}
