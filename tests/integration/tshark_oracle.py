@@ -225,7 +225,10 @@ def llmnr(capture: list[Tree]) -> Said:
             continue
         records = list(_records(layer, "Answers"))
         for record in records:
-            if first(record, "dns.resp.type") in ("1", "28"):
-                name = first(record, "dns.resp.name")
+            kind, name = first(record, "dns.resp.type"), first(record, "dns.resp.name")
+            if kind in ("1", "28"):
                 found |= {(subject, "hostname", name) for subject in _owners(packet, records)(name)}
+            elif kind == "12" and name.endswith(".in-addr.arpa"):
+                ip = ".".join(reversed(name.split(".")[:4]))
+                found.add((holder(packet, ip), "hostname", first(record, "dns.ptr.domain_name")))
     return found

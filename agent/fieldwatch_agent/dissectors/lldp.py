@@ -15,6 +15,7 @@ MAX_TLVS = 64
 
 END, CHASSIS_ID, PORT_ID, TTL, PORT_DESCRIPTION, SYSTEM_NAME = range(6)
 SYSTEM_DESCRIPTION, CAPABILITIES, MANAGEMENT_ADDRESS, ORGANISATION = 6, 7, 8, 127
+MANDATORY = (CHASSIS_ID, PORT_ID, TTL)  # and in this order, else receivers discard the LLDPDU (clause 9.2.7.7)
 TEXT_FACTS = {
     PORT_DESCRIPTION: ("port_description", "LLDP port description"),
     SYSTEM_NAME: ("system_name", "LLDP system name"),
@@ -71,12 +72,17 @@ def dissect(slow: Slow) -> Iterator[Fact | Binding]:
 
 
 def read_tlvs(payload: bytes) -> Iterator[tuple[int, bytes]]:
-    """(type, value) up to the end TLV, at most `MAX_TLVS`. Raises MalformedError where one is cut, or no end stands."""
+    """(type, value) up to the end TLV, at most `MAX_TLVS`.
+
+    Raises MalformedError where one is cut, the end is missing, or a mandatory one is not in its place.
+    """
     offset = 0
-    for _ in range(MAX_TLVS):
+    for place in range(MAX_TLVS):
         if offset + 2 > len(payload):
             raise MalformedError
         kind, length = payload[offset] >> 1, (payload[offset] & 1) << 8 | payload[offset + 1]
+        if place < len(MANDATORY) and kind != MANDATORY[place]:
+            raise MalformedError
         if kind == END:
             return
         value = payload[offset + 2 : offset + 2 + length]

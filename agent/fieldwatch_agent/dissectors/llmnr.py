@@ -21,7 +21,7 @@ CONFIDENCE = 60
 def dissect(slow: Slow) -> Iterator[Fact | Binding]:
     """Host names of the addresses in the answers."""
     message = Message(slow.payload)
-    if message.qr and message.rcode == 0:
+    if message.qr and message.opcode == 0 and message.rcode == 0:
         names = {r.name for r in message.records if r.section == ANSWER and r.address == slow.src_ip}
         for record in message.records:
             if record.section != ANSWER:

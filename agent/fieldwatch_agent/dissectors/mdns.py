@@ -53,6 +53,8 @@ TXT_FACTS = {
 def dissect(slow: Slow) -> Iterator[Fact | Binding]:
     """Facts about the sender, and about the holders of other addresses that it speaks for."""
     message = Message(slow.payload)
+    if message.opcode or message.rcode:
+        return  # to be ignored (RFC 6762 sections 18.3, 18.11)
     sections = (ANSWER, ADDITIONAL) if message.qr else (AUTHORITY,)
     records = [record for record in message.records if record.section in sections]
     owners = _Owners(slow, records)

@@ -10,6 +10,7 @@ from messages import MAC, MAC_TEXT, PEER_MAC, of_sender, said, slow, tlv
 
 MANDATORY = tlv(1, b"\x04" + PEER_MAC) + tlv(2, b"\x05Gi1/0/7") + tlv(3, b"\0\x78")
 END = tlv(0, b"")
+ALWAYS = [("chassis_id", "02:00:00:00:00:02"), ("port_id", "Gi1/0/7")]
 GOLDEN = (
     MANDATORY
     + tlv(4, b"uplink")
@@ -62,7 +63,9 @@ def test_octets_behind_the_end_are_padding() -> None:
     ],
 )
 def test_a_chassis_id_is_shown_by_its_subtype(value: bytes, expected: str) -> None:
-    assert ("chassis_id", expected) in of_sender(slow("lldp", tlv(1, value) + END))
+    assert ("chassis_id", expected) in of_sender(
+        slow("lldp", tlv(1, value) + tlv(2, b"\x07p") + tlv(3, b"\0\x78") + END)
+    )
 
 
 def test_where_the_link_has_no_mac_the_chassis_stands_for_the_device() -> None:
@@ -85,19 +88,34 @@ def test_where_the_link_has_no_mac_the_chassis_stands_for_the_device() -> None:
 def test_what_comes_before_the_damage_stands(damage: bytes) -> None:
     before = COUNTERS.malformed["lldp"]
 
-    assert of_sender(slow("lldp", tlv(5, b"kept") + damage)) == [("system_name", "kept")]
+    expected = [*ALWAYS, ("system_name", "kept")]
+    assert expected == of_sender(slow("lldp", MANDATORY + tlv(5, b"kept") + damage))
     assert before + 1 == COUNTERS.malformed["lldp"]
 
 
 @pytest.mark.parametrize("value", [b"\x05\x01\0\0\0\0", b"\x05\x01\xe0\0\0\1", b"\x07\x06" + MAC, b"\x04\x01\x0a\0\0"])
 def test_management_addresses_that_no_host_holds_are_left_out(value: bytes) -> None:
-    assert of_sender(slow("lldp", tlv(8, value) + END)) == []
+    assert of_sender(slow("lldp", MANDATORY + tlv(8, value) + END)) == ALWAYS
 
 
 def test_empty_texts_are_no_facts() -> None:
-    assert (
-        of_sender(
-            slow("lldp", tlv(5, b"") + tlv(6, b" \0") + tlv(7, bytes(4)) + tlv(127, b"\x00\x80\xc2\x01\0\0") + END)
-        )
-        == []
-    )
+    empty = tlv(5, b"") + tlv(6, b" \0") + tlv(7, bytes(4)) + tlv(127, b"\x00\x80\xc2\x01\0\0")
+
+    assert of_sender(slow("lldp", MANDATORY + empty + END)) == ALWAYS
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        tlv(5, b"name") + MANDATORY + END,
+        tlv(2, b"\x07p") + tlv(1, b"\x07c") + tlv(3, b"\0\x78") + END,
+        END,
+        bytes(46),  # padding only
+    ],
+)
+def test_the_mandatory_tlvs_come_first_and_in_order(payload: bytes) -> None:
+    """IEEE 802.1AB clause 9.2.7.7: else the LLDPDU is discarded."""
+    before = COUNTERS.malformed["lldp"]
+
+    assert of_sender(slow("lldp", payload)) == []
+    assert before + 1 == COUNTERS.malformed["lldp"]

@@ -114,6 +114,15 @@ def test_known_answers_in_a_query_are_somebody_elses() -> None:
     assert said(slow("mdns", payload)) == []
 
 
+@pytest.mark.parametrize("flags", [0x8403, 0xAC00])
+def test_errors_and_other_opcodes_are_ignored(flags: int) -> None:
+    """RFC 6762 sections 18.3, 18.11."""
+    before = COUNTERS.malformed["mdns"]
+
+    assert said(slow("mdns", dns(flags=flags, answers=(address("x.local", IP_TEXT),)))) == []
+    assert before == COUNTERS.malformed["mdns"]
+
+
 def test_a_probe_names_what_its_sender_wants() -> None:
     """RFC 6762 section 8.2, with less confidence than an answer."""
     payload = dns(flags=0, questions=(question(name("new.local")),), authority=(address("new.local", IP_TEXT),))
