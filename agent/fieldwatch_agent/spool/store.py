@@ -22,11 +22,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from fieldwatch_proto.schema import CLASSES, SCHEMA_VERSION, Kind
@@ -42,7 +40,6 @@ from fieldwatch_agent.spool.rows import (
     BATCH_COLUMNS,
     GAP_COLUMNS,
     HEAD_COLUMNS,
-    ROW_BYTES,
     Head,
     added,
     batch_crc,
@@ -50,41 +47,11 @@ from fieldwatch_agent.spool.rows import (
     gap_of,
     gap_row,
 )
+from fieldwatch_agent.spool.state import State, Stream, load_state, save_state
 
+PAGE_BYTES = 4096
+FREE_PAGES_KEPT = 16  # for indexes and overflow pages that a batch needs beside its own
 JOIN_LOSSES_NS = 60 * 1_000_000_000
-
-
-@dataclass
-class Stream:
-    """One epoch. `ordinal`: the order in which epochs were made, which is the order of sending."""
-
-    epoch: int
-    ordinal: int
-    next_seq: int
-
-
-@dataclass
-class State:
-    """What the store remembers of its file; taken back when a transaction fails."""
-
-    streams: list[Stream] = field(default_factory=list)  # by ordinal; the last one takes new seals
-    batches: int = 0
-    records: int = 0
-    frames: int = 0
-    body_bytes: int = 0
-    gaps: int = 0
-    declared_records: int = 0
-    declared_frames: int = 0
-    account_frames: int = 0
-    account_records: dict[int, int] = field(default_factory=dict)
-    run: int = 0
-    marks: list[list[int]] = field(default_factory=list)  # [agent's clock in s, epoch, next_seq], see `eviction`
-    clock_s: int = 0
-    open_losses: dict[tuple[int, str, bool], tuple[int, int, int]] = field(default_factory=dict)
-
-    @property
-    def used_bytes(self) -> int:
-        return self.body_bytes + ROW_BYTES * (self.batches + self.gaps)
 
 
 class Store:
@@ -95,7 +62,6 @@ class Store:
         self.limits = limits
         self.acks = Acks()
         self.db, self.renewed = open_file(folder)
-        self.state = State()
         self._started_s = time.monotonic()
         self._leased: dict[int, int] = {}  # epoch -> greatest number leased
         self._own: dict[int, int] = {}  # epoch -> first number that this process gives
@@ -106,28 +72,9 @@ class Store:
     # --- reading the file ---------------------------------------------------------------------------------------
 
     def _load(self) -> None:
-        state = self.state
-        self._clock_before_s = 0
-        for epoch, ordinal, next_seq in self.db.execute("SELECT epoch, ordinal, next_seq FROM stream ORDER BY ordinal"):
-            state.streams.append(Stream(epoch, ordinal, next_seq))
-        for stream in state.streams:  # a number is never given twice, whatever the stream's row says
-            for table, column in (("batch", "seq"), ("gap", "to_seq")):
-                newest = self.db.execute(f"SELECT max({column}) FROM {table} WHERE epoch=?", (stream.epoch,)).fetchone()  # noqa: S608
-                stream.next_seq = max(stream.next_seq, (newest[0] or 0) + 1)
-        sums = "count(*), coalesce(sum(records), 0), coalesce(sum(frames), 0), coalesce(sum(length(body)), 0)"
-        row = self.db.execute(f"SELECT {sums} FROM batch").fetchone()  # noqa: S608
-        state.batches, state.records, state.frames, state.body_bytes = row
-        state.gaps = self.db.execute("SELECT count(*) FROM gap").fetchone()[0]
-        kept = self.get_meta("state")
-        if kept:
-            values = json.loads(kept)
-            state.run = values["run"]
-            state.account_frames = values["frames"]
-            state.account_records = {int(kind): count for kind, count in values["records"].items()}
-            state.declared_records, state.declared_frames = values["declared"]
-            state.marks = values["marks"]
-            state.clock_s = self._clock_before_s = values["clock_s"]
-        if not state.streams:
+        self.state = load_state(self.db)
+        self._clock_before_s = self.state.clock_s
+        if not self.state.streams:
             with self._transaction():
                 self._add_stream()
         else:
@@ -155,31 +102,14 @@ class Store:
         self.db.execute("BEGIN IMMEDIATE")
         try:
             yield
-            self._save_state()
+            self.state.clock_s = self._clock_before_s + int(time.monotonic() - self._started_s)
+            save_state(self.db, self.state)
             self.db.execute("COMMIT")
         except BaseException:
             self.state = saved
             if self.db.in_transaction:
                 self.db.execute("ROLLBACK")
             raise
-
-    def _save_state(self) -> None:
-        state = self.state
-        state.clock_s = self._clock_before_s + int(time.monotonic() - self._started_s)
-        for stream in state.streams:
-            self.db.execute(
-                "INSERT INTO stream VALUES(?, ?, ?) ON CONFLICT(epoch) DO UPDATE SET next_seq=excluded.next_seq",
-                (stream.epoch, stream.ordinal, stream.next_seq),
-            )
-        values = {
-            "run": state.run,
-            "frames": state.account_frames,
-            "records": state.account_records,
-            "declared": [state.declared_records, state.declared_frames],
-            "marks": state.marks,
-            "clock_s": state.clock_s,
-        }
-        self._set_meta({"state": json.dumps(values)})
 
     def _set_meta(self, values: Mapping[str, str]) -> None:
         self.db.executemany("INSERT OR REPLACE INTO meta VALUES(?, ?)", list(values.items()))
@@ -216,6 +146,12 @@ class Store:
             self._set_meta({**meta, "clean_stop": "0"})
         faults.reach("reconcile-after-commit")
 
+    def carry_account(self, before: State) -> None:
+        """Go on with the account of a file that had to be given up: what it counted as sealed is declared otherwise."""
+        self.state.run = before.run
+        self.state.account_frames = before.account_frames
+        self.state.account_records = dict(before.account_records)
+
     def shrink(self, octets: int) -> None:
         """Evict at least so many octets (as far as there are any): the disk is full."""
         eviction = Eviction(self)
@@ -236,6 +172,15 @@ class Store:
                 gap = self.give_up(Head(*row), GapReason.EXPIRED, "deleted by hand")
                 records += sum(gap.records.values())
         return records
+
+    def free_inside(self) -> int:
+        """Octets of the file's own pages that hold nothing: they can be written though the disk is full."""
+        pages: int = self.db.execute("PRAGMA freelist_count").fetchone()[0]
+        return max(0, pages - FREE_PAGES_KEPT) * PAGE_BYTES
+
+    def checkpoint(self) -> None:
+        """Write the WAL into the file and cut it to nothing."""
+        self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _delete_acked(self) -> None:
         if not self.acks:

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -36,6 +37,7 @@ ACK_FLUSH_S = 5.0
 ACK_FLUSH_MESSAGES = 256
 RETRY_S = 1.0
 SHRINK_BYTES = 1 << 20
+EASE_BYTES = ballast.BALLAST_BYTES + (4 << 20)  # free again, ballast included, before the file may grow
 DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 
 log = get_logger(__name__)
@@ -69,6 +71,7 @@ class SpoolThread(threading.Thread):
         self._clean = False
         self._opened: Future[None] = Future()
         self._trouble = ""
+        self._tight = False  # the disk is full: the file must not grow
         self._retry_at = 0.0
         self._acks_due = 0.0
 
@@ -228,13 +231,20 @@ class SpoolThread(threading.Thread):
             future.set_exception(problem)
         return store
 
-    def _commit(self, store: Store) -> tuple[Store, bool]:
-        """Write some of the queue. What could not be written stays in it."""
+    def _take(self, store: Store) -> tuple[list[Put], int, list[Loss], dict[str, str]]:
+        """What is written next, and its octets. On a full disk only what fits into the file's free pages; when the
+        queue gets crowded, room is made by eviction.
+        """
+        most = COMMIT_BYTES
+        if self._tight:
+            if self._queued_bytes > self._queue_bytes // 2:
+                store.shrink(SHRINK_BYTES)
+            most = min(most, store.free_inside())
         with self._wake:
             puts: list[Put] = []
             size = 0
             for put in self._puts:
-                if puts and size + len(put.sealed.body) > COMMIT_BYTES:
+                if size + len(put.sealed.body) > most and (puts or self._tight):
                     break
                 puts.append(put)
                 size += len(put.sealed.body)
@@ -242,35 +252,59 @@ class SpoolThread(threading.Thread):
             # Losses that come while these are written must not join those that are being written.
             self._losses = []
             self._meta = {}
+        return puts, size, losses, meta
+
+    def _put_back(self, losses: list[Loss], meta: dict[str, str]) -> None:
+        with self._wake:
+            newer, self._losses = self._losses, losses
+            for loss in newer:
+                self._join_loss(loss)
+            self._meta = {**meta, **self._meta}
+
+    def _commit(self, store: Store) -> tuple[Store, bool]:
+        """Write some of the queue. What could not be written stays in it."""
+        try:
+            puts, size, losses, meta = self._take(store)
+        except (sqlite3.DatabaseError, OSError) as problem:
+            self.failed_commits += 1
+            self._retry_at = time.monotonic() + RETRY_S
+            return self._recover(store, problem), False
         try:
             store.commit(puts, losses, meta)
         except (sqlite3.DatabaseError, OSError) as problem:
-            with self._wake:
-                newer, self._losses = self._losses, losses
-                for loss in newer:
-                    self._join_loss(loss)
-                self._meta = {**meta, **self._meta}
+            self._put_back(losses, meta)
             self.failed_commits += 1
             self._retry_at = time.monotonic() + RETRY_S
             return self._recover(store, problem), False
         with self._wake:
             del self._puts[: len(puts)]
             self._queued_bytes -= size
+            waiting = bool(self._puts)
         self._acks_due = 0.0
         self._retry_at = 0.0
+        self._look_at_disk(waiting=waiting and not puts)
+        if puts or losses:
+            self.on_change()
+        return store, not self._tight or not waiting
+
+    def _look_at_disk(self, *, waiting: bool) -> None:
+        """After a commit: whether the trouble is over. `waiting`: nothing could be taken from the queue."""
+        if self._tight:
+            if waiting:
+                self._retry_at = time.monotonic() + RETRY_S
+            disk = os.statvfs(self.folder)
+            if disk.f_bavail * disk.f_frsize < EASE_BYTES or not ballast.make(self.folder):
+                return
+            self._tight = False
         if self._trouble:
             log.info("the spool can be written again")
             self._trouble = ""
-            ballast.make(self.folder)
-        if puts or losses:
-            self.on_change()
-        return store, True
 
     def _recover(self, store: Store, problem: Exception) -> Store:
         """Make the next try possible."""
         if ballast.is_full(problem):
             self._complain("no room on the disk", str(problem), "free some space; records wait in memory, bounded")
-            self._make_room(store)
+            self._give_up_ballast(store)
             return store
         if getattr(problem, "sqlite_errorname", "") in DAMAGE or isinstance(problem, sqlite3.IntegrityError):
             self.quarantines += 1
@@ -278,7 +312,7 @@ class SpoolThread(threading.Thread):
             place = quarantine(self.folder)
             self._complain("the spool file is damaged", str(problem), f"it was moved to {place}; a new one was made")
             renewed = Store(self.folder, self.limits)
-            renewed.state.run = store.state.run
+            renewed.carry_account(store.state)
             detail = f"spool file damaged while in use ({problem}), kept in {place}"
             renewed.commit([], [Loss(GapReason.CORRUPT, count_known=False, detail=detail)])
             return renewed
@@ -290,13 +324,14 @@ class SpoolThread(threading.Thread):
             log.error(event, problem=problem, folder=str(self.folder), remedy=remedy)
             self._trouble = event
 
-    def _make_room(self, store: Store) -> None:
+    def _give_up_ballast(self, store: Store) -> None:
+        """With the ballast's room the WAL can be written: from now on the file does not grow."""
+        self._tight = True
+        if (self.folder / ballast.FILE_NAME).exists():
+            self._retry_at = 0.0
         try:
             ballast.drop(self.folder)
-            store.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            store.shrink(SHRINK_BYTES)
-            store.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            ballast.make(self.folder)
+            store.checkpoint()
         except (sqlite3.Error, OSError) as problem:
             log.debug("no room could be made yet", problem=str(problem))
 
