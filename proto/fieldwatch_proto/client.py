@@ -87,7 +87,10 @@ class Client:
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.keepalive_time_ms", 60_000),
                 ("grpc.keepalive_timeout_ms", 20_000),
-                ("grpc.max_reconnect_backoff_ms", 5_000),
+                # How often a lost collector is looked for is decided in `watch`; the channel must not be slower.
+                ("grpc.initial_reconnect_backoff_ms", 200),
+                ("grpc.min_reconnect_backoff_ms", 200),
+                ("grpc.max_reconnect_backoff_ms", 1_000),
             ],
         )
         return cls(channel, target, parsed.bearer, timeout_s)
