@@ -65,6 +65,7 @@ class Frame:
     notes: list[Note] = field(default_factory=list)
     tunnel: tuple[object, ...] = ()
     depth: int = 0
+    guessed: bool = False  # a tunnel that only its port tells was entered
     quoted: FlowRef | None = None
     ts_ns: int = 0
 
@@ -397,11 +398,12 @@ class IpTwin:
             self.tunnels[chain] = f"{before}; {text}" if before else text
         frame.tunnel, frame.mac, frame.source, frame.sighted = chain, None, b"", False
         frame.depth += 1
+        frame.guessed = frame.guessed or not sure
         try:
             flow = read()
         except Rejected:
-            if sure:
-                raise
+            if not frame.guessed:
+                raise  # else a port is no proof: what stood behind it was payload after all
             frame.layers, frame.vlans, frame.macs = kept[0], kept[1], kept[2]
             del frame.notes[kept[3] :]
             frame.tunnel, frame.sighted, frame.quoted = kept[4], True, None
