@@ -10,6 +10,7 @@ from typing import Any
 
 from fieldwatch_proto.cli.asking import add_question, client, clock
 from fieldwatch_proto.cli.command import Program
+from fieldwatch_proto.cli.event_text import details_text, subject_text
 from fieldwatch_proto.cli.tables import Column, json_line, plain, write
 from fieldwatch_proto.logs import printable
 
@@ -17,7 +18,7 @@ LIMIT = 100
 COLUMNS = (
     Column("ts", "TIME", show=clock),
     Column("type"),
-    Column("subject", show=lambda subject: subject["name"] or subject["id"]),
+    Column("about", "SUBJECT"),
     Column("site"),
     Column("details"),
     Column("seq", align="right"),
@@ -81,7 +82,8 @@ def ls(args: argparse.Namespace) -> None:
             asked.events(site=args.site, types=args.types, since=args.since, until=args.until, limit=args.limit),
         )
         if args.output == "table":
-            write([{**event, "details": _details(event)} for event in found], COLUMNS, empty="no events")
+            rows = [{**event, "about": subject_text(event), "details": details_text(event)} for event in found]
+            write(rows, COLUMNS, empty="no events")
         elif args.output == "csv":
             write(map(_flat, found), CSV_COLUMNS, "csv")
         else:
@@ -106,19 +108,9 @@ def watch(args: argparse.Namespace) -> None:
                 flat = _flat(event)
                 rows.writerow([plain(flat[column.key]) for column in CSV_COLUMNS])
             else:
-                subject = event["subject"]["name"] or event["subject"]["id"]
-                line = f"{clock(event['ts'])}  {event['type']:<20}  {subject}  {_details(event)}"
+                line = f"{clock(event['ts'])}  {event['type']:<18}  {subject_text(event)}  {details_text(event)}"
                 print(printable(line.rstrip()))
             sys.stdout.flush()
-
-
-def _details(event: Mapping[str, Any]) -> str:
-    """The event's own data for people: its plain values, by name."""
-    return "  ".join(
-        f"{key}={plain(value)}"
-        for key, value in event["data"].items()
-        if value not in ("", None, [], {}) and not isinstance(value, dict)
-    )
 
 
 def _flat(event: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from fieldwatch_proto.api_token import ApiToken
 from fieldwatch_proto.cli.credentials import credentials, credentials_file, store_credentials
+from fieldwatch_proto.cli.event_text import details_text, subject_text
 from fieldwatch_proto.cli.main import main
 from fieldwatch_proto.client import ConnectError, as_dict, with_port
 from fieldwatch_proto.protocols import protocol_number, protocol_text, tcp_flags_text
@@ -67,6 +68,34 @@ def test_objects_have_every_field_and_numbers_are_numbers() -> None:
     assert as_dict(query_pb2.Event())["data"] == {}
     assert as_dict(detail)["interfaces"][0]["vlans"] == [1, 2]
     assert as_dict(detail)["device"]["macs"] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "subject", "data", "text"),
+    [
+        ("device.discovered", "nas", {"ips": ["10.0.0.1"], "vendor": "V", "frames": 3}, "nas | ips=10.0.0.1  vendor=V"),
+        ("device.discovered", "", {"ips": [], "macs": ["aa:bb"], "vendor": ""}, "aa:bb | macs=aa:bb"),
+        (
+            "device.changed",
+            "",
+            {
+                "device": {"ips": ["10.0.0.2"]},
+                "changes": {
+                    "ips": {"before": ["10.0.0.1"], "after": ["10.0.0.2"]},
+                    "name": {"before": "", "after": "nas"},
+                },
+            },
+            "10.0.0.2 | ips: +10.0.0.2 -10.0.0.1  name: none -> nas",
+        ),
+        ("agent.gap", "pi", {"frames": 5, "detail": "", "records": {}}, "pi | frames=5"),
+        ("device.odd", "", {"changes": 7, "device": 8}, "ID | changes=7  device=8"),
+    ],
+)
+def test_events_are_told_in_a_few_words(kind: str, subject: str, data: dict[str, object], text: str) -> None:
+    """What it is about, and what is new; data of any shape does not break the line."""
+    event = {"type": kind, "subject": {"kind": kind.split(".")[0], "id": "ID", "name": subject}, "data": data}
+
+    assert f"{subject_text(event)} | {details_text(event)}" == text
 
 
 def test_credentials_are_stored_for_one_user_and_read_back(tmp_path: Path) -> None:
