@@ -35,7 +35,7 @@ def test_a_compressed_name_ends_behind_its_first_pointer() -> None:
     [
         (b"\xc0\x00", 0),  # to itself
         (b"\x01a\xc0\x00", 0),  # back to its own start
-        (b"\xc0\x02\xc0\x00", 2),  # to and fro
+        (b"\xc0\x02\xc0\x00", 2),  # back and forth
         (b"\xc0\x02\x01a\0", 0),  # forward
         (b"\x40a\0", 0),  # reserved label types
         (b"\x80a\0", 0),
