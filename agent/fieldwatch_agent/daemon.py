@@ -375,7 +375,7 @@ class Daemon:
             "pid": os.getpid(),
             "state": self.state,
             "collector": shipper.state if shipper else "local only" if self.options.local_only else "not enrolled",
-            "frames": sum(worker.seen.frames for worker in self._workers),
+            "frames_seen": sum(worker.seen.frames for worker in self._workers),
             "rss_bytes": rss_bytes(),
             "interfaces": [worker.interface for worker in self._workers],
         }

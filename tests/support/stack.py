@@ -146,6 +146,11 @@ class Agent(Daemon):
         status: dict[str, Any] = json.loads(self.call("spool", "status", "--data", str(self.data), "-o", "json"))
         return status
 
+    def is_drained(self) -> bool:
+        """Whether nothing waits for the collector: no batch, no declared gap."""
+        status = self.spool()
+        return status["batches"] == 0 and status["gaps"] == 0
+
 
 class Site:
     """A collector and an agent at the near end of a wire; the agent listens on it."""
@@ -176,7 +181,7 @@ class Site:
         """Stop the agent as a person would, let a fresh one ship what is left, and wait for the projections."""
         assert self.agent.stop() == 0, self.agent.tail()
         self.start_agent()
-        wait_for(lambda: self.agent.spool()["records"] == 0, "the spool is empty", 60)
+        wait_for(self.agent.is_drained, "the spool is empty", 60)
         assert self.agent.stop() == 0, self.agent.tail()
         wait_for(self.projected, "the projections have caught up", 60)
 

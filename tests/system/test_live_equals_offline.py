@@ -19,6 +19,7 @@ from typing import Any
 
 import dpkt
 import pytest
+from fieldwatch_proto.protocols import protocol_text
 from support.net import require_namespaces, wire
 from support.sample import write_sample
 from support.stack import Site, wait_for
@@ -77,8 +78,6 @@ def offline(captures: list[Path]) -> tuple[Picture, dict[str, Any]]:
 
 def live(captures: list[Path], frames: int, folder: Path) -> Picture:
     """The picture that the collector holds after the captures went over the wire."""
-    from fieldwatch_proto.protocols import protocol_name
-
     with wire() as over:
         site = Site(folder, over)
         try:
@@ -90,7 +89,7 @@ def live(captures: list[Path], frames: int, folder: Path) -> Picture:
                     capture_output=True,
                 )
             assert over.counters()[0] == frames
-            wait_for(lambda: site.agent.spool()["frames_observed"] == frames, f"the agent has seen {frames} frames")
+            wait_for(lambda: site.agent.spool()["frames_seen"] == frames, f"the agent has seen {frames} frames")
             site.drain()
             assert site.collector.ask("SELECT sum(frames) FROM gap") == [(None,)], "frames were declared lost"
 
@@ -103,7 +102,7 @@ def live(captures: list[Path], frames: int, folder: Path) -> Picture:
                 "SELECT protocol, src, src_port, dst, dst_port, packets, bytes, reply_packets, reply_bytes FROM flow"
             ):
                 ends = (str(ipaddress.ip_address(src)), src_port, str(ipaddress.ip_address(dst)), dst_port)
-                picture.add_flow(protocol_name(protocol), ends, tuple(counts))
+                picture.add_flow(protocol_text(protocol), ends, tuple(counts))
             return picture
         finally:
             site.close()
