@@ -49,6 +49,7 @@ FILES = {
     "iab.csv": "iab/iab.csv",
 }
 OPTIONAL_FILES = frozenset({"iab.csv"})
+NEEDED_FILES = ", ".join(name for name in FILES if name not in OPTIONAL_FILES)
 # The registry itself stands for blocks that it cut into MA-M and MA-S; it made none of their devices.
 REGISTRY_NAME = "IEEE Registration Authority"
 
@@ -256,7 +257,7 @@ def read_sources(source: str) -> bytes:
     else:
         folder = Path(source)
         if not folder.is_dir():
-            raise VendorsError(f"{source}: no such folder; expected one with {', '.join(FILES)}")
+            raise VendorsError(f"{source}: no such folder; expected one with {NEEDED_FILES}")
         texts = [_read_file(folder / name, name in OPTIONAL_FILES) for name in FILES]
     return build(text for text in texts if text is not None)
 
@@ -269,7 +270,7 @@ def _read_file(path: Path, optional: bool) -> str | None:
     except FileNotFoundError:
         if optional:
             return None
-        raise VendorsError(f"{path}: missing; IEEE's files are {', '.join(FILES)}") from None
+        raise VendorsError(f"{path}: missing; IEEE's files are {NEEDED_FILES}") from None
     except OSError as problem:
         raise VendorsError(f"{path}: {problem.strerror}") from None
 
