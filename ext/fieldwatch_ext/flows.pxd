@@ -321,6 +321,8 @@ cdef inline Flow* flow_of(Flows* t, const Packet* k) noexcept nogil:
             _unlink(t, _list_of(t, f), place)
             _begin(f, k)
             _link(t, &t.open, place)
+        else:
+            f.bits |= BIT_TOUCHED
         return f
     if t.count == t.capacity:
         _make_room(t, k.ts_ns)
@@ -355,7 +357,6 @@ cdef inline void flow_count(Flows* t, Flow* f, int side, const Packet* k) noexce
         f.last_ns = k.ts_ns
     elif k.ts_ns < f.first_ns:
         f.first_ns = k.ts_ns
-    f.bits |= BIT_TOUCHED
     f.packets[side] += 1
     f.octets[side] += k.octets
 

@@ -8,7 +8,7 @@ from fieldwatch_ext.decode cimport decode
 from fieldwatch_ext.decoder cimport MAX_NOTES, Decoder
 from fieldwatch_ext.flow_columns cimport flow_columns_room
 from fieldwatch_ext.flows cimport (
-    IP_TCP, Flow, Flows, flow_count, flow_find, flow_of, flow_over, flow_prefetch, flow_tcp, flows_look
+    BIT_TOUCHED, IP_TCP, Flow, Flows, flow_count, flow_find, flow_of, flow_over, flow_prefetch, flow_tcp, flows_look
 )
 from fieldwatch_ext.frames cimport BLOCK_FRAMES, FrameRef
 from fieldwatch_ext.hashing cimport hash6
@@ -133,6 +133,7 @@ cdef inline void _count_frame(Kernel* kernel, const Packet* k) noexcept nogil:
         f = _quoted_flow(kernel, k)
         if f != NULL:
             side = k.quoted_side
+            f.bits |= BIT_TOUCHED
             flow_count(&kernel.flows, f, side, k)
             # The sender is a third party: its sightings have no place in this entry.
             if not k.sighted:
