@@ -5,6 +5,7 @@ Constraints:
 - A device has a MAC, or it is a private (or locally configured) address that was seen only behind a router.
 - ARP, NDP and DHCP bind an address to a MAC with authority. A plain IP frame is weak evidence: it binds a local
   address to its sender only where no authority says otherwise and the sender does not route.
+- Link-local addresses are never routed (RFC 3927 section 7, RFC 4291 section 2.5.6): they belong to who sends them.
 - A MAC routes when it sent frames with a source that is not local, or when it sent frames of an address that
   authority binds to another MAC, or of more than `MAX_WEAK_ADDRESSES` local addresses of one family.
 - Public addresses are never devices; multicast and broadcast MACs are no devices.
@@ -104,6 +105,11 @@ def is_local(ip: bytes, prefixes: Sequence[Prefix] = ()) -> bool:
     return any(address in prefix for prefix in prefixes if prefix.version == address.version)
 
 
+def is_link_local(ip: bytes) -> bool:
+    """169.254.0.0/16 or fe80::/10."""
+    return ip[:2] == b"\xa9\xfe" if len(ip) == 4 else len(ip) == 16 and ip[0] == 0xFE and ip[1] & 0xC0 == 0x80
+
+
 def _is_bindable(ip: bytes) -> bool:
     """An address that a host may hold: not unspecified, loopback, multicast or broadcast."""
     if len(ip) == 4:
@@ -155,7 +161,8 @@ def resolve(
             holders = owners.get(row.ip)
             if holders and row.mac not in holders:
                 continue  # seen through a router; its owner is known
-            if row.mac == NO_MAC or (row.mac in routers and not holders):
+            routed = row.mac in routers and not holders and not is_link_local(row.ip)
+            if row.mac == NO_MAC or routed:
                 target = device(NO_MAC, row.ip)
                 target.frames += row.frames
             else:
@@ -178,7 +185,7 @@ def _routers(rows: Sequence[Sighting], owners: dict[bytes, set[bytes]], prefixes
         holders = owners.get(row.ip)
         if holders and row.mac not in holders:
             routers.add(row.mac)
-        elif not holders:
+        elif not holders and not is_link_local(row.ip):
             weak.setdefault((row.mac, len(row.ip)), set()).add(row.ip)
     routers.update(mac for (mac, _), addresses in weak.items() if len(addresses) > MAX_WEAK_ADDRESSES)
     return routers

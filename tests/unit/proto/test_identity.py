@@ -80,6 +80,13 @@ def test_link_local_and_unique_local_do_not_count_against_each_other() -> None:
     assert holders(devices) == {"mac:00:16:3e:00:00:01": set(addresses)}
 
 
+def test_a_router_keeps_its_link_local_address() -> None:
+    """Nobody forwards link-local packets: such a source is the sender's own, however much else it forwards."""
+    rows = [seen(ROUTER, "", FORWARD), seen(ROUTER, "fe80::1", IP), seen(ROUTER, "169.254.1.1", IP)]
+
+    assert holders(resolve(rows, [])) == {"mac:00:16:3e:00:00:02": {"fe80::1", "169.254.1.1"}}
+
+
 def test_public_addresses_are_no_devices() -> None:
     """Weak evidence of a public address gives nothing, unless its prefix is configured as local."""
     rows = [seen(HOST, "93.184.216.34", IP)]
