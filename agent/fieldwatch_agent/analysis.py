@@ -27,7 +27,7 @@ from fieldwatch_agent.filters import compile_filter
 from fieldwatch_agent.pipeline import FactFilter, Pipeline, make_engine
 
 MAX_SIGHTINGS = 65_536
-MAX_FACTS = 65_536
+MAX_FACTS = 32_768
 FOREVER_NS = 1 << 63
 
 OnRecords = Callable[[Records], None]

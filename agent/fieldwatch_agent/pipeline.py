@@ -104,16 +104,22 @@ class Pipeline:
         self._facts = facts or FactFilter()
         self._bindings: dict[tuple[bytes, bytes, int, int], list[int]] = {}
         self._frames_since_take = 0
+        self._sightings_evicted = 0
 
     def step(self, source: Source, blocks: int = STEP_BLOCKS) -> int:
         """Run up to `blocks` blocks of the source: frames processed; 0 = none within its timeout; -1 = its end."""
         frames = self.engine.process(source, blocks)
-        if frames > 0:
-            self._frames_since_take += frames
-            self._take_slow()
-        # No frames may also mean that the export columns are full: then taking them is what lets the engine go on.
+        self._frames_since_take += max(frames, 0)
+        self._take_slow()
         if frames <= 0 or self._frames_since_take >= TAKE_AFTER_FRAMES:
             self._take_flows()
+        if frames == 0:
+            # An idle wire, or an engine whose export columns are full: taking them is what lets it go on. Sightings
+            # fill theirs only by eviction; without one they wait for the tick, or a quiet wire would cost rows.
+            evicted = self.engine.counters().sightings_evicted
+            if evicted != self._sightings_evicted:
+                self._sightings_evicted = evicted
+                self._take_sightings()
         return frames
 
     def tick(self, now_ns: int | None) -> None:
@@ -193,8 +199,7 @@ class Pipeline:
 
     def _take_sightings(self) -> None:
         self._take_bindings()
-        sightings = self.engine.take_sightings()
-        if sightings.count:
+        while (sightings := self.engine.take_sightings()).count:
             columns: dict[str, ColumnData] = dict(sightings.columns)
             columns["interface"] = Texts.repeat(self.interface, sightings.count)
             self._emit(Records(Kind.SIGHTING, sightings.count, columns))

@@ -26,8 +26,11 @@ import datetime as dt
 import ipaddress
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 
 SCHEMA_VERSION = 1
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 WIDTHS = {"u8": 1, "u16": 2, "u32": 4, "u64": 8, "i64": 8, "f64": 8, "mac": 6, "ip": 16}
 
@@ -186,5 +189,9 @@ def vlan_stack(ids: list[int]) -> int:
 def time_text(ns: int) -> str:
     """RFC 3339 UTC with nine decimals: the one form in JSON, REST and tables of machines."""
     seconds, fraction = divmod(ns, 1_000_000_000)
-    moment = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(seconds=seconds)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z"
+    return f"{_second_text(seconds)}.{fraction:09d}Z"
+
+
+@lru_cache(maxsize=1_024)  # the records of one output lie close together
+def _second_text(seconds: int) -> str:
+    return f"{_EPOCH + dt.timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}"

@@ -42,6 +42,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -138,6 +139,9 @@ class Program:
 
     def main(self, argv: Sequence[str] | None = None) -> int:
         """Run the command of `argv` (by default the process's own) and give the exit code."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # a name that the locale cannot write is no error
         try:
             args = self.parser.parse_args(argv)
             code = args.run(args) or 0

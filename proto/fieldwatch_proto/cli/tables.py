@@ -26,6 +26,9 @@ from fieldwatch_proto.logs import printable
 OUTPUTS = ("table", "json", "csv", "ndjson")
 MIN_COLUMN = 8  # cells are not cut below this
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str)
+_ASCII_ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), default=str)
+
 
 def plain(value: Any) -> str:
     """A cell: lists joined by spaces, nothing for None, yes and no."""
@@ -85,8 +88,9 @@ def write(
 
 
 def json_line(row: Mapping[str, Any]) -> str:
-    """One object on one line, keys in the row's order."""
-    return json.dumps(row, ensure_ascii=False, separators=(",", ":"), default=str) + "\n"
+    """One object on one line, keys in the row's order. What is not printable (also beyond ASCII) is escaped."""
+    text = _ENCODER.encode(row)
+    return f"{text if text.isprintable() else _ASCII_ENCODER.encode(row)}\n"
 
 
 def write_table(cells: Sequence[Sequence[str]], columns: Sequence[Column], out: TextIO, empty: str) -> None:
