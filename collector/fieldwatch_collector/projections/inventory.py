@@ -7,6 +7,7 @@ the rows of those MACs and of all their addresses give the same devices as the w
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import json
 import sqlite3
@@ -51,7 +52,6 @@ class InventoryProjection:
     rebuilt = True
 
     def __init__(self, prefixes: Sequence[Prefix] = ()) -> None:
-        self.vendors = Vendors.load()
         self._prefixes = prefixes
         self._sites: dict[str, SiteModel] = {}
         self._updated: dict[str, DeviceRow] = {}
@@ -299,7 +299,7 @@ class _Resolution:
         before = (row.name, row.ips, row.vendor)
         best = device.names[0] if device.names else None
         row.name, row.name_source = (best.name, best.source) if best else ("", "")
-        row.vendor = self._inventory.vendors.lookup(device.mac) if device.mac != NO_MAC else ""
+        row.vendor = _vendors().lookup(device.mac) if device.mac != NO_MAC else ""
         row.macs = [mac_text(device.mac)] if device.mac != NO_MAC else []
         row.ips = [ip_text(ip) for ip in sorted(device.ips, key=lambda ip: (len(ip), ip))]
         row.vlans = sorted(device.vlans)
@@ -399,6 +399,12 @@ class _Resolution:
                 evidence=[f"batch:{self._batch.position}"],
             )
         )
+
+
+@functools.cache
+def _vendors() -> Vendors:
+    """The table, loaded when the first device is written."""
+    return Vendors.load()
 
 
 def device_object(row: DeviceRow) -> dict[str, Any]:

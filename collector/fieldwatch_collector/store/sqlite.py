@@ -139,9 +139,8 @@ class SqliteStore:
 
     def wake(self) -> None:
         """Let the writer look for background work."""
-        if not self._background_due:
-            self._background_due = True
-            self._jobs.put(_Job(_nothing, items=0))
+        self._background_due = True
+        self._jobs.put(_Job(_nothing, items=0))
 
     def health(self) -> Health:
         with self._lock:

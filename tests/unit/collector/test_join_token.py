@@ -51,8 +51,6 @@ def test_every_cut_is_noticed() -> None:
 
 
 def test_signed_message_binds_ca_token_and_request() -> None:
-    expected = (
-        b"fieldwatch-enrol-1" + hashlib.sha256(b"ca").digest() + b"id" + hashlib.sha256(b"csr").digest()
-    )
+    expected = b"fieldwatch-enrol-1" + hashlib.sha256(b"ca").digest() + b"id" + hashlib.sha256(b"csr").digest()
 
     assert expected == signed_message(b"ca", "id", b"csr")

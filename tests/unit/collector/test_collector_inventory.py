@@ -1,0 +1,283 @@
+"""The inventory projection: kept up to date batch by batch, it always says what the one rule says of everything."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from fieldwatch_collector.projections.batch import OpenBatch
+from fieldwatch_collector.projections.flows import FlowProjection
+from fieldwatch_collector.projections.inventory import InventoryProjection, canonical_subject
+from fieldwatch_collector.store.migrate import migrate
+from fieldwatch_proto.columns import records_of
+from fieldwatch_proto.identity import NO_MAC, Sighting, resolve
+from fieldwatch_proto.schema import Kind, SightingSource, ip_octets, ip_text, ip_value, mac_text, vlan_ids, vlan_stack
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.collector import fact, flow, mac, sighting
+
+SITE = "main"
+
+
+class Tables:
+    """A real database with the projections over it."""
+
+    def __init__(self) -> None:
+        self.connection = sqlite3.connect(":memory:", isolation_level=None)
+        self.connection.row_factory = sqlite3.Row
+        migrate(self.connection)
+        self.restart()
+        self.position = 0
+
+    def restart(self) -> None:
+        """As a new process would: nothing is remembered but the tables."""
+        self.inventory = InventoryProjection()
+        self.flows = FlowProjection(self.inventory)
+
+    def take(self, kind: Kind, rows: Sequence[dict[str, Any]], quiet: bool = False) -> list[dict[str, Any]]:
+        self.position += 1
+        batch = OpenBatch(self.position, "agent-1", SITE, records_of(kind, rows), quiet)
+        projection = self.flows if kind is Kind.FLOW else self.inventory
+        return projection.apply(self.connection, batch)
+
+    def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in self.connection.execute(sql, values)]
+
+    def devices(self) -> dict[str, dict[str, Any]]:
+        return {row["key"]: dict(row) for row in self.connection.execute("SELECT * FROM device")}
+
+
+IPS = [bytes([10, 0, 0, n]) for n in range(1, 7)] + [bytes([8, 8, 8, 8]), bytes.fromhex("fe80" + "00" * 13 + "01")]
+MACS = [mac(n) for n in range(1, 6)] + [NO_MAC]
+PLAIN = (SightingSource.ETH, SightingSource.FORWARD)
+
+sightings = st.builds(
+    lambda where, ip, source, first, length, vlan, frames: {
+        **sighting(0, b"" if source in PLAIN else ip, source),
+        "mac": where,
+        "first_ns": first,
+        "last_ns": first + length,
+        "vlans": vlan_stack([vlan] if vlan else []),
+        "frames": frames,
+    },
+    st.sampled_from(MACS),
+    st.sampled_from(IPS),
+    st.sampled_from(list(SightingSource)),
+    st.integers(1, 1_000),
+    st.integers(0, 1_000),
+    st.sampled_from([0, 7]),
+    st.integers(1, 9),
+)
+facts = st.builds(
+    lambda subject, key_source, value, seen_ns: fact(subject, *key_source[:1], value, key_source[1], seen_ns=seen_ns),
+    st.sampled_from([mac_text(m) for m in MACS[:5]] + [ip_text(ip) for ip in IPS]),
+    st.sampled_from([("hostname", "dhcp"), ("hostname", "mdns"), ("netbios_name", "nbns"), ("server", "ssdp")]),
+    st.sampled_from(["alpha", "beta", "gamma"]),
+    st.integers(1, 2_000),
+)
+batches = st.lists(
+    st.one_of(
+        st.tuples(st.just(Kind.SIGHTING), st.lists(sightings, min_size=1, max_size=6)),
+        st.tuples(st.just(Kind.FACT), st.lists(facts, min_size=1, max_size=4)),
+    ),
+    min_size=1,
+    max_size=10,
+)
+
+
+def expected(everything: Sequence[tuple[Kind, Sequence[dict[str, Any]]]]) -> dict[str, dict[str, Any]]:
+    """The rule applied to all that came, added up per (MAC, address, VLANs, source)."""
+    added: dict[tuple[bytes, bytes, int, int], list[int]] = {}
+    told = []
+    for kind, rows in everything:
+        for row in rows:
+            if kind is Kind.FACT:
+                told.append((row["subject"], row["key"], row["value"], row["source"], row["seen_ns"]))
+                continue
+            key = (row["mac"], ip_octets(row["ip_version"], row["ip"]), row["vlans"], row["source"])
+            sums = added.setdefault(key, [row["first_ns"], row["last_ns"], 0])
+            sums[:] = [min(sums[0], row["first_ns"]), max(sums[1], row["last_ns"]), sums[2] + row["frames"]]
+    rows_of = [
+        Sighting(tuple(vlan_ids(vlans)), where, ip, SightingSource(source), *added[where, ip, vlans, source])
+        for where, ip, vlans, source in sorted(added)
+    ]
+    return {
+        device.key: {
+            "name": device.names[0].name if device.names else "",
+            "ips": sorted(ip_text(ip) for ip in device.ips),
+            "vlans": sorted(device.vlans),
+            "sources": sorted(device.sources),
+            "first_ns": device.first_ns,
+            "last_ns": device.last_ns,
+            "frames": device.frames,
+        }
+        for device in resolve(rows_of, told)
+    }
+
+
+def shown(tables: Tables) -> dict[str, dict[str, Any]]:
+    return {
+        key: {
+            "name": row["name"],
+            "ips": sorted(json.loads(row["ips"])),
+            "vlans": json.loads(row["vlans"]),
+            "sources": json.loads(row["sources"]),
+            "first_ns": row["first_ns"],
+            "last_ns": row["last_ns"],
+            "frames": row["frames"],
+        }
+        for key, row in tables.devices().items()
+    }
+
+
+@settings(max_examples=150, deadline=None)
+@given(everything=batches, restart_at=st.integers(0, 9))
+def test_batch_by_batch_is_the_same_as_all_at_once(
+    everything: list[tuple[Kind, list[dict[str, Any]]]], restart_at: int
+) -> None:
+    """Whatever comes in whatever order, and with a restart in between: the table is what `identity.resolve` gives."""
+    tables = Tables()
+    for number, (kind, rows) in enumerate(everything):
+        if number == restart_at:
+            tables.restart()
+        tables.take(kind, rows)
+
+    assert expected(everything) == shown(tables)
+    _addresses_are_held_by_devices_that_show_them(tables)
+
+
+def _addresses_are_held_by_devices_that_show_them(tables: Tables) -> None:
+    held = {(ip_text(row[0]), row[1]) for row in tables.rows("SELECT ip, device FROM device_address")}
+    by_id = {row["id"]: set(json.loads(row["ips"])) for row in tables.devices().values()}
+
+    assert {ip for ips in by_id.values() for ip in ips} == {ip for ip, _ in held}
+    assert [] == [(ip, device) for ip, device in held if ip not in by_id.get(device, set())]
+
+
+def test_discovered_once_then_changed() -> None:
+    """A new device is told of once; a name or an address that comes later is a change with before and after."""
+    tables = Tables()
+    first = tables.take(Kind.SIGHTING, [sighting(1, source=SightingSource.ETH)])
+    second = tables.take(Kind.SIGHTING, [sighting(1, IPS[0])])
+    third = tables.take(Kind.FACT, [fact(mac_text(mac(1)), "hostname", "nas", "dhcp")])
+    nothing = tables.take(Kind.SIGHTING, [sighting(1, IPS[0])])
+
+    assert ["device.discovered"] == [event["type"] for event in first]
+    assert [{"ips": {"before": [], "after": ["10.0.0.1"]}}] == [event["data"]["changes"] for event in second]
+    assert [{"name": {"before": "", "after": "nas"}}] == [event["data"]["changes"] for event in third]
+    assert [] == nothing
+    assert [1, 2, 3] == [event["seq"] for event in first + second + third]
+
+
+def test_ids_outlive_rows() -> None:
+    """An address behind a router becomes its owner's; the device goes, its flows and claims move, its id is kept."""
+    tables = Tables()
+    router, owner = 1, 2
+    behind = bytes([10, 9, 0, 1])
+    tables.take(Kind.SIGHTING, [sighting(router, source=SightingSource.FORWARD), sighting(router, IPS[0])])
+    tables.take(Kind.SIGHTING, [sighting(router, behind, SightingSource.IP)])
+    tables.take(Kind.FACT, [fact("10.9.0.1", "hostname", "far", "dhcp")])
+    tables.take(Kind.FLOW, [flow(behind, IPS[6])])
+    before = tables.devices()["ip:10.9.0.1"]
+    events = tables.take(Kind.SIGHTING, [sighting(owner, behind)])
+    after = tables.devices()[f"mac:{mac_text(mac(owner))}"]
+
+    assert {"ip:10.9.0.1", f"mac:{mac_text(mac(router))}", f"mac:{mac_text(mac(owner))}"} >= set(tables.devices())
+    assert "ip:10.9.0.1" not in tables.devices()
+    assert (1, 2_000) == (after["flows"], after["bytes"])
+    assert [(after["id"],)] == tables.rows("SELECT src_device FROM flow")
+    assert [(after["id"],)] == tables.rows("SELECT device FROM claim")
+    assert before["id"] in {event["data"].get("merged") for event in events}
+    assert [(before["id"],)] == tables.rows("SELECT id FROM device_id WHERE key = 'ip:10.9.0.1'")
+
+
+def test_flows_count_for_both_ends_and_bind_late() -> None:
+    """A flow whose device is found out only afterwards is that device's all the same."""
+    tables = Tables()
+    tables.take(Kind.SIGHTING, [sighting(1, IPS[0])])
+    tables.take(Kind.FLOW, [flow(IPS[0], IPS[1]), flow(IPS[1], IPS[0]), flow(IPS[1], IPS[1])])
+    tables.take(Kind.SIGHTING, [sighting(2, IPS[1])])
+    devices = tables.devices()
+    one, two = devices[f"mac:{mac_text(mac(1))}"], devices[f"mac:{mac_text(mac(2))}"]
+
+    assert (2, 4_000) == (one["flows"], one["bytes"])
+    assert (3, 6_000) == (two["flows"], two["bytes"])
+    assert [(one["id"], two["id"]), (two["id"], one["id"]), (two["id"], two["id"])] == tables.rows(
+        "SELECT src_device, dst_device FROM flow ORDER BY id"
+    )
+
+
+def test_an_address_that_moved_belongs_to_who_had_it_last() -> None:
+    tables = Tables()
+    tables.take(Kind.SIGHTING, [sighting(1, IPS[0], last_ns=2_000)])
+    tables.take(Kind.SIGHTING, [sighting(2, IPS[0], last_ns=9_000)])
+    newest = tables.devices()[f"mac:{mac_text(mac(2))}"]["id"]
+
+    assert [(newest,)] == tables.rows("SELECT device FROM device_address")
+
+
+def test_claims_add_up() -> None:
+    """The same assertion again: times, first, last, newest evidence; the device that it is about."""
+    tables = Tables()
+    subject = mac_text(mac(1))
+    tables.take(Kind.FACT, [fact(subject, "hostname", "nas", "dhcp", seen_ns=50, evidence="first")])
+    tables.take(Kind.FACT, [fact(subject.upper(), "hostname", "nas", "dhcp", seen_ns=10, evidence="older")])
+    tables.take(Kind.FACT, [fact(subject, "hostname", "nas", "dhcp", seen_ns=90, evidence="newest", confidence=250)])
+    device = tables.devices()[f"mac:{subject}"]["id"]
+
+    assert [("nas", 3, 10, 90, "newest", 100, device)] == tables.rows(
+        "SELECT value, times, first_ns, last_ns, evidence, confidence, device FROM claim"
+    )
+
+
+def test_a_device_that_talks_too_much_is_bounded() -> None:
+    """One host that announces a thousand names gets 256 claims, and the rest is counted."""
+    tables = Tables()
+    for start in range(0, 1_000, 250):
+        names = range(start, start + 250)
+        tables.take(Kind.FACT, [fact(mac_text(mac(1)), "hostname", f"n{number}", "mdns") for number in names])
+
+    assert [(256,)] == tables.rows("SELECT count(*) FROM claim")
+    assert 744 == tables.inventory.dropped
+
+
+@pytest.mark.parametrize(
+    ("text", "subject"),
+    [
+        ("00:DE:AD:00:00:01", "00:de:ad:00:00:01"),
+        ("01:00:5e:00:00:01", ""),
+        ("10.0.0.1", "10.0.0.1"),
+        ("2001:DB8:0:0::1", "2001:db8::1"),
+        ("fd::1234:5678:9ab", "fd::1234:5678:9ab"),
+        ("fe80::1%eth0", ""),
+        ("hello", ""),
+        ("", ""),
+    ],
+)
+def test_subjects_have_one_form(text: str, subject: str) -> None:
+    assert subject == canonical_subject(text)
+
+
+def test_hostile_numbers_do_not_overflow() -> None:
+    """Counts beyond this world are cut, times before the epoch are the epoch."""
+    tables = Tables()
+    huge = (1 << 64) - 1
+    tables.take(Kind.SIGHTING, [sighting(1, IPS[0], SightingSource.ETH, frames=huge, first_ns=-5, last_ns=1)] * 3)
+    tables.take(Kind.FLOW, [flow(IPS[0], IPS[1], bytes=huge, packets=huge, vlans=huge, first_ns=-(1 << 63))])
+
+    assert [(3 << 48, 0)] == tables.rows("SELECT frames, first_ns FROM sighting")
+    assert [(1 << 48, 1 << 48, 0)] == tables.rows("SELECT bytes, packets, first_ns FROM flow")
+
+
+def test_ip_value_is_what_the_tables_keep() -> None:
+    """Addresses are stored with the octets that count."""
+    tables = Tables()
+    six = ipaddress.ip_address("fd00::1").packed
+    tables.take(Kind.SIGHTING, [sighting(1, six, SightingSource.NDP)])
+
+    assert [(six,)] == tables.rows("SELECT ip FROM sighting")
+    assert (6, six) == ip_value(six)
