@@ -40,7 +40,7 @@ def make_account(page: Page) -> None:
 def replay_sample(collector: Collector, folder: Path) -> int:
     """A real agent enrols and ships the sample capture, as if it had ended just now; the number of frames."""
     capture = folder / "sample.pcap"
-    frames = write_sample(capture, time.time_ns() - 90_000_000_000)
+    frames = write_sample(capture, time.time_ns() - 300_000_000_000)
     agent = Agent(folder / "agent")
     agent.enrol(collector)
     agent.start(collector, "--replay", str(capture))

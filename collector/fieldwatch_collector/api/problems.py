@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse
 
 from fieldwatch_collector.accounts import AccountError, LinkError, LoginError, TooManyAttemptsError
 from fieldwatch_collector.read_model import BadRequest
+from fieldwatch_collector.store import StoreError
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -72,6 +73,10 @@ def install(app: FastAPI) -> None:
         if isinstance(error, LoginError):
             return problem(401, str(error))
         return problem(403 if isinstance(error, LinkError) else 400, str(error))
+
+    @app.exception_handler(StoreError)
+    async def not_now(request: Request, error: StoreError) -> JSONResponse:
+        return problem(503, str(error))
 
     @app.exception_handler(Exception)
     async def ours(request: Request, error: Exception) -> JSONResponse:

@@ -9,10 +9,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Security
+from fastapi.security import APIKeyCookie, HTTPBearer
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from fieldwatch_collector.services import Services
 
 _COOKIE = "fieldwatch_session"
+# For OpenAPI alone: what they take from the request is not used.
+_BEARER = HTTPBearer(auto_error=False, description="an API token: fieldwatch-collector api-token create NAME")
+_SESSION = APIKeyCookie(name=_COOKIE, auto_error=False, description="what POST /api/v1/session sets")
 
 
 def services_of(connection: HTTPConnection) -> Services:
@@ -80,10 +84,12 @@ def principal_of(connection: HTTPConnection) -> Principal | None:
     return accounts.session(cookie) if cookie else None
 
 
-def require(action: Action) -> Callable[[Request], Principal]:
+def require(action: Action) -> Callable[..., Principal]:
     """A dependency that gives who asks, or refuses: 401 for nobody, 403 for somebody who may not."""
 
-    def check(request: Request) -> Principal:
+    def check(
+        request: Request, token: Annotated[object, Security(_BEARER)], cookie: Annotated[object, Security(_SESSION)]
+    ) -> Principal:
         principal = principal_of(request)
         if principal is None:
             detail = (

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ssl
+from pathlib import Path
+
 import httpx
 import pytest
+from fieldwatch_collector.services import open_services
 from fieldwatch_proto.api_token import ApiToken
+from support.http_server import running
 from unit.api.conftest import NAME, PASSWORD, Site
 
 PROTECTED = (
@@ -79,6 +84,23 @@ def test_a_session_lives_from_login_to_logout(site: Site) -> None:
     assert "secure" not in attributes
     assert who == {"name": NAME, "role": "admin"}
     assert (devices, gone.status_code, after.status_code) == (200, 204, 401)
+
+
+def test_over_tls_the_cookie_is_bound_to_this_host(tmp_path: Path) -> None:
+    """Secure, and with the prefix that keeps neighbours from setting it (RFC 6265bis)."""
+    with open_services(tmp_path) as services, running(services, tls=True) as url:
+        services.accounts.add_user(NAME, PASSWORD, "viewer")
+        trust = ssl.create_default_context(cadata=services.authority.ca_pem.decode())
+        with httpx.Client(base_url=url, verify=trust) as client:
+            answer = client.post("/api/v1/session", json={"name": NAME, "password": PASSWORD})
+            who = client.get("/api/v1/session")
+            value = client.cookies["__Host-fieldwatch_session"]
+        with httpx.Client(base_url=url, verify=trust, cookies={"fieldwatch_session": value}) as client:
+            plain = client.get("/api/v1/session")
+
+    assert answer.headers["set-cookie"].startswith("__Host-fieldwatch_session=")
+    assert "Secure" in answer.headers["set-cookie"]
+    assert (who.status_code, plain.status_code) == (200, 204)
 
 
 def test_nobody_being_logged_in_is_no_error(nobody: httpx.Client) -> None:

@@ -114,6 +114,13 @@ def test_the_description_is_readable_without_login(nobody: httpx.Client) -> None
         "/api/v1/session",
         "/api/v1/setup",
     } <= set(description["paths"])
+    ways = description["components"]["securitySchemes"]
+    assert {(way["type"], way.get("scheme", way.get("in"))) for way in ways.values()} == {
+        ("http", "bearer"),
+        ("apiKey", "cookie"),
+    }
+    assert description["paths"]["/api/v1/devices"]["get"]["security"] == [{name: []} for name in ways]
+    assert "security" not in description["paths"]["/healthz"]["get"]
     device = description["components"]["schemas"]["Device"]["properties"]
     assert list(device) == [field.name for field in query_pb2.Device.DESCRIPTOR.fields]
     listed = description["paths"]["/api/v1/devices"]["get"]["responses"]

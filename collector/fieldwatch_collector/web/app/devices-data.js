@@ -42,10 +42,11 @@ export function matcher(query) {
   };
 }
 
-export const isNew = (device, openedMs, nowMs) => {
-  const first = millis(device.first_seen);
-  return device.arrived !== undefined && first !== null && nowMs - device.arrived < NEW_FOR_MS && first > openedMs - NEW_FOR_MS;
-};
+// Came over the stream a moment ago, or was first seen a moment ago.
+export function isNew(device, nowMs) {
+  const age = nowMs - millis(device.first_seen);
+  return (device.arrived !== undefined && nowMs - device.arrived < NEW_FOR_MS) || (age >= 0 && age < NEW_FOR_MS);
+}
 
 // {devices, total, membership, error, at, loaded, reload}: `membership` changes when rows come or go, not when they change.
 export function useDevices(site, query) {

@@ -69,8 +69,9 @@ function FirstAgent() {
   const soon = useThrottled(reload, 500);
   useStream((event) => event.type.startsWith("agent.") && soon(), []);
   const devices = useDevices("", "");
+  const [sort, setSort] = useState("-first_seen");
   const agents = data?.results || [];
-  const rows = order(devices.devices, "-first_seen");
+  const rows = order(devices.devices, sort);
 
   return html`<section class="first-run">
     <div class="sheet">
@@ -85,7 +86,7 @@ function FirstAgent() {
                 : "The first devices show below as soon as they are heard."}
             </p>`}
     </div>
-    ${rows.length > 0 && html`<${DeviceGrid} devices=${rows} total=${devices.total} now=${now} sort="-first_seen" onSort=${() => {}} />`}
+    ${rows.length > 0 && html`<${DeviceGrid} devices=${rows} total=${devices.total} now=${now} sort=${sort} onSort=${setSort} />`}
   </section>`;
 }
 

@@ -5,8 +5,6 @@ import { isNew } from "../devices-data.js";
 import { Grid } from "./grid.js";
 import { Time } from "./time.js";
 
-const OPENED_MS = Date.now();
-
 function List({ values, className }) {
   if (!values.length) return html`<span class="muted">–</span>`;
   const more = values.length - 1;
@@ -20,7 +18,7 @@ export function deviceColumns({ now, sites }) {
       key: "name",
       title: "Name",
       sortable: true,
-      cell: (device) => html`<a href=${`#/devices/${device.id}`} tabindex="-1" class=${device.name ? "" : "unnamed"} title=${device.name_source ? `by ${device.name_source}` : "no name heard yet"}>${deviceName(device)}</a>${isNew(device, OPENED_MS, now) && html`<span class="badge new">new</span>`}`,
+      cell: (device) => html`<a href=${`#/devices/${device.id}`} tabindex="-1" class=${device.name ? "" : "unnamed"} title=${device.name_source ? `by ${device.name_source}` : "no name heard yet"}>${deviceName(device)}</a>${isNew(device, now) && html`<span class="badge new">new</span>`}`,
     },
     { key: "ips", title: "IP addresses", sortable: true, cell: (device) => html`<${List} values=${device.ips} className="mono" />` },
     {
@@ -48,7 +46,7 @@ export function DeviceGrid({ devices, total, now, sort, onSort, sites = 1 }) {
     rows=${devices}
     total=${total}
     rowKey=${(device) => device.id}
-    rowClass=${(device) => (isNew(device, OPENED_MS, now) ? "new" : "")}
+    rowClass=${(device) => (isNew(device, now) ? "new" : "")}
     sort=${sort}
     onSort=${onSort}
     onOpen=${(device) => {

@@ -4,7 +4,11 @@ import { bytes, count, endpoint } from "../format.js";
 import { Table } from "./table.js";
 import { Time } from "./time.js";
 
-export function FlowEnd({ address, port, name, device, here }) {
+const WITH_PORTS = new Set(["tcp", "udp", "sctp", "dccp", "udplite"]); // of the others the two numbers are type and code
+
+export function FlowEnd({ flow, side, here }) {
+  const [address, name, device] = [flow[side], flow[`${side}_name`], flow[`${side}_device`]];
+  const port = WITH_PORTS.has(flow.protocol) ? flow[`${side}_port`] : 0;
   const shown = name || address;
   const title = endpoint(address, port);
   const tail = port ? html`<span class="port">:${port}</span>` : null;
@@ -12,8 +16,8 @@ export function FlowEnd({ address, port, name, device, here }) {
   return html`<span title=${title} class=${device && device === here ? "here" : ""}>${shown}${tail}</span>`;
 }
 
-export const source = (flow, here) => html`<${FlowEnd} address=${flow.src} port=${flow.src_port} name=${flow.src_name} device=${flow.src_device} here=${here} />`;
-export const destination = (flow, here) => html`<${FlowEnd} address=${flow.dst} port=${flow.dst_port} name=${flow.dst_name} device=${flow.dst_device} here=${here} />`;
+export const source = (flow, here) => html`<${FlowEnd} flow=${flow} side="src" here=${here} />`;
+export const destination = (flow, here) => html`<${FlowEnd} flow=${flow} side="dst" here=${here} />`;
 
 export function FlowTable({ caption, flows, now, here }) {
   const columns = [
