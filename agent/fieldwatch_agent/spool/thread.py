@@ -72,6 +72,7 @@ class SpoolThread(threading.Thread):
         self._opened: Future[None] = Future()
         self._trouble = ""
         self._tight = False  # the disk is full: the file must not grow
+        self._eased = False  # there seems to be room again: try with one batch
         self._retry_at = 0.0
         self._acks_due = 0.0
 
@@ -232,19 +233,19 @@ class SpoolThread(threading.Thread):
         return store
 
     def _take(self, store: Store) -> tuple[list[Put], int, list[Loss], dict[str, str]]:
-        """What is written next, and its octets. On a full disk only what fits into the file's free pages; when the
-        queue gets crowded, room is made by eviction.
+        """What is written next, and its octets. On a full disk only what fits into the file's free pages, and, once
+        there seems to be room again, one batch more; when the queue gets crowded, room is made by eviction.
         """
-        most = COMMIT_BYTES
+        most, one_more = COMMIT_BYTES, True
         if self._tight:
             if self._queued_bytes > self._queue_bytes // 2:
                 store.shrink(SHRINK_BYTES)
-            most = min(most, store.free_inside())
+            most, one_more = min(most, store.free_inside()), self._eased
         with self._wake:
             puts: list[Put] = []
             size = 0
             for put in self._puts:
-                if size + len(put.sealed.body) > most and (puts or self._tight):
+                if size + len(put.sealed.body) > most and (puts or not one_more):
                     break
                 puts.append(put)
                 size += len(put.sealed.body)
@@ -282,23 +283,24 @@ class SpoolThread(threading.Thread):
             waiting = bool(self._puts)
         self._acks_due = 0.0
         self._retry_at = 0.0
-        self._look_at_disk(waiting=waiting and not puts)
+        if self._tight:
+            self._look_at_disk(grew=bool(puts) and self._eased, idle=not puts)
+        if self._trouble and not self._tight:
+            log.info("the spool can be written again")
+            self._trouble = ""
         if puts or losses:
             self.on_change()
         return store, not self._tight or not waiting
 
-    def _look_at_disk(self, *, waiting: bool) -> None:
-        """After a commit: whether the trouble is over. `waiting`: nothing could be taken from the queue."""
-        if self._tight:
-            if waiting:
-                self._retry_at = time.monotonic() + RETRY_S
-            disk = os.statvfs(self.folder)
-            if disk.f_bavail * disk.f_frsize < EASE_BYTES or not ballast.make(self.folder):
-                return
-            self._tight = False
-        if self._trouble:
-            log.info("the spool can be written again")
-            self._trouble = ""
+    def _look_at_disk(self, *, grew: bool, idle: bool) -> None:
+        """After a commit on a full disk: whether the trouble is over. It is when the file grew again."""
+        disk = os.statvfs(self.folder)
+        self._eased = disk.f_bavail * disk.f_frsize >= EASE_BYTES
+        if self._eased and grew:
+            ballast.make(self.folder)
+            self._tight = self._eased = False
+        elif idle:
+            self._retry_at = time.monotonic() + (0.0 if self._eased else RETRY_S)
 
     def _recover(self, store: Store, problem: Exception) -> Store:
         """Make the next try possible."""
@@ -326,7 +328,7 @@ class SpoolThread(threading.Thread):
 
     def _give_up_ballast(self, store: Store) -> None:
         """With the ballast's room the WAL can be written: from now on the file does not grow."""
-        self._tight = True
+        self._tight, self._eased = True, False
         if (self.folder / ballast.FILE_NAME).exists():
             self._retry_at = 0.0
         try:

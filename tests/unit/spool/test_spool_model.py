@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from support.spooling import body, put
 
+KINDS = [Kind.FLOW, Kind.METRIC, Kind.FACT]
 LIMITS = Limits(6 * (400 + ROW_BYTES), 0, 1e9)
 
 

@@ -150,7 +150,7 @@ def test_losses_of_one_reason_become_one_gap_until_it_is_sent(tmp_path: Path) ->
     [("body", b"other octets", True), ("records", 4_000, False), ("digest", b"\0" * 16, False)],
 )
 def test_a_damaged_row_is_never_sent(tmp_path: Path, column: str, value: object, known: bool) -> None:
-    """A flip in the body is declared with its count; where the numbers themselves are damaged the count is not known."""
+    """A flip in the body is declared with its count; where the numbers are damaged the count is not known."""
     store = Store(tmp_path, WIDE)
     store.commit([put(1), put(2), put(3)])
     store.db.execute(f"UPDATE batch SET {column}=? WHERE seq=2", (value,))
