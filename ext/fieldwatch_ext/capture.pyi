@@ -92,7 +92,10 @@ class MemorySource(Source):
         """`block` = most frames given at once."""
 
 class HandleSource(Source):
-    """Portable capture from an open pcapy-ng handle, for systems without AF_PACKET. Slower: each frame passes Python."""
+    """Portable capture from an open pcapy-ng handle, which is the caller's. Slower: each frame passes Python.
+
+    A live handle is switched to non-blocking; a call waits at most 100 ms.
+    """
 
     linktype: int
     problem: str | None  # set when libpcap could not go on

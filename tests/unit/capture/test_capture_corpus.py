@@ -27,7 +27,7 @@ def captures() -> list[Path]:
 
 
 def counted_by_capinfos(captures: list[Path]) -> dict[str, int]:
-    """Frames of each capture that capinfos reads from end to end: a damaged one, or one of a strange kind, has no row."""
+    """Frames of each capture that capinfos reads to the end; damaged ones and those of strange kinds have no row."""
     if shutil.which("capinfos") is None:
         pytest.skip("needs capinfos (apt-get install wireshark-common)")
     done = subprocess.run(

@@ -17,7 +17,7 @@ from typing import TypeVar
 import pcapy
 import pytest
 from fieldwatch_ext.bpf import Program
-from fieldwatch_ext.capture import Frame, RingSource, RingStats, Source
+from fieldwatch_ext.capture import Frame, HandleSource, RingSource, RingStats, Source
 from fieldwatch_ext.errors import CaptureError
 from support.net import Wire, require_namespaces, wire
 
@@ -329,6 +329,23 @@ def test_interface_gone_ends_the_source(link: Wire) -> None:
     assert ended is None
     assert source.problem == f"interface {link.interface} has gone"
     assert stats.drops == 0
+
+
+def test_handle_of_a_live_interface(link: Wire) -> None:
+    """A pcapy-ng handle gives the same frames; silence is an empty block and not the end."""
+    sent = [frame(b"\x81\x00\x00\x05" if number % 2 else b"", number) for number in range(100)]
+    handle = inside(link.near, lambda: pcapy.open_live(link.interface, 262144, 1, 50))
+    source = HandleSource(handle)
+    with source, sender(link.far, link.interface) as out:
+        silent = source.read_block()
+        for octets in sent:
+            out.send(octets)
+        frames = receive(source, len(sent))
+    handle.close()
+
+    assert silent == []
+    assert [one.octets for one in frames] == sent
+    assert (source.linktype, source.problem, source.read_block()) == (1, None, None)
 
 
 def test_close_may_be_repeated(link: Wire) -> None:
