@@ -9,6 +9,7 @@ import { Grid } from "./grid.js";
 import { Time } from "./time.js";
 
 const PAGE_ROWS = 200;
+const REFRESH_MS = 10_000;
 
 function useFlows(filter) {
   const [state, setState] = useState({ rows: [], next: null, error: null, loaded: false });
@@ -39,6 +40,14 @@ function useFlows(filter) {
     reload();
     return () => running.current?.abort();
   }, [reload]);
+
+  // The newest flows come in as long as the reader has not gone on to older pages.
+  const onFirstPage = state.rows.length <= PAGE_ROWS;
+  useEffect(() => {
+    if (!onFirstPage) return undefined;
+    const timer = setInterval(() => document.hidden || running.current || reload(), REFRESH_MS);
+    return () => clearInterval(timer);
+  }, [reload, onFirstPage]);
 
   const more = useCallback(() => {
     if (running.current || !state.next) return;
