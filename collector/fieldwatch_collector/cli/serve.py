@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from fieldwatch_proto.cli.command import Failure, Program
 
@@ -44,6 +45,8 @@ def serve(args: argparse.Namespace) -> None:
             "store": args.store,
         },
     ).value
+    # gRPC's own log would write a line for every handshake that a stranger spoils; it is read when grpc is imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from fieldwatch_proto import logs
 
     from fieldwatch_collector import server

@@ -12,7 +12,7 @@ import datetime as dt
 import ipaddress
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,13 @@ CA_YEARS = 20
 SERVER_DAYS = 90
 # Agents without a clock of their own are behind: what is signed now must be valid for them.
 BACKDATE = dt.timedelta(hours=24)
+
+
+Clock = Callable[[], dt.datetime]
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
 
 
 class RequestError(ValueError):
@@ -46,15 +53,18 @@ class Issued:
 class Authority:
     """Signs for agents and for the server itself. Made by `open`."""
 
-    def __init__(self, folder: Path, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
+    def __init__(
+        self, folder: Path, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey, clock: Clock
+    ) -> None:
         self.folder = folder
+        self._clock = clock
         self.certificate = certificate
         self.ca_der = certificate.public_bytes(serialization.Encoding.DER)
         self.ca_pem = certificate.public_bytes(serialization.Encoding.PEM)
         self._key = key
 
     @classmethod
-    def open(cls, data: Path) -> Authority:
+    def open(cls, data: Path, clock: Clock = _now) -> Authority:
         """The authority of a data folder, made where there is none yet. Raises OSError, ValueError."""
         folder = data / "pki"
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -62,11 +72,11 @@ class Authority:
         if not certificate_file.exists():
             key = ec.generate_private_key(ec.SECP256R1())
             _write(key_file, _private_pem(key), 0o600)
-            _write(certificate_file, _ca_certificate(key).public_bytes(serialization.Encoding.PEM), 0o644)
+            _write(certificate_file, _ca_certificate(key, clock()).public_bytes(serialization.Encoding.PEM), 0o644)
         loaded = serialization.load_pem_private_key(key_file.read_bytes(), None)
         if not isinstance(loaded, ec.EllipticCurvePrivateKey):
             raise ValueError(f"{key_file}: is no P-256 key; restore the data folder from a backup")
-        return cls(folder, x509.load_pem_x509_certificate(certificate_file.read_bytes()), loaded)
+        return cls(folder, x509.load_pem_x509_certificate(certificate_file.read_bytes()), loaded, clock)
 
     def sign_agent(self, csr_der: bytes, agent_id: str) -> Issued:
         """A client certificate for the key of a PKCS #10 request; nothing else of the request is used.
@@ -74,7 +84,7 @@ class Authority:
         Raises RequestError: not a request, a signature that does not hold, or a key that is not P-256.
         """
         key = request_key(csr_der)
-        now = dt.datetime.now(dt.UTC)
+        now = self._clock()
         expires = now + dt.timedelta(days=AGENT_CERTIFICATE_DAYS)
         certificate = (
             x509.CertificateBuilder()
@@ -103,7 +113,7 @@ class Authority:
         """(certificate chain, key) of the server as PEM files, fresh enough and with every name it needs."""
         certificate_file, key_file = self.folder / "server.crt", self.folder / "server.key"
         names = server_names(bound)
-        if not _is_good(certificate_file, key_file, self.certificate, names):
+        if not _is_good(certificate_file, key_file, self.certificate, names, self._clock()):
             key = ec.generate_private_key(ec.SECP256R1())
             certificate = self._server_certificate(key, names)
             _write(key_file, _private_pem(key), 0o600)
@@ -111,7 +121,7 @@ class Authority:
         return certificate_file, key_file
 
     def _server_certificate(self, key: ec.EllipticCurvePrivateKey, names: Sequence[str]) -> x509.Certificate:
-        now = dt.datetime.now(dt.UTC)
+        now = self._clock()
         return (
             x509.CertificateBuilder()
             .subject_name(_name(COLLECTOR_NAME))
@@ -198,8 +208,7 @@ def _name(common_name: str) -> x509.Name:
     )
 
 
-def _ca_certificate(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
-    now = dt.datetime.now(dt.UTC)
+def _ca_certificate(key: ec.EllipticCurvePrivateKey, now: dt.datetime) -> x509.Certificate:
     name = _name("Fieldwatch collector CA")
     return (
         x509.CertificateBuilder()
@@ -230,7 +239,9 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def _is_good(certificate_file: Path, key_file: Path, ca: x509.Certificate, names: Sequence[str]) -> bool:
+def _is_good(
+    certificate_file: Path, key_file: Path, ca: x509.Certificate, names: Sequence[str], now: dt.datetime
+) -> bool:
     """Whether the files hold a certificate of this CA with these names, within the first half of its life."""
     try:
         certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
@@ -243,7 +254,7 @@ def _is_good(certificate_file: Path, key_file: Path, ca: x509.Certificate, names
     return (
         certificate.public_key() == key.public_key()
         and set(stated) >= {_general(name) for name in names}
-        and certificate.not_valid_after_utc - dt.datetime.now(dt.UTC) > half
+        and certificate.not_valid_after_utc - now > half
     )
 
 

@@ -1,4 +1,4 @@
-"""The projector over a real store: every batch counts exactly once, whatever stops when, and a rebuild gives the same."""
+"""The projector over a real store: every batch counts exactly once, whatever stops when; a rebuild gives the same."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ async def test_readers_see_only_what_is_committed_and_cannot_write(store: Sqlite
     leave.set()
     await writing
     after = ask(store, "SELECT count(*) FROM projection")
-    with store.reader() as connection, pytest.raises(sqlite3.OperationalError, match="readonly|query_only"):
+    with store.reader() as connection, pytest.raises(sqlite3.OperationalError, match=r"readonly|query_only"):
         connection.execute("DELETE FROM projection")
     store.close()
 

@@ -1,0 +1,143 @@
+"""The authority's files and names, and the limits on enrolment."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from fieldwatch_collector.identity.authority import Authority
+from fieldwatch_collector.ingest.throttle import MAX_ADDRESSES, PENALTY_S, EnrolmentThrottle, peer_address
+
+
+def names(path: Path) -> set[str]:
+    certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    stated = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return set(stated.get_values_for_type(x509.DNSName)) | {
+        str(ip) for ip in stated.get_values_for_type(x509.IPAddress)
+    }
+
+
+def test_the_ca_is_made_once_and_its_key_is_closed(tmp_path: Path) -> None:
+    first, second = Authority.open(tmp_path), Authority.open(tmp_path)
+
+    assert first.ca_der == second.ca_der
+    assert (tmp_path / "pki" / "ca.key").stat().st_mode & 0o777 == 0o600
+    assert isinstance(first.certificate.public_key(), ec.EllipticCurvePublicKey)
+    assert 200 < len(first.ca_der) < 600  # it travels in every join token
+
+
+def test_the_server_certificate_carries_its_names_and_is_kept_while_it_is_good(tmp_path: Path) -> None:
+    """The fixed name always; another address, or half of its life gone, makes a new one."""
+    authority = Authority.open(tmp_path)
+    certificate, key = authority.server_files(["127.0.0.1"])
+    first = certificate.read_bytes()
+    authority.server_files(["127.0.0.1"])
+    kept = certificate.read_bytes()
+    authority.server_files(["127.0.0.1", "192.0.2.7", "fw.example"])
+    wider = certificate.read_bytes()
+
+    assert {"collector.fieldwatch.internal", "localhost", "127.0.0.1", "::1"} <= names(certificate)
+    assert {"192.0.2.7", "fw.example"} <= names(certificate)
+    assert (first == kept, first == wider) == (True, False)
+    assert key.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_server_certificate_is_renewed_past_half_of_its_life(tmp_path: Path) -> None:
+    """Of 90 days, after 44 it is kept, after 46 it is made anew."""
+    now = dt.datetime.now(dt.UTC)
+    seen = []
+    for days in (0, 44, 46):
+        authority = Authority.open(tmp_path, lambda days=days: now + dt.timedelta(days=days))
+        seen.append(authority.server_files([])[0].read_bytes())
+
+    assert (seen[0] == seen[1], seen[1] == seen[2]) == (True, False)
+
+
+def test_a_damaged_certificate_is_replaced(tmp_path: Path) -> None:
+    authority = Authority.open(tmp_path)
+    certificate, _ = authority.server_files([])
+    certificate.write_bytes(b"-----BEGIN CERTIFICATE-----\nnot one\n")
+    authority.server_files([])
+
+    assert "collector.fieldwatch.internal" in names(certificate)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_one_try_a_second_after_a_short_burst() -> None:
+    clock = Clock()
+    throttle = EnrolmentThrottle(clock)
+    burst = [throttle.wait_s("a") for _ in range(6)]
+    clock.now += 1.0
+    after = [throttle.wait_s("a"), throttle.wait_s("a")]
+
+    assert [0, 0, 0, 0, 0, 1.0] == burst
+    assert [0, 1.0] == after
+
+
+def test_ten_a_second_in_all() -> None:
+    """Many addresses share one limit; who is over its own limit takes nothing of it."""
+    clock = Clock()
+    throttle = EnrolmentThrottle(clock)
+    let_in = sum(throttle.wait_s(f"address-{n}") == 0 for n in range(100))
+    clock.now += 1.0
+    then = sum(throttle.wait_s(f"other-{n}") == 0 for n in range(100))
+
+    assert (20, 10) == (let_in, then)
+
+
+def test_five_failures_bar_for_a_quarter_of_an_hour() -> None:
+    clock = Clock()
+    throttle = EnrolmentThrottle(clock)
+    for _ in range(5):
+        throttle.wait_s("a")
+        throttle.failed("a")
+    barred = throttle.wait_s("a")
+    other = throttle.wait_s("b")
+    clock.now += PENALTY_S
+    after = throttle.wait_s("a")
+
+    assert (PENALTY_S, 0, 0) == (barred, other, after)
+
+
+def test_a_success_forgets_failures() -> None:
+    throttle = EnrolmentThrottle(Clock())
+    throttle.wait_s("a")
+    for _ in range(4):
+        throttle.failed("a")
+    throttle.succeeded("a")
+    throttle.failed("a")
+
+    assert throttle.wait_s("a") == 0
+
+
+def test_the_memory_of_addresses_is_bounded() -> None:
+    throttle = EnrolmentThrottle(Clock())
+    for number in range(MAX_ADDRESSES + 500):
+        throttle.wait_s(str(number))
+
+    assert len(throttle._addresses) == MAX_ADDRESSES
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [
+        ("ipv4:192.0.2.1:5000", "192.0.2.1"),
+        ("ipv6:%5B2001:db8::17%5D:5000", "2001:db8::/64"),
+        ("ipv6:[::ffff:192.0.2.1]:5000", "192.0.2.1"),
+        ("unix:", "unix:"),
+        ("ipv4:nonsense", "ipv4:nonsense"),
+    ],
+)
+def test_addresses_of_peers(peer: str, address: str) -> None:
+    """An IPv6 host commands a /64 and counts as one."""
+    assert address == peer_address(peer)
