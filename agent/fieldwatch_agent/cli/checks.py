@@ -17,18 +17,16 @@ from pathlib import Path
 
 from fieldwatch_proto.cli.tables import bytes_text
 
+from fieldwatch_agent import wire
 from fieldwatch_agent.config import AgentConfig
+from fieldwatch_agent.enrolment.identity import TARGET_NAME, EnrolmentError, Identity, load_identity
 
-COLLECTOR_NAME = "collector.fieldwatch.internal"
 CONNECT_TIMEOUT_S = 5.0
 SLOW_SYNC_S = 0.2
 PROBE_BYTES = 2 << 20
 LEAST_FREE_BYTES = 256 << 20
 
 _CAP_NET_RAW = 13
-_SYS_NET = Path("/sys/class/net")
-_ARPHRD_ETHER = 1
-_IFF_UP = 1
 _SIOCETHTOOL = 0x8946
 _ETHTOOL_GFLAGS = 0x25
 _ETHTOOL_GGRO = 0x2B
@@ -87,15 +85,10 @@ def rights() -> Iterator[Finding]:
         )
 
 
-def ethernet_interfaces() -> list[str]:
-    """Interfaces of Ethernet type that are up, loopback not among them; what an empty `capture.interfaces` means."""
-    return [name for name in sorted(os.listdir(_SYS_NET)) if _is_ethernet(name) and _is_up(name)]
-
-
 def interfaces(config: AgentConfig) -> Iterator[Finding]:
     """The interfaces to listen on: there, up, with a link, and without merging of frames."""
-    present = sorted(name for name in os.listdir(_SYS_NET) if (_SYS_NET / name).is_dir())
-    chosen = list(config.capture.interfaces) or ethernet_interfaces()
+    present = sorted(name for name in os.listdir(wire.NET) if (wire.NET / name).is_dir())
+    chosen = list(config.capture.interfaces) or wire.ethernet_interfaces()
     if not chosen:
         yield broken(
             "interface",
@@ -106,7 +99,7 @@ def interfaces(config: AgentConfig) -> Iterator[Finding]:
         if name not in present:
             remedy = f"set [capture] interfaces to some of: {', '.join(present)}"
             yield broken("interface", f"{name}: there is no such interface", remedy)
-        elif not _is_up(name):
+        elif not wire.is_up(name):
             yield broken("interface", f"{name}: is down", f"ip link set dev {name} up")
         elif _sysfs(name, "carrier") == "0":
             yield note("interface", f"{name}: is up, but has no link", "look at the cable and its other end")
@@ -176,60 +169,63 @@ def disk(config: AgentConfig) -> Iterator[Finding]:
 
 
 def collector(config: AgentConfig) -> Iterator[Finding]:
-    """Whether the collector's port answers, and with a certificate that the enrolled CA signed."""
-    address = config.collector.address
-    if not address:
-        remedy = "set [collector] address, then fieldwatch-agent enrol --token-file FILE --collector HOST:7444"
-        yield note("collector", "none is set: what is captured stays here", remedy)
-        return
-    host, _, port = address.rpartition(":")
-    authority = config.data_dir / "identity" / "ca.pem"
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if authority.exists():
-        context.load_verify_locations(authority)
-    else:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+    """Whether this agent has joined a collector, and whether the two shake hands with the certificates they hold."""
+    enrol = "fieldwatch-agent enrol --token-file FILE --collector HOST:7444"
     try:
+        identity = load_identity(config.data_dir)
+    except EnrolmentError as problem:
+        yield broken("collector", str(problem), enrol)
+        return
+    address = config.collector.address or (identity.address if identity else "")
+    if not address:
+        yield note("collector", "none is joined: what is captured stays here", enrol)
+        return
+    if identity is None:
+        yield broken("collector", f"{address}: this agent has not joined it", enrol)
+    elif identity.not_after < time.time():
+        remedy = "it is renewed when the collector is reached; if it is refused, enrol again"
+        yield note("collector", f"this agent's certificate has expired (agent {identity.agent_id})", remedy)
+    yield _shake_hands(config, address, identity)
+
+
+def _shake_hands(config: AgentConfig, address: str, identity: Identity | None) -> Finding:
+    host, _, port = address.rpartition(":")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.set_alpn_protocols(["h2"])
+    try:
+        if identity is None:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        else:
+            place = config.data_dir / "identity"
+            context.load_verify_locations(place / "ca.crt")
+            context.load_cert_chain(place / "agent.crt", place / "agent.key")
         with (
             socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_S) as connection,
-            context.wrap_socket(connection, server_hostname=COLLECTOR_NAME) as channel,
+            context.wrap_socket(connection, server_hostname=TARGET_NAME) as channel,
         ):
             version = channel.version()
+            if identity is not None:
+                channel.recv(1)  # with TLS 1.3 a refusal of our certificate comes only now (RFC 8446 4.6.2)
     except ssl.SSLCertVerificationError as problem:
         remedy = "is it the collector that this agent joined? If it was made anew, enrol again"
-        yield broken("collector", f"{address}: its certificate is not good: {problem.verify_message}", remedy)
+        return broken("collector", f"{address}: its certificate is not good: {problem.verify_message}", remedy)
     except ssl.SSLError as problem:
-        remedy = "the port for agents is 7443; look at what listens there"
-        yield broken("collector", f"{address}: answers, but speaks no TLS ({problem.reason or problem})", remedy)
+        remedy = "the port for agents is 7443; look at what listens there, and whether this agent was revoked"
+        return broken("collector", f"{address}: answers, but the TLS handshake fails ({problem.reason})", remedy)
     except OSError as problem:
-        why = problem.strerror or str(problem)
         remedy = (
             "look at the address, the firewall, and whether fieldwatch-collector runs; until then records wait here"
         )
-        yield broken("collector", f"{address}: cannot be reached: {why}", remedy)
-    else:
-        if authority.exists():
-            yield ok("collector", f"{address}: reached, {version}, certificate signed by the CA that was joined")
-        else:
-            remedy = "fieldwatch-agent enrol --token-file FILE --collector HOST:7444"
-            yield broken("collector", f"{address}: reached, {version}, but this agent has not joined it", remedy)
+        return broken("collector", f"{address}: cannot be reached: {problem.strerror or problem}", remedy)
+    return ok("collector", f"{address}: reached, {version}" + (", both certificates are good" if identity else ""))
 
 
 def _sysfs(interface: str, name: str) -> str:
     try:
-        return (_SYS_NET / interface / name).read_text().strip()
+        return (wire.NET / interface / name).read_text().strip()
     except OSError:
         return ""  # `carrier` cannot be read while an interface is down
-
-
-def _is_ethernet(interface: str) -> bool:
-    return _sysfs(interface, "type") == str(_ARPHRD_ETHER)
-
-
-def _is_up(interface: str) -> bool:
-    flags = _sysfs(interface, "flags")
-    return bool(flags and int(flags, 16) & _IFF_UP)
 
 
 def _ethtool(control: socket.socket, interface: str, command: int) -> int:

@@ -182,7 +182,7 @@ class TableOutput:
             row["name"] = device.names[0].name if device.names else ""
             row["last"] = device.last_ns
             rows.append(row)
-        write(rows, DEVICE_COLUMNS, stream=self._out, empty="none")
+        write(rows, _in_use(DEVICE_COLUMNS, rows), stream=self._out, empty="none")
 
     def _flows(self) -> None:
         rows = []
@@ -196,8 +196,7 @@ class TableOutput:
                 }
             )
         self._title("Flows", len(rows), self._flows_seen, ", by octets")
-        columns = [c for c in FLOW_COLUMNS if c.key not in ("vlan", "in") or any(row[c.key] for row in rows)]
-        write(rows, columns, stream=self._out, empty="none")
+        write(rows, _in_use(FLOW_COLUMNS, rows), stream=self._out, empty="none")
 
     def _fact_table(self) -> None:
         self._title("Facts", len(self._facts), self._facts_seen, ", the first ones; --json gives all")
@@ -240,6 +239,11 @@ def summary_text(totals: Totals) -> str:
     named = [f"{count_text(number)} {name}" for name, number in rejected.items() if number]
     text = " ".join(parts) + (f"; not decoded: {', '.join(named)}" if named else "; all decoded")
     return text + (f"; {count_text(totals.filtered)} filtered out" if totals.filtered else "")
+
+
+def _in_use(columns: Sequence[Column], rows: Sequence[Object]) -> list[Column]:
+    """The columns without those for VLANs and tunnels that no row needs."""
+    return [column for column in columns if column.key not in ("vlan", "in") or any(row[column.key] for row in rows)]
 
 
 def _addresses(ips: Any) -> str:

@@ -8,6 +8,7 @@ import os
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,9 +19,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from fieldwatch_agent.cli import checks
-from fieldwatch_agent.cli.checks import COLLECTOR_NAME, Level
+from fieldwatch_agent.cli.checks import Level
 from fieldwatch_agent.cli.main import main
 from fieldwatch_agent.config import AgentConfig, Capture, Collector
+from fieldwatch_agent.enrolment.identity import TARGET_NAME, Credentials, Identity, store_identity
 
 
 def config(tmp_path: Path, address: str = "", interfaces: tuple[str, ...] = ()) -> AgentConfig:
@@ -68,7 +70,9 @@ def listener(context: ssl.SSLContext | None) -> Iterator[str]:
                         connection.sendall(b"SSH-2.0-OpenSSH\r\n" * 2)
                         connection.recv(1_000)
                     else:
-                        context.wrap_socket(connection, server_side=True).recv(1)
+                        with context.wrap_socket(connection, server_side=True) as channel:
+                            channel.sendall(b"\0")  # as an HTTP/2 server begins: RFC 9113 3.4
+                            channel.recv(1)
                 except OSError:
                     pass  # the other side was not pleased: that is what the test looks at
 
@@ -96,27 +100,82 @@ def test_nobody_listens(tmp_path: Path) -> None:
     """A refused connection is told in the machine's words."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-    (finding,) = checks.collector(config(tmp_path, address))
+    *_, finding = checks.collector(config(tmp_path, address))
 
     assert (Level.BROKEN, f"{address}: cannot be reached: Connection refused") == (finding.level, finding.what)
 
 
+def joined(tmp_path: Path, address: str, ca: Path, own: tuple[Path, Path], *, valid_s: int = 3_600) -> AgentConfig:
+    """A data folder of an agent that holds the certificate `own` and trusts `ca`."""
+    host, _, port = address.rpartition(":")
+    now = int(time.time())
+    identity = Identity("an-agent", "site", host, int(port), 7444, now - 7_200, now + valid_s)
+    made = config(tmp_path)
+    made.data_dir.mkdir()
+    store_identity(made.data_dir, identity, Credentials(own[1].read_bytes(), own[0].read_bytes(), ca.read_bytes()))
+    return made
+
+
 def test_not_joined(tmp_path: Path) -> None:
     """The port answers by TLS, but there is no certificate of the collector's CA here."""
-    with listener(server_context(certificate(tmp_path, COLLECTOR_NAME))) as address:
-        (finding,) = checks.collector(config(tmp_path, address))
+    with listener(server_context(certificate(tmp_path, TARGET_NAME))) as address:
+        first, second = checks.collector(config(tmp_path, address))
 
-    assert Level.BROKEN is finding.level
-    assert f"{address}: reached, TLSv1.3, but this agent has not joined it" == finding.what
+    assert (first.level, first.what) == (Level.BROKEN, f"{address}: this agent has not joined it")
+    assert (second.level, second.what) == (Level.OK, f"{address}: reached, TLSv1.3")
+
+
+def test_joined(tmp_path: Path) -> None:
+    """Both sides show the certificates that the other expects; the address comes from the enrolment."""
+    server, own = certificate(tmp_path, TARGET_NAME), certificate(tmp_path, "agent")
+    context = server_context(server)
+    context.load_verify_locations(own[0])
+    context.verify_mode = ssl.CERT_REQUIRED
+    with listener(context) as address:
+        (finding,) = checks.collector(joined(tmp_path, address, server[0], own))
+
+    assert (finding.level, finding.what) == (Level.OK, f"{address}: reached, TLSv1.3, both certificates are good")
+
+
+def test_another_collector(tmp_path: Path) -> None:
+    """A collector whose certificate another CA signed is not the one that was joined."""
+    own = certificate(tmp_path, "agent")
+    with listener(server_context(certificate(tmp_path, TARGET_NAME))) as address:
+        (finding,) = checks.collector(joined(tmp_path, address, own[0], own))
+
+    assert finding.level is Level.BROKEN
+    assert finding.what.startswith(f"{address}: its certificate is not good: ")
+
+
+def test_refused_by_the_collector(tmp_path: Path) -> None:
+    """A certificate of ours that the collector does not take is found, although TLS 1.3 tells it late."""
+    server, own = certificate(tmp_path, TARGET_NAME), certificate(tmp_path, "agent")
+    context = server_context(server)
+    context.load_verify_locations(server[0])
+    context.verify_mode = ssl.CERT_REQUIRED
+    with listener(context) as address:
+        (finding,) = checks.collector(joined(tmp_path, address, server[0], own))
+
+    assert finding.level is Level.BROKEN
+    assert "the TLS handshake fails" in finding.what
+
+
+def test_expired(tmp_path: Path) -> None:
+    """An expired certificate of ours is told, before the handshake shows what it does."""
+    own = certificate(tmp_path, "agent")
+    with listener(server_context(certificate(tmp_path, TARGET_NAME))) as address:
+        first, _ = checks.collector(joined(tmp_path, address, own[0], own, valid_s=-60))
+
+    assert (first.level, first.what) == (Level.NOTE, "this agent's certificate has expired (agent an-agent)")
 
 
 def test_something_else_listens(tmp_path: Path) -> None:
     """A port that speaks no TLS is not the collector's."""
     with listener(None) as address:
-        (finding,) = checks.collector(config(tmp_path, address))
+        *_, finding = checks.collector(config(tmp_path, address))
 
-    assert Level.BROKEN is finding.level
-    assert finding.what.startswith(f"{address}: answers, but speaks no TLS")
+    assert finding.level is Level.BROKEN
+    assert finding.what.startswith(f"{address}: answers, but the TLS handshake fails")
 
 
 def test_data_folder(tmp_path: Path) -> None:
