@@ -66,6 +66,7 @@ class Shipper(threading.Thread):
     ) -> None:
         super().__init__(name="shipper", daemon=True)
         self.state = "connecting"
+        self.tries = 0  # streams begun since the start
         self.acked = 0  # ack messages since the start
         self.refused = False  # the collector does not accept the certificate
         self._spool, self._address, self._connect, self._boot = spool, address, connect, boot
@@ -95,6 +96,7 @@ class Shipper(threading.Thread):
 
     def _ship(self) -> float:
         """One session; the pause after it."""
+        self.tries += 1
         channel = self._connect()
         session = Session(
             channel,

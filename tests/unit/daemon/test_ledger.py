@@ -177,7 +177,7 @@ def test_the_first_opening_declares_nothing() -> None:
 def test_the_wire_is_accounted_for_over_any_number_of_runs(runs: list[tuple[int, int, int, bool, int]]) -> None:
     """wire = taken + declared, whatever was left in the ring of a killed agent, was dropped, or passed meanwhile.
 
-    A run: frames taken, left in the ring, dropped by the kernel, whether that was known at the kill, frames of the pause.
+    A run: frames taken, left in the ring, dropped by the kernel, whether that was known, frames of the pause.
     """
     wire = 1000
     taken = declared = 0
