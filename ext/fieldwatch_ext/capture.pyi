@@ -25,8 +25,9 @@ class Frame(NamedTuple):
     interface: int  # pcapng interface number, else 0
 
 class Source:
-    """What the engine reads. `frames` and `octets` (on the wire) count what was handed out; `filtered` what the filter rejected.
+    """What the engine reads.
 
+    `frames` and `octets` (on the wire) count what was handed out, `filtered` the frames that the filter rejected.
     A block that gives no frame is not the end: a filter may have rejected all of it, or a pipe is silent.
     """
 
@@ -75,11 +76,11 @@ class RingSource(Source):
         self,
         interface: str,
         *,
-        ring_bytes: int = ...,  # 4 MiB
+        ring_bytes: int = ...,  # 4 MiB; at least 256 KiB are taken
         block_timeout_ms: int = ...,  # 20
         poll_ms: int = ...,  # 100
         promiscuous: bool = ...,
-        filter: Program | None = ...,
+        filter: Program | None = ...,  # noqa: A002
     ) -> None: ...
     def stats(self) -> RingStats: ...
 
@@ -99,4 +100,10 @@ class HandleSource(Source):
 
     linktype: int
     problem: str | None  # set when libpcap could not go on
-    def __init__(self, handle: object, *, filter: Program | None = ..., linktype: int = ...) -> None: ...
+    def __init__(
+        self,
+        handle: object,
+        *,
+        filter: Program | None = ...,  # noqa: A002
+        linktype: int = ...,
+    ) -> None: ...

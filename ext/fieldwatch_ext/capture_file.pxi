@@ -11,7 +11,7 @@ from fieldwatch_ext.bpf cimport Instruction, Program
 from fieldwatch_ext.errors import CaptureError
 
 cdef enum:
-    MAX_LINKTYPES = 256             # of one stream; each costs a compiled filter
+    MAX_LINKTYPES = 32              # of one stream; each may cost a child process that compiles the filter
 
 # What people hand us by mistake, by its first octets, and what to do about it.
 _COMPRESSED = {
