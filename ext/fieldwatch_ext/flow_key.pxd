@@ -9,24 +9,21 @@ cdef inline uint8_t flow_key(
     uint16_t src_port, uint16_t dst_port, uint16_t tunnel, uint64_t vlans,
 ) noexcept nogil:
     # The result is the side of the source: 0 lower, 1 upper.
-    cdef bint upper = (
-        src[0] > dst[0]
-        or (src[0] == dst[0] and (src[1] > dst[1] or (src[1] == dst[1] and src_port > dst_port)))
+    # Directions alternate at random in traffic: without branches there is nothing to mispredict.
+    cdef uint64_t upper = (
+        (src[0] > dst[0]) | ((src[0] == dst[0]) & ((src[1] > dst[1]) | ((src[1] == dst[1]) & (src_port > dst_port))))
     )
-    if upper:
-        key[0] = dst[0]
-        key[1] = dst[1]
-        key[2] = src[0]
-        key[3] = src[1]
-        key[4] = key_meta(dst_port, src_port, protocol, version, tunnel)
-    else:
-        key[0] = src[0]
-        key[1] = src[1]
-        key[2] = dst[0]
-        key[3] = dst[1]
-        key[4] = key_meta(src_port, dst_port, protocol, version, tunnel)
+    cdef uint64_t swap = 0 - upper
+    cdef uint64_t first = (src[0] ^ dst[0]) & swap
+    cdef uint64_t second = (src[1] ^ dst[1]) & swap
+    cdef uint16_t ports = (src_port ^ dst_port) & <uint16_t>swap
+    key[0] = src[0] ^ first
+    key[1] = src[1] ^ second
+    key[2] = dst[0] ^ first
+    key[3] = dst[1] ^ second
+    key[4] = key_meta(src_port ^ ports, dst_port ^ ports, protocol, version, tunnel)
     key[5] = vlans
-    return upper
+    return <uint8_t>upper
 
 
 cdef inline uint8_t icmp_key(

@@ -107,30 +107,31 @@ cdef struct Packet:
     uint64_t key[6]             # of the flow; both directions have the same
     uint64_t hash
     uint64_t quoted[6]          # with QUOTING
-    int64_t ts_ns
-    uint64_t layers             # from here on all is cleared for each frame
-    uint64_t vlans
-    uint64_t mac                # source, as `mac48` gives it; 0 = none, not a device's, or a tunnel lies between
-    uint64_t src[2]             # addresses of the innermost IP header read so far, as they lie
+    uint64_t src[2]             # with version: addresses of the innermost IP header read so far, as they lie
     uint64_t dst[2]
-    const uint8_t* src_mac      # NULL where the link has none
-    const uint8_t* dst_mac
     const uint8_t* payload      # with slow != SLOW_NONE
     size_t payload_octets
+    int64_t ts_ns
     uint32_t octets             # of the whole frame on the wire
     uint32_t fragment_id
     uint16_t type
-    uint16_t src_port
+    uint8_t protocol            # with version
+    uint8_t hop_limit
+    uint8_t side                # of the key that sent it: 0 lower, 1 upper
+    uint8_t quoted_side
+    uint8_t layer               # at which it was rejected
+    # From here on all is cleared for each frame.
+    uint64_t layers
+    uint64_t vlans
+    uint64_t mac                # source, as `mac48` gives it; 0 = none, not a device's, or a tunnel lies between
+    const uint8_t* src_mac      # NULL where the link has none
+    const uint8_t* dst_mac
+    uint16_t src_port           # with slow != SLOW_NONE
     uint16_t dst_port
     uint16_t tunnel
     uint8_t verdict
-    uint8_t layer               # at which it was rejected
     uint8_t fate
-    uint8_t side                # of the key that sent it: 0 lower, 1 upper
-    uint8_t quoted_side
     uint8_t version             # of IP, 0 = none
-    uint8_t protocol
-    uint8_t hop_limit
     uint8_t fragment
     uint8_t tcp_flags           # with ICMP: 0
     uint8_t icmp_type
