@@ -33,7 +33,7 @@ function App() {
     get("session").then(
       (found) => {
         setError(null);
-        setPrincipal(found);
+        setPrincipal((known) => known ?? found); // a link may have logged in meanwhile
       },
       setError,
     );
