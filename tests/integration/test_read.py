@@ -327,3 +327,27 @@ def test_names_of_strangers_do_not_drive_the_terminal(tmp_path: Path) -> None:
     assert b"\x1b" not in tables.stdout + lines.stdout
     assert 0 == tables.returncode == lines.returncode
     assert len(objects(lines)) == len(lines.stdout.splitlines())
+
+
+@pytest.mark.slow
+def test_memory_is_bounded(tmp_path: Path) -> None:
+    """A capture in which every frame has a new sender and a new flow: at most 120 MB, and every frame counted."""
+    file = tmp_path / "flood.pcap"
+    count = 150_000
+    tail = segment((LAPTOP, ROUTER), (LAPTOP_IP, SERVER_IP), (1_024, 80), 0x02)[30:]
+    head = ROUTER + b"\x02"
+    ip = b"\x08\x00\x45\x00\x00\x28\x00\x00\x00\x00\x40\x06\x00\x00\x0a"
+    numbers = (number.to_bytes(3, "big") for number in range(count))
+    file.write_bytes(pcap(records([head + b"\0\0" + number + ip + number + tail for number in numbers])))
+    # Not getrusage: its peak begins with that of the process which forked.
+    code = (
+        "import sys\nfrom fieldwatch_agent.cli.main import main\ncode = main(sys.argv[1:])\n"
+        "print(*(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')), file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, "read", "--json", str(file)]
+    result = subprocess.run(command, capture_output=True, timeout=110, check=True)
+    (summary,) = objects(result, "summary")
+
+    assert int(result.stderr) * 1024 < 120_000_000
+    assert (summary["frames"], summary["decoded"], summary["flows"]) == (count, count, count)
+    assert summary["overflow"] > 0
