@@ -24,7 +24,7 @@ cdef enum:
 
 
 cdef inline int read_arp(Cursor* c, Packet* k, Decoder* d) noexcept nogil:
-    # The sender's pair is asserted by the sender; the target's pair counts in a reply only (a request does not know it).
+    # The sender asserts its own pair; the target's pair counts in a reply only (a request does not know it).
     cdef int verdict = lacks(c, ARP_FIXED_LEN)
     cdef uint16_t hardware, operation
     cdef uint64_t sender[2]

@@ -1,5 +1,5 @@
 # The driver: one frame from its first header to the key of its flow.
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
 from fieldwatch_ext.addresses cimport seen_by_source

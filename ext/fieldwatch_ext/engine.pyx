@@ -7,7 +7,7 @@ from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
 from fieldwatch_ext.addresses cimport MAX_PREFIXES, Prefix
 from fieldwatch_ext.capture cimport Source
@@ -15,12 +15,12 @@ from fieldwatch_ext.flow_columns cimport FlowColumns, flow_columns_free, flow_co
 from fieldwatch_ext.flows cimport flows_expire, flows_flush, flows_free, flows_make
 from fieldwatch_ext.hashing cimport seed_from
 from fieldwatch_ext.kernel cimport (
-    ALL, BATCH_FRAMES, DECODE, FLOWS, MASKS, READ, Kernel, block_capacity, process_block, tally_flush
+    ALL, DECODE, FLOWS, MASKS, READ, Kernel, block_capacity, process_block, tally_flush
 )
 from fieldwatch_ext.packet cimport LAYERS, MALFORMED, OK, TRUNCATED, UNSUPPORTED
 from fieldwatch_ext.sightings cimport Sighting, SightingRow, sightings_free, sightings_make
 from fieldwatch_ext.slow cimport SlowFrame, slow_clear, slow_make
-from fieldwatch_ext.tunnels cimport TUNNELS_MAX, Tunnel
+from fieldwatch_ext.tunnels cimport Tunnel
 
 STAGE_READ = READ
 STAGE_DECODE = DECODE
@@ -35,6 +35,7 @@ LAYER_NAMES = (
 )
 SLOW_NAMES = ("", "dhcp", "dhcpv6", "mdns", "llmnr", "nbns", "nbds", "ssdp", "lldp", "cdp")
 TUNNEL_NAMES = ("gre", "vxlan", "geneve", "ipip", "6in4", "4in6", "6in6")
+assert len(LAYER_NAMES) == LAYERS
 
 cdef enum:
     FLOW_ROWS = 16_384          # records between two takes; the limit of a batch is 65,536

@@ -3,7 +3,7 @@
 # Constraints:
 # - An entry is two neighbouring cache lines, one of them for the look-up; with its two slots of the index 144 octets.
 # - A frame touches its own entry and nothing else: no list is re-linked for it, it only sets TOUCHED.
-# - Two lists keep the order in which entries are looked at: `open`, and `closed` (TCP flows that wait for stragglers).
+# - Two lists keep the order in which entries are looked at: `open`, and `closed` (TCP flows waiting for stragglers).
 #   An entry that was touched since it was linked goes to the tail once more (second chance); the head is then the oldest,
 #   as nearly as it matters. The work per frame is bounded.
 # - What a record holds never depends on when the lists are looked at: a frame that comes too late for the entry it
@@ -276,17 +276,19 @@ cdef inline void _begin(Flow* f, const Packet* k) noexcept nogil:
 
 # ---- a frame
 
-cdef inline void flow_prefetch(const Flows* t, const Packet* k) noexcept nogil:
-    # The entry that the index names for this hash, if any: it is needed a moment later.
+cdef inline uint32_t flow_prefetch(const Flows* t, const Packet* k) noexcept nogil:
+    # Ask for the entry that the index names for this hash: it is needed a moment later. Its place, if there is one.
     cdef uint64_t at = index_home(&t.index, k.hash)
     cdef uint64_t slot = t.index.slots[at]
     cdef const Flow* f
     if slot != 0 and (slot ^ k.hash) >> 32 != 0:
         slot = t.index.slots[(at + 1) & t.index.mask]
-    if slot != 0:
-        f = &t.entries[<uint32_t>slot - 1]
-        prefetch(f)
-        prefetch(&f.first_ns)
+    if slot == 0:
+        return NOWHERE
+    f = &t.entries[<uint32_t>slot - 1]
+    prefetch(f)
+    prefetch(&f.first_ns)
+    return <uint32_t>slot - 1
 
 
 cdef inline uint32_t flow_find(const Flows* t, const uint64_t* key, uint64_t hash) noexcept nogil:

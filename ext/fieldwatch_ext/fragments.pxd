@@ -3,7 +3,7 @@
 # Set-associative, so that look-up and replacement are bounded; the oldest of a set makes room. A later fragment whose
 # first was not seen (or was forgotten, or came later) belongs to no flow: it is counted in `lost` and is outside.
 # A datagram that is fragmented outside a tunnel keeps its outer flow: the tunnel is not entered.
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from fieldwatch_ext.hashing cimport Seed, copy_words, hash6, same6
 from fieldwatch_ext.packet cimport Packet

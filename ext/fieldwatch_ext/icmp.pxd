@@ -1,5 +1,5 @@
 # ICMP (RFC 792), ICMPv6 (RFC 4443): echo, the packet that an error quotes, neighbour discovery.
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint64_t
 
 from fieldwatch_ext.decoder cimport Decoder
 from fieldwatch_ext.flow_key cimport flow_key, icmp_key

@@ -1,7 +1,7 @@
 # Open addressing with linear probing over places in an array of entries, at most half full.
 #
-# A slot is `tag << 32 | (place + 1)`, 0 = free; the tag is the upper half of the key's hash and decides the home slot, so
-# that a removal can close the gap (no tombstones, probes stay short) without a look at the entries.
+# A slot is `tag << 32 | (place + 1)`, 0 = free; the tag is the upper half of the key's hash and decides the home slot,
+# so that a removal can close the gap (no tombstones, probes stay short) without a look at the entries.
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc
 

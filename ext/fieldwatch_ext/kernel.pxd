@@ -1,11 +1,12 @@
 # One block of frames through decode, flow table and sighting table: the hot loop.
 #
 # Frames go in batches of 32, so that memory answers while other frames are worked on: decode them all and ask for their
-# slots of the index, ask for the flow entries that these name, then count.
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+# slots of the index, ask for the flow entries that these name, then for
+# the sightings that those name, then count.
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fieldwatch_ext.decode cimport decode
-from fieldwatch_ext.decoder cimport MAX_NOTES, Decoder
+from fieldwatch_ext.decoder cimport Decoder
 from fieldwatch_ext.flow_columns cimport flow_columns_room
 from fieldwatch_ext.flows cimport (
     BIT_TOUCHED, IP_TCP, Flow, Flows, flow_count, flow_find, flow_of, flow_over, flow_prefetch, flow_tcp, flows_look
@@ -14,7 +15,7 @@ from fieldwatch_ext.frames cimport BLOCK_FRAMES, FrameRef
 from fieldwatch_ext.hashing cimport hash6
 from fieldwatch_ext.index cimport NOWHERE, index_home
 from fieldwatch_ext.packet cimport (
-    LAYERS, OK, OUTSIDE, QUOTING, SEEN_ETH, SEEN_FORWARD, SEEN_IP, SEEN_NOT, SLOW_NONE, VERDICTS, Packet
+    OK, OUTSIDE, QUOTING, SEEN_ETH, SEEN_FORWARD, SEEN_IP, SLOW_NONE, Packet
 )
 from fieldwatch_ext.sightings cimport Sightings, see, sighting_meta, sightings_room
 from fieldwatch_ext.slow cimport SlowFrame, SlowRing, slow_keep, slow_reserve
@@ -156,6 +157,13 @@ cdef inline void _see_notes(Kernel* kernel, int64_t ts_ns) noexcept nogil:
         )
 
 
+cdef inline void _prefetch_sighting(const Kernel* kernel, const Packet* k) noexcept nogil:
+    # Of the source address, by what the flow entry remembers; that of the MAC is in the cache anyway.
+    cdef uint32_t place = kernel.flows.entries[k.place].ip_place[k.side]
+    if place != NOWHERE:
+        prefetch(&kernel.sightings.entries[place])
+
+
 cdef inline void _process_batch(Kernel* kernel, const FrameRef* frames, int count, int ahead) noexcept nogil:
     cdef Packet* k
     cdef int i
@@ -180,7 +188,10 @@ cdef inline void _process_batch(Kernel* kernel, const FrameRef* frames, int coun
         return
     for i in range(count):
         if kernel.batch[i].fate != OUTSIDE:
-            flow_prefetch(&kernel.flows, &kernel.batch[i])
+            kernel.batch[i].place = flow_prefetch(&kernel.flows, &kernel.batch[i])
+    for i in range(count):
+        if kernel.batch[i].fate != OUTSIDE and kernel.batch[i].place != NOWHERE:
+            _prefetch_sighting(kernel, &kernel.batch[i])
     for i in range(count):
         if kernel.batch[i].fate != OUTSIDE:
             kernel.in_flows += 1

@@ -196,7 +196,7 @@ cdef inline int read_pppoe(Cursor* c, Packet* k) noexcept nogil:
 
 
 cdef inline int read_ppp(Cursor* c, Packet* k) noexcept nogil:
-    # RFC 1661 section 2, with or without the address and control octets of RFC 1662 and with compressed protocol fields.
+    # RFC 1661 section 2, with or without the address and control octets of RFC 1662, protocol field compressed or not.
     cdef int verdict = lacks(c, 2)
     cdef uint16_t protocol
     if verdict:

@@ -28,7 +28,7 @@ cdef inline void read_ndp(const Cursor* c, Packet* k, Decoder* d) noexcept nogil
     # A message that came through a router (hop limit below 255) or has a code is to be ignored, says the RFC.
     cdef size_t at
     cdef size_t octets
-    cdef int i
+    cdef int _option
     cdef uint8_t wanted = NDP_OPTION_SOURCE
     cdef uint64_t ip[2]
     if k.hop_limit != 255 or k.icmp_code != 0:
@@ -50,7 +50,7 @@ cdef inline void read_ndp(const Cursor* c, Packet* k, Decoder* d) noexcept nogil
         wanted = NDP_OPTION_TARGET
         ip[0] = raw64(c.at + NDP_TARGET)
         ip[1] = raw64(c.at + NDP_TARGET + 8)
-    for i in range(NDP_OPTIONS_MOST):
+    for _option in range(NDP_OPTIONS_MOST):
         if c.have - at < 8:
             return
         octets = <size_t>c.at[at + 1] * 8

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport uint8_t, uint16_t
 
-from fieldwatch_ext.wire cimport be16, be32
+from fieldwatch_ext.wire cimport be16
 
 cdef enum:
     ENCODED_LEN = 32            # letters of a first-level encoded name
@@ -133,12 +133,12 @@ cdef tuple _read_name(const uint8_t* p, Py_ssize_t length, Py_ssize_t at):
 cdef list _status_records(const uint8_t* p, Py_ssize_t length):
     # RDATA of a node status reply (RFC 1002 section 4.2.18): a count, names of 18 octets, then the unit id (a MAC).
     cdef Py_ssize_t at = 1
-    cdef int count, i
+    cdef int count, _entry
     if length < 1:
         return []
     count = min(p[0], MAX_NAMES)
     found = []
-    for i in range(count):
+    for _entry in range(count):
         if length - at < STATUS_NAME_LEN:
             break
         name = _name_of((<const char*>(p + at))[:NAME_LEN], "")
@@ -163,14 +163,14 @@ def read_names(bytes payload not None):
     cdef Py_ssize_t at = MESSAGE_HEADER_LEN
     cdef Py_ssize_t data, entry
     cdef uint16_t flags, kind
-    cdef int place, i
+    cdef int place, _record
     if length < MESSAGE_HEADER_LEN:
         return None
     flags = be16(p + 2)
     sections = ("question", "answer", "authority", "additional")
     records = []
     for place in range(4):
-        for i in range(be16(p + 4 + 2 * place)):
+        for _record in range(be16(p + 4 + 2 * place)):
             if len(records) >= MAX_RECORDS:
                 break
             read = _read_name(p, length, at)

@@ -1,5 +1,5 @@
 # IPv4 (RFC 791) and IPv6 (RFC 8200) with its extension headers and AH (RFC 4302).
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t
 
 from fieldwatch_ext.decoder cimport MAX_TAGS
 from fieldwatch_ext.packet cimport *

@@ -92,9 +92,6 @@ cdef enum:
     SEEN_FORWARD = 6
 
 cdef enum:
-    KEY_WORDS = 6               # lower address (2), upper address (2), `key_meta`, VLAN stack
-
-cdef enum:
     FRAGMENT_FIRST = 1
     FRAGMENT_LATER = 2
 
@@ -104,7 +101,7 @@ cdef struct Cursor:
     size_t wire
 
 cdef struct Packet:
-    uint64_t key[6]             # of the flow; both directions have the same
+    uint64_t key[6]             # of the flow: lower address (2), upper address (2), `key_meta`, VLAN stack
     uint64_t hash
     uint64_t quoted[6]          # with QUOTING
     uint64_t src[2]             # with version: addresses of the innermost IP header read so far, as they lie
@@ -114,6 +111,7 @@ cdef struct Packet:
     int64_t ts_ns
     uint32_t octets             # of the whole frame on the wire
     uint32_t fragment_id
+    uint32_t place              # where the flow probably stands, for prefetching
     uint16_t type
     uint8_t protocol            # with version
     uint8_t hop_limit

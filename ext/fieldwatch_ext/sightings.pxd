@@ -2,7 +2,7 @@
 #
 # Constraints:
 # - Entries are one cache line and stay where they are until evicted, so that a flow may keep their places.
-# - Full table: the hand of a clock finds an entry that was not touched since it last passed; in a bounded number of steps.
+# - Full table: the hand of a clock finds an entry that was not touched since it last passed, in bounded steps.
 # - An entry with frames that were not taken is written to `rows` before it is evicted: nothing is lost silently.
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
@@ -91,8 +91,8 @@ cdef inline uint32_t _evict(Sightings* t) noexcept nogil:
     cdef uint32_t oldest = NOWHERE
     cdef Sighting* s
     cdef SightingRow* row
-    cdef int i
-    for i in range(CLOCK_STEPS):
+    cdef int _step
+    for _step in range(CLOCK_STEPS):
         s = &t.entries[t.hand]
         if oldest == NOWHERE or s.last_ns < t.entries[oldest].last_ns:
             oldest = t.hand

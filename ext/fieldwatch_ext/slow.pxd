@@ -1,9 +1,9 @@
 # The ring for dissectors: copies of the rare frames that Python looks into, until they are taken.
 #
-# It is emptied whole, so it fills from its start and never wraps. Before a block is processed there is room made for all
-# of the block's octets: as long as the frames are taken when the ring is more than half full, none is dropped.
+# It is emptied whole, so it fills from its start and never wraps. Before a block is processed there is room made for
+# all of the block's octets: as long as the frames are taken when the ring is more than half full, none is dropped.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc, realloc
+from libc.stdlib cimport malloc, realloc
 from libc.string cimport memcpy, memset
 
 from fieldwatch_ext.hashing cimport copy_words
