@@ -20,6 +20,7 @@ index, name (32 octets, UTF-8, zero-padded). Every counter is written by one ali
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 from collections.abc import Mapping
@@ -176,13 +177,13 @@ class Ledger:
         return sum(slot.frames for slot in self._slots.values())
 
     def close(self) -> None:
-        """Unmap the file; no engine may write to it any more."""
-        for slot in self._slots.values():
-            slot.release()
-        self._slots.clear()
-        self._words.release()
-        self._octets.release()
-        self._map.close()
+        """Unmap the file. An engine that is still there (an error's traceback may hold it) keeps its page."""
+        with contextlib.suppress(BufferError):
+            for slot in self._slots.values():
+                slot.release()
+            self._words.release()
+            self._octets.release()
+            self._map.close()
 
     @property
     def records(self) -> dict[int, int]:
