@@ -53,17 +53,25 @@ class Counters(NamedTuple):
     flows_evicted: int
     sightings: int
     sightings_evicted: int
-    fragments_lost: int  # later fragments whose first was not seen, or was forgotten
+    fragments_lost: int  # later fragments whose first was not seen, or was forgotten: decoded, outside flows
     slow_frames: int  # handed to dissectors
     slow_dropped: int  # dissector ring was full
 
-STAGE_READ: int
+CLOSED_LINGER_NS: int
+"""So long a closed TCP flow waits for stragglers (late ACKs, repeated FINs), in packet time."""
+
+LAYER_NAMES: tuple[str, ...]
+"""Every name that `by_layer` and `rejected_at` can have. `link` = the linktype itself is not one that we read."""
+
+STAGE_READ: int  # frames are counted, no more: the sums of Counters hold from STAGE_DECODE on
 STAGE_DECODE: int
 STAGE_FLOWS: int  # decode + flows + sightings
 STAGE_ALL: int  # + the ring for dissectors
 
 class Engine:
     """Bounded tables, sized once. Live and offline run the same engine and give the same records.
+
+    For one thread at a time: a call while another thread is in `process` or `expire` raises RuntimeError.
 
     max_flows       entries of the flow table; under pressure the oldest goes, and is counted and exported
     max_sightings   entries of the sighting table; likewise
@@ -98,14 +106,18 @@ class Engine:
         Nothing is lost as long as that is done.
         """
     def expire(self, now_ns: int) -> int:
-        """End every flow that is idle (or over the active timeout) at `now_ns`; the number ended."""
+        """Write a record for every flow that is idle (or over the active timeout) at `now_ns`; the number written.
+
+        As far as there is room: `take_flows` and call again until it gives 0.
+        """
     def flush(self) -> int:
         """Move flows that still stand in the table to the export columns, at most as many as fit; the number moved.
 
         Call `take_flows` and `flush` in turn until it gives 0.
         """
     def take_flows(self) -> Flows: ...
-    def take_sightings(self) -> Sightings: ...
+    def take_sightings(self) -> Sightings:
+        """At most 65,536 rows (the limit of a batch); what is left comes with the next call."""
     def take_slow(self) -> list[Slow]: ...
     def counters(self) -> Counters: ...
     @property

@@ -3,8 +3,8 @@
 # Constraints:
 # - An entry is two neighbouring cache lines, one of them for the look-up; with its two slots of the index 144 octets.
 # - A frame touches its own entry and nothing else: no list is re-linked for it, it only sets TOUCHED.
-# - Two lists keep the order in which entries are looked at: `open`, and `closed` (TCP flows waiting for stragglers).
-#   An entry that was touched since it was linked goes to the tail once more (second chance); the head is then the oldest,
+# - Two lists keep the order in which entries are looked at: `open` and `closed` (TCP flows waiting for stragglers).
+#   An entry touched since it was linked goes to the tail once more (second chance); the head is then the oldest,
 #   as nearly as it matters. The work per frame is bounded.
 # - What a record holds never depends on when the lists are looked at: a frame that comes too late for the entry it
 #   finds ends that entry first and begins a new flow.
