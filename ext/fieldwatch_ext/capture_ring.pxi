@@ -68,8 +68,10 @@ cdef class RingSource(Source):
     cdef const Instruction* _instructions
     cdef Ring _ring
     cdef int _poll_ms
+    cdef int _last_wait_ms          # by then the kernel has handed over what it received before the interface went
     cdef bint _loopback
-    cdef bint _down                 # the kernel said so; cleared when frames come again
+    cdef bint _went_down            # once, as the kernel told: at each silence from then on, ask whether it is gone
+    cdef bint _ended
     cdef uint32_t _block            # the one being read, or the next to be filled
     cdef bint _held                 # it is ours, and frames of it may still be in use
     cdef uint32_t _left             # frames of it that were not looked at yet
@@ -109,6 +111,7 @@ cdef class RingSource(Source):
         self._filter = filter
         self._instructions = NULL if filter is None else filter.instructions
         self._poll_ms = poll_ms
+        self._last_wait_ms = <int>(2 * min(block_timeout_ms, <uint32_t>1000)) + 10
         with nogil:
             error = ring_socket(&self._ring, name_octets, ifindex, &step)
         if error == 0:
@@ -151,13 +154,19 @@ cdef class RingSource(Source):
     cdef int next_block(self, FrameRef* out, int capacity) noexcept nogil:
         cdef int count = 0
         cdef tpacket_block_desc* block
-        if self._ring.memory == NULL or self._ring.fd < 0:
+        if self._ended or self._ring.memory == NULL:
             return -1
         if self._left == 0:
-            block = self._next()
+            self._hand_back()
+            block = self._await_block(self._poll_ms)
+            if block == NULL and self._went_down and interface_is_gone(&self._ring):
+                poll(NULL, 0, self._last_wait_ms)
+                block = self._await_block(0)
+                if block == NULL:
+                    self._end()
+                    return -1
             if block == NULL:
-                return self._silence()
-            self._down = False
+                return 0            # silent, or merely down: it may come up again
             self._held = True
             self._left = block.hdr.bh1.num_pkts
             self._header = <const tpacket3_hdr*>(<const uint8_t*>block + block.hdr.bh1.offset_to_first_pkt)
@@ -170,21 +179,23 @@ cdef class RingSource(Source):
             self._left -= 1
         return count
 
-    cdef tpacket_block_desc* _next(self) noexcept nogil:
-        """Hand the block that was read back, and wait for the next one; NULL = none in time."""
-        cdef tpacket_block_desc* block
-        cdef pollfd waiting
+    cdef void _hand_back(self) noexcept nogil:
+        """The block that was read belongs to the kernel again; its frames are no longer valid."""
         if self._held:
             hand_back(ring_block(&self._ring, self._block))
             self._held = False
             self._block = (self._block + 1) % self._ring.block_count
-        block = ring_block(&self._ring, self._block)
+
+    cdef tpacket_block_desc* _await_block(self, int timeout_ms) noexcept nogil:
+        """The next block of frames; NULL = none in time, or the interface went down."""
+        cdef tpacket_block_desc* block = ring_block(&self._ring, self._block)
+        cdef pollfd waiting
         if block_is_ours(block):
             return block
         waiting.fd = self._ring.fd
         waiting.events = <short>POLLIN
         waiting.revents = 0
-        poll(&waiting, 1, self._poll_ms)
+        poll(&waiting, 1, timeout_ms)
         if waiting.revents & POLLERR:
             self._clear_error()
         return block if block_is_ours(block) else NULL
@@ -194,13 +205,9 @@ cdef class RingSource(Source):
         cdef int error = 0
         cdef uint32_t length = sizeof(error)
         getsockopt(self._ring.fd, SOL_SOCKET, SO_ERROR, &error, &length)
-        self._down = True
+        self._went_down = True
 
-    cdef int _silence(self) noexcept nogil:
-        """No frame in time: 0, or -1 where the interface is no more. One that is merely down may come up again."""
-        if not self._down or not interface_is_gone(&self._ring):
-            return 0
+    cdef void _end(self) noexcept nogil:
+        self._ended = True
         with gil:
-            if self.problem is None:
-                self.problem = f"interface {self.interface} has gone"
-        return -1
+            self.problem = f"interface {self.interface} has gone"

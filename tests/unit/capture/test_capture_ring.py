@@ -312,10 +312,11 @@ def test_interface_down_and_up_is_survived(link: Wire) -> None:
     assert source.problem is None
 
 
-def test_interface_gone_ends_the_source(link: Wire) -> None:
-    """What was received before is handed out first; then one line says what happened."""
+@pytest.mark.parametrize("block_timeout_ms", [1, 500])
+def test_interface_gone_ends_the_source(link: Wire, block_timeout_ms: int) -> None:
+    """What was received before comes first, also what the kernel still holds; then one line says what happened."""
     with (
-        inside(link.near, lambda: RingSource(link.interface, poll_ms=20)) as source,
+        inside(link.near, lambda: RingSource(link.interface, block_timeout_ms=block_timeout_ms, poll_ms=20)) as source,
         sender(link.far, link.interface) as out,
     ):
         out.send(frame())
