@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from fieldwatch_proto.cli.command import Failure, Program
@@ -40,6 +41,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def enrol(args: argparse.Namespace) -> int:
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it would say in its own form, we say in one line
     from fieldwatch_agent.config import load_config
     from fieldwatch_agent.enrolment.enrol import enrol_at
     from fieldwatch_agent.enrolment.identity import EnrolmentError

@@ -1,0 +1,218 @@
+"""Joining a real collector by the real command, renewing by the real child; each refusal is one line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fieldwatch_agent.enrolment.enrol import split_address
+from fieldwatch_agent.enrolment.identity import (
+    FILES,
+    EnrolmentError,
+    load_credentials,
+    load_identity,
+    store_identity,
+)
+from support.capture_files import pcap
+from support.sender import FRAMES_A_FLOW, frame
+from support.stack import Agent, Collector, wait_for
+
+
+@pytest.fixture(scope="module")
+def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
+    made = Collector(tmp_path_factory.mktemp("site") / "collector")
+    made.start()
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Agent]:
+    made = Agent(tmp_path / "agent")
+    yield made
+    if made.running:
+        made.kill()
+
+
+def enrol(agent: Agent, address: str, token: str, *more: str) -> subprocess.CompletedProcess[str]:
+    command = agent.command("enrol", "--token-file", "-", "--collector", address, "--data", str(agent.data), *more)
+    return subprocess.run(command, input=token, capture_output=True, text=True, timeout=60)
+
+
+def public(collector: Collector) -> str:
+    return f"127.0.0.1:{collector.ports['public_grpc']}"
+
+
+def test_enrolment_from_a_file(agent: Agent, collector: Collector, tmp_path: Path) -> None:
+    """An identity that belongs together, readable by its owner only; the token file is gone; again changes nothing."""
+    token_file = tmp_path / "join.token"
+    token_file.write_text(collector.token() + "\n")
+    arguments = ("--collector", public(collector), "--data", str(agent.data))
+
+    said = agent.call("enrol", "--token-file", str(token_file), *arguments)
+
+    identity = load_identity(agent.data)
+    assert identity is not None
+    assert said.startswith(f"enrolled as {identity.agent_id}")
+    assert (identity.collector, identity.address) == ("127.0.0.1", "127.0.0.1:7443")
+    assert identity.not_before < time.time() < identity.not_after
+    modes = {name: (agent.data / "identity" / name).stat().st_mode & 0o777 for name in FILES}
+    assert modes == dict.fromkeys(FILES, 0o600)
+    assert not token_file.exists()
+    token_file.write_text(collector.token())
+    again = agent.call("enrol", "--token-file", str(token_file), *arguments)
+    assert again.startswith(f"already enrolled as {identity.agent_id}")
+    assert load_identity(agent.data) == identity
+
+
+def test_a_used_token_is_refused(agent: Agent, collector: Collector, tmp_path: Path) -> None:
+    """The second device gets one line, and has no identity."""
+    token = collector.token()
+    other = Agent(tmp_path / "other")
+    assert enrol(other, public(collector), token).returncode == 0
+
+    refused = enrol(agent, public(collector), token)
+
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1)
+    assert "the join token was refused" in refused.stderr
+    assert "fieldwatch-collector token create" in refused.stderr
+    assert load_identity(agent.data) is None
+
+
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [
+        ("", "the join token is empty"),
+        ("hello", "this is no join token"),
+        ("fwj1.abc.AAAA", "the join token was cut or changed on the way"),
+    ],
+)
+def test_a_text_that_is_no_token(agent: Agent, token: str, said: str) -> None:
+    """Nothing is dialled for it."""
+    refused = enrol(agent, "127.0.0.1:9", token)
+
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1)
+    assert said in refused.stderr
+
+
+def test_nobody_at_the_address(agent: Agent, collector: Collector) -> None:
+    """The token stays good: the same request goes again later."""
+    token = collector.token()
+
+    refused = enrol(agent, "127.0.0.1:9", token)
+    joined = enrol(agent, public(collector), token)
+
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1)
+    assert "127.0.0.1:9: no collector answers" in refused.stderr
+    assert joined.returncode == 0, joined.stderr
+
+
+def test_a_stranger_is_not_trusted(agent: Agent, collector: Collector, tmp_path: Path) -> None:
+    """A token of one collector and the address of another: the CA in the token decides."""
+    other = Collector(tmp_path / "stranger")
+    other.start()
+    try:
+        refused = enrol(agent, public(other), collector.token())
+    finally:
+        other.kill()
+
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1)
+    assert "its certificate is not of the join token's collector" in refused.stderr
+
+
+def test_another_collector_needs_a_decision(agent: Agent, collector: Collector) -> None:
+    """An enrolled agent does not change sides by accident."""
+    assert enrol(agent, public(collector), collector.token()).returncode == 0
+
+    refused = enrol(agent, "localhost:1", collector.token())
+
+    assert refused.returncode == 1
+    assert "this agent is enrolled at 127.0.0.1" in refused.stderr
+
+
+def test_renewal_by_the_child(agent: Agent, collector: Collector) -> None:
+    """A new key and certificate for the same agent, in force together; the CA stays."""
+    assert enrol(agent, public(collector), collector.token()).returncode == 0
+    before, old = load_credentials(agent.data), load_identity(agent.data)
+    command = [sys.executable, "-m", "fieldwatch_agent.enrolment.renew", "--data", str(agent.data)]
+
+    done = subprocess.run(
+        [*command, "--address", f"127.0.0.1:{collector.ports['grpc']}"], capture_output=True, text=True, timeout=60
+    )
+
+    assert done.returncode == 0, done.stderr
+    after, new = load_credentials(agent.data), load_identity(agent.data)
+    assert old is not None
+    assert new is not None
+    assert new.agent_id == old.agent_id
+    assert (after.key != before.key, after.certificate != before.certificate, after.ca) == (True, True, before.ca)
+    assert len(list(agent.data.glob("identity.[0-9]*"))) == 1
+
+
+def test_the_daemon_renews_at_half_life(agent: Agent, collector: Collector, tmp_path: Path) -> None:
+    """A certificate past its half is renewed while the agent runs, and an expired one is said in one line."""
+    assert enrol(agent, public(collector), collector.token()).returncode == 0
+    identity = load_identity(agent.data)
+    assert identity is not None
+    old = load_credentials(agent.data)
+    now = int(time.time())
+    aged = type(identity)(**{**identity.__dict__, "not_before": now - 1000, "not_after": now - 1})
+    store_identity(agent.data, aged, old)
+
+    agent.start(collector, "-i", "fw-absent0")
+
+    wait_for(lambda: load_credentials(agent.data).certificate != old.certificate, "the certificate is renewed")
+    assert agent.stop() == 0, agent.tail()
+    events = [json.loads(line) for line in agent.log.read_text().splitlines()]
+    said = [event["event"] for event in events]
+    assert said.count("the certificate has expired; records are kept in the spool") == 1
+    assert said.count("waiting for an interface") == 1
+
+
+def test_what_is_kept_is_shipped_after_enrolment(agent: Agent, collector: Collector, tmp_path: Path) -> None:
+    """Capture first, enrol later: the backlog arrives, each batch once, and the spool is empty."""
+    capture = tmp_path / "x.pcap"
+    later = tmp_path / "y.pcap"
+    for path, start_ns in ((capture, 1_700_000_000_000_000_000), (later, 1_700_000_900_000_000_000)):
+        path.write_bytes(pcap([(start_ns + n * 1000, frame(n)) for n in range(200)]))
+    agent.call("run", "--replay", str(capture), "--local-only", "--data", str(agent.data))
+    waited = agent.spool()
+    assert enrol(agent, public(collector), collector.token()).returncode == 0
+
+    address = f"127.0.0.1:{collector.ports['grpc']}"
+    agent.call("run", "--replay", str(later), "--collector", address, "--data", str(agent.data))
+
+    identity = load_identity(agent.data)
+    assert identity is not None
+    ask = "SELECT count(*), count(DISTINCT digest) FROM batch WHERE agent=?"
+    batches, different = collector.ask(ask, identity.agent_id)[0]
+    flows = collector.ask("SELECT sum(records) FROM batch WHERE agent=? AND kind=1", identity.agent_id)[0][0]
+    assert (agent.spool()["batches"], batches - different) == (0, 0)
+    assert batches >= 2 * waited["batches"]
+    assert flows == 2 * (200 // FRAMES_A_FLOW)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("collector.example", ("collector.example", 7444)),
+        ("192.0.2.1:9000", ("192.0.2.1", 9000)),
+        ("[2001:db8::1]", ("2001:db8::1", 7444)),
+        ("[2001:db8::1]:1", ("2001:db8::1", 1)),
+    ],
+)
+def test_addresses(text: str, address: tuple[str, int]) -> None:
+    """The port may be left out; an IPv6 address stands in brackets."""
+    assert split_address(text) == address
+
+
+@pytest.mark.parametrize("text", ["", "a b", "host:0", "host:70000", "http://host"])
+def test_addresses_that_are_none(text: str) -> None:
+    """Said with what is accepted."""
+    with pytest.raises(EnrolmentError, match="accepted is"):
+        split_address(text)
