@@ -46,7 +46,7 @@ setup(
     packages=sorted(packages()),
     package_dir={top: f"{root}/{top}" for root, top in ROOTS.items()},
     package_data={
-        "fieldwatch_ext": ["*.pxd", "*.pyi", "py.typed"],
+        "fieldwatch_ext": ["*.pxd", "*.pxi", "*.pyi", "py.typed"],
         "fieldwatch_proto": ["**/*.bin", "**/*.pyi", "**/*.proto", "py.typed"],
         "fieldwatch_agent": ["py.typed"],
         "fieldwatch_collector": ["**/*.sql", "web/**/*", "py.typed"],
