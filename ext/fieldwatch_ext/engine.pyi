@@ -44,7 +44,7 @@ class Counters(NamedTuple):
     truncated: int
     malformed: int
     unsupported: int
-    by_layer: dict[str, int]  # frames that had the layer: ethernet vlan llc snap mpls pppoe arp ipv4 ipv6 tcp udp icmp ...
+    by_layer: dict[str, int]  # frames that had the layer: ethernet vlan llc snap mpls pppoe arp ipv4 tcp ...
     rejected_at: dict[str, int]  # layer at which a frame was rejected
     in_flows: int  # frames credited to a flow record (already exported or still in the table)
     outside_flows: int  # frames == in_flows + outside_flows
@@ -100,7 +100,7 @@ class Engine:
         seed: int | None = ...,
     ) -> None: ...
     def process(self, source: Source, blocks: int = ...) -> int:
-        """Run up to `blocks` blocks of the source; frames processed; 0 = none within the source's timeout; -1 = its end.
+        """Run up to `blocks` blocks of the source; frames processed; 0 = none within its timeout; -1 = its end.
 
         Returns early when the export columns or the dissector ring are more than half full: take them and call again.
         Nothing is lost as long as that is done.
@@ -125,4 +125,4 @@ class Engine:
         """Greatest packet time seen, 0 before the first frame."""
     @property
     def tunnels(self) -> list[str]:
-        """Outer headers met so far, in the schema's text form; index 0 is the empty text; the last means "more than fit"."""
+        """Outer headers met so far, in the schema's text form; index 0 is the empty text, the last "more than fit"."""

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 class NetbiosName(NamedTuple):
     name: str  # trailing blanks and NULs cut; octets outside printable ASCII as \xNN
-    suffix: int  # 16th octet: the service type (0x00 workstation, 0x20 file server, 0x1b/0x1c domain, 0x1d/0x1e browser)
+    suffix: int  # 16th octet: 0x00 workstation, 0x20 file server, 0x1b/0x1c domain, 0x1d/0x1e browser
     scope: str
 
 class NameRecord(NamedTuple):
