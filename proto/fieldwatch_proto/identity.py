@@ -110,7 +110,7 @@ def is_link_local(ip: bytes) -> bool:
     return ip[:2] == b"\xa9\xfe" if len(ip) == 4 else len(ip) == 16 and ip[0] == 0xFE and ip[1] & 0xC0 == 0x80
 
 
-def _is_bindable(ip: bytes) -> bool:
+def is_bindable(ip: bytes) -> bool:
     """An address that a host may hold: not unspecified, loopback, multicast or broadcast."""
     if len(ip) == 4:
         return 0 < ip[0] < 224 and ip[0] != 127
@@ -127,7 +127,7 @@ def resolve(
     rows = [row for row in sightings if is_unicast_mac(row.mac) or row.mac == NO_MAC]
     owners: dict[bytes, set[bytes]] = {}
     for row in rows:
-        if row.source in AUTHORITATIVE and row.mac != NO_MAC and _is_bindable(row.ip):
+        if row.source in AUTHORITATIVE and row.mac != NO_MAC and is_bindable(row.ip):
             owners.setdefault(row.ip, set()).add(row.mac)
     routers = _routers(rows, owners, prefixes)
 
@@ -152,7 +152,7 @@ def resolve(
             if row.mac == NO_MAC:
                 continue
             target = device(row.mac, b"")
-            if _is_bindable(row.ip):
+            if is_bindable(row.ip):
                 target.ips.add(row.ip)
             target.sources.add(row.source.text)
         else:

@@ -1,8 +1,9 @@
 """Devices from sightings and facts, kept up to date batch by batch.
 
 The rule is `fieldwatch_proto.identity.resolve`, and it is applied to the neighbourhood of what a batch touched: a
-device depends on the sightings of its MAC, on who else was seen with its addresses, and on which of those route. So
-the rows of those MACs and of all their addresses give the same devices as the whole site would (a test pins that).
+device depends on the sightings of its MAC, on who else was seen with its addresses, and on which of those route. The
+rows that `SiteModel.rows_for` picks give the same devices as those of the whole site would (a test pins that), and a
+batch costs what it touches, not what the site holds.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 from fieldwatch_proto.identity import NO_MAC, Device, Prefix, is_unicast_mac, resolve
 from fieldwatch_proto.logs import get_logger
-from fieldwatch_proto.schema import AUTHORITATIVE, Kind, SightingSource, ip_text, mac_text, time_text
+from fieldwatch_proto.schema import Kind, SightingSource, ip_text, mac_text, time_text
 from fieldwatch_proto.vendors import Vendors
 
 from fieldwatch_collector.journal import record
@@ -37,10 +38,11 @@ Event = dict[str, Any]
 
 @dataclass(slots=True)
 class _Touched:
-    """What a batch touched. `new`: (MAC, address) pairs that were not there before; they may move other devices."""
+    """What a batch touched. `turned`: MACs that began or ceased to route; their addresses become other devices'."""
 
-    new: set[tuple[bytes, bytes]] = field(default_factory=set)
-    old: set[tuple[bytes, bytes]] = field(default_factory=set)
+    macs: set[bytes] = field(default_factory=set)
+    ips: set[bytes] = field(default_factory=set)
+    turned: set[bytes] = field(default_factory=set)
     subjects: set[str] = field(default_factory=set)
 
 
@@ -76,7 +78,7 @@ class InventoryProjection:
         """The site as the tables hold it."""
         model = self._sites.get(site)
         if model is None:
-            model = self._sites[site] = SiteModel.load(connection, site)
+            model = self._sites[site] = SiteModel.load(connection, site, self._prefixes)
         return model
 
     def add_traffic(self, row: DeviceRow, flows: int, octets: int) -> None:
@@ -161,13 +163,14 @@ class InventoryProjection:
                 if len(model.sightings) >= MAX_SIGHTINGS:
                     self.dropped += 1
                     continue
-                model.add_sighting(key, Seen(first_ns, last_ns, frames))
-                touched.new.add((mac, ip))
+                touched.turned |= model.add_sighting(key, Seen(first_ns, last_ns, frames))
+                touched.macs |= model.macs_of((ip,))
             else:
                 seen.first_ns = min(seen.first_ns, first_ns)
                 seen.last_ns = max(seen.last_ns, last_ns)
                 seen.frames += frames
-                touched.old.add((mac, ip))
+            touched.macs.add(mac)
+            touched.ips.add(ip)
             kept.append((batch.site, vlans, mac, ip, source, first_ns, last_ns, frames, batch.agent, interface))
         connection.executemany(
             "INSERT INTO sighting(site, vlans, mac, ip, source, first_ns, last_ns, frames, agent, interface)"
@@ -245,14 +248,11 @@ class _Resolution:
     def _find_targets(self, touched: _Touched) -> None:
         """MACs and addresses whose devices may be others now; subjects whose claims belong to them."""
         model = self._model
-        movers = {mac for mac, _ in touched.new if mac != NO_MAC} | model.macs_of(ip for _, ip in touched.new)
-        self._ips = {ip for _, ip in touched.new if ip} | model.ips_of(movers)
-        self._macs = movers | model.macs_of(model.ips_of(movers))
-        for mac, ip in touched.old:
-            if mac != NO_MAC:
-                self._macs.add(mac)
-            if ip:
-                self._ips.add(ip)
+        self._macs, self._ips = touched.macs | touched.turned, touched.ips
+        for mac in touched.turned:
+            freed = model.weak_ips(mac)
+            self._ips |= freed
+            self._macs |= model.macs_of(freed)
         for subject in touched.subjects:
             if _is_mac(subject):
                 self._macs.add(bytes.fromhex(subject.replace(":", "")))
@@ -260,13 +260,14 @@ class _Resolution:
                 ip = ipaddress.ip_address(subject).packed
                 self._ips.add(ip)
                 self._macs |= model.macs_of((ip,))
+        self._macs.discard(NO_MAC)
+        self._ips.discard(b"")
         self._subjects = touched.subjects
 
     def run(self) -> list[Event]:
         model = self._model
-        addresses = model.ips_of(self._macs) | self._ips
-        complete = self._macs | model.macs_of(addresses)
-        rows = model.rows_of(complete, model.ips_of(complete) | self._ips)
+        addresses = model.own_ips(self._macs) | self._ips
+        rows = model.rows_for(self._macs | model.macs_of(addresses), addresses)
         subjects = {mac_text(mac) for mac in self._macs} | {ip_text(ip) for ip in addresses}
         found = {device.key: device for device in resolve(rows, model.facts_of(subjects), self._prefixes)}
 
@@ -325,7 +326,9 @@ class _Resolution:
         moved = set()
         for ip in addresses:
             holder = max(
-                candidates.get(ip, ()), key=lambda device: (self._weight(ip, device), device.key), default=None
+                candidates.get(ip, ()),
+                key=lambda device, ip=ip: (model.weight(ip, device.mac), device.key),  # type: ignore[misc]
+                default=None,
             )
             holder_id = model.devices[holder.key].id if holder is not None else None
             if model.holders.get(ip) == holder_id:
@@ -343,15 +346,6 @@ class _Resolution:
                 "INSERT OR REPLACE INTO device_address(site, ip, device) VALUES(?, ?, ?)", (*place, holder_id)
             )
         return moved
-
-    def _weight(self, ip: bytes, device: Device) -> tuple[bool, int]:
-        """Of several devices that were seen with an address: authority first, then who had it last."""
-        best = (False, 0)
-        for key in self._model.by_ip.get(ip, ()):
-            if device.mac in (NO_MAC, key.mac):
-                authority = device.mac != NO_MAC and SightingSource(key.source) in AUTHORITATIVE
-                best = max(best, (authority, self._model.sightings[key].last_ns))
-        return best
 
     def _retire(self, key: str) -> None:
         """A device that was an address behind a router, and whose address turned out to be another device's."""

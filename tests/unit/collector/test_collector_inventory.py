@@ -52,6 +52,7 @@ class Tables:
 
 
 IPS = [bytes([10, 0, 0, n]) for n in range(1, 7)] + [bytes([8, 8, 8, 8]), bytes.fromhex("fe80" + "00" * 13 + "01")]
+MANY = IPS + [bytes([10, 0, 1, n]) for n in range(1, 10)]  # more than one host uses without routing
 MACS = [mac(n) for n in range(1, 6)] + [NO_MAC]
 PLAIN = (SightingSource.ETH, SightingSource.FORWARD)
 
@@ -65,8 +66,8 @@ sightings = st.builds(
         "frames": frames,
     },
     st.sampled_from(MACS),
-    st.sampled_from(IPS),
-    st.sampled_from(list(SightingSource)),
+    st.sampled_from(MANY),
+    st.sampled_from([*SightingSource, *[SightingSource.IP] * 6]),
     st.integers(1, 1_000),
     st.integers(0, 1_000),
     st.sampled_from([0, 7]),
@@ -81,7 +82,7 @@ facts = st.builds(
 )
 batches = st.lists(
     st.one_of(
-        st.tuples(st.just(Kind.SIGHTING), st.lists(sightings, min_size=1, max_size=6)),
+        st.tuples(st.just(Kind.SIGHTING), st.lists(sightings, min_size=1, max_size=14)),
         st.tuples(st.just(Kind.FACT), st.lists(facts, min_size=1, max_size=4)),
     ),
     min_size=1,
