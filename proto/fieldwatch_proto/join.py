@@ -71,9 +71,7 @@ class JoinToken:
         try:
             octets = base64.b64decode(packed + "=" * (-len(packed) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
-            raise JoinTokenError(
-                "the join token was cut or changed on the way; copy the whole line"
-            ) from None
+            raise JoinTokenError("the join token was cut or changed on the way; copy the whole line") from None
         body, check = octets[:-CHECK_BYTES], octets[-CHECK_BYTES:]
         if len(body) <= SEED_BYTES or check != _check(f"{PREFIX}.{token_id}.", body):
             raise JoinTokenError("the join token was cut or changed on the way; copy the whole line")
@@ -82,12 +80,7 @@ class JoinToken:
 
 def signed_message(ca_der: bytes, token_id: str, csr_der: bytes) -> bytes:
     """What the device signs: it binds the token and the request to this CA."""
-    return (
-        _CONTEXT
-        + hashlib.sha256(ca_der).digest()
-        + token_id.encode("ascii")
-        + hashlib.sha256(csr_der).digest()
-    )
+    return _CONTEXT + hashlib.sha256(ca_der).digest() + token_id.encode("ascii") + hashlib.sha256(csr_der).digest()
 
 
 def _check(head: str, octets: bytes) -> bytes:

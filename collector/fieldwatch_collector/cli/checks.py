@@ -24,7 +24,7 @@ OLDEST_SANE_CLOCK_S = 1_735_689_600  # 2025-01-01: before it the clock was never
 
 class Level(StrEnum):
     OK = "ok"
-    WARNING = "warning"
+    NOTE = "note"  # works, but not for long, or not as well as it could
     BROKEN = "broken"
 
 
@@ -57,7 +57,7 @@ def _data(config: CollectorConfig) -> Iterator[Finding]:
     elif not os.access(data, os.R_OK | os.W_OK | os.X_OK):
         yield Finding(Level.BROKEN, "data", f"{data}: not writable", f"run as its owner, or: chown -R $(id -u) {data}")
     elif data.stat().st_mode & 0o077:
-        yield Finding(Level.WARNING, "data", f"{data}: open to other users", f"chmod 700 {data}")
+        yield Finding(Level.NOTE, "data", f"{data}: open to other users", f"chmod 700 {data}")
     else:
         yield Finding(Level.OK, "data", f"{data}: closed to others, writable")
 
@@ -97,7 +97,7 @@ def _disk(config: CollectorConfig) -> Iterator[Finding]:
     if free < SHORT_DISK_BYTES:
         yield Finding(Level.BROKEN, "disk", what, "free some space; agents keep their data until then")
     elif free < LOW_DISK_BYTES:
-        yield Finding(Level.WARNING, "disk", what, "free some space soon")
+        yield Finding(Level.NOTE, "disk", what, "free some space soon")
     else:
         yield Finding(Level.OK, "disk", what)
 
@@ -127,7 +127,7 @@ def _certificate(config: CollectorConfig) -> Iterator[Finding]:
         if left_s <= 0:
             yield Finding(Level.BROKEN, "certificate", f"{name} has expired", remedy)
         elif left_s < EXPIRY_WARNING_S:
-            yield Finding(Level.WARNING, "certificate", what, remedy)
+            yield Finding(Level.NOTE, "certificate", what, remedy)
         else:
             yield Finding(Level.OK, "certificate", what)
 
@@ -153,7 +153,7 @@ def _store(config: CollectorConfig) -> Iterator[Finding]:
     )
     if dead:
         yield Finding(
-            Level.WARNING,
+            Level.NOTE,
             "store",
             f"{dead} batches could not be decoded; they are kept",
             "update the collector, then: fieldwatch-collector rebuild",
