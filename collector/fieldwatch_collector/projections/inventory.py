@@ -327,7 +327,7 @@ class _Resolution:
         for ip in addresses:
             holder = max(
                 candidates.get(ip, ()),
-                key=lambda device, ip=ip: (model.weight(ip, device.mac), device.key),  # type: ignore[misc]
+                key=lambda device, ip=ip: (model.weight(ip, device.mac), device.key),
                 default=None,
             )
             holder_id = model.devices[holder.key].id if holder is not None else None
