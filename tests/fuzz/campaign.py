@@ -19,13 +19,20 @@ BUILD = ROOT / "build/sanitized"
 
 def build() -> None:
     """Compile the kernel with the sanitizers beside the ordinary one."""
-    subprocess.run(
-        [sys.executable, "setup.py", "-q", "build", "--build-base", "build/sanitized-tmp", "--build-lib", str(BUILD)],
-        cwd=ROOT,
-        env={**os.environ, "FIELDWATCH_SANITIZE": "1"},
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    command = [
+        sys.executable,
+        "setup.py",
+        "-q",
+        "build",
+        "--build-base",
+        "build/sanitized-tmp",
+        "--build-lib",
+        str(BUILD),
+    ]
+    environ = {**os.environ, "FIELDWATCH_SANITIZE": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        sys.exit(f"fuzz: the instrumented kernel did not compile:\n{done.stdout[-4000:]}")
 
 
 def environment() -> dict[str, str]:

@@ -136,7 +136,7 @@ def site(folder: Path) -> Iterator[TargetSite]:
 def strike(made: TargetSite, victim: str, dice: random.Random) -> None:
     """Let it run for a random while, kill one of the two while frames flow, and start it again."""
     made.sender.say("go")
-    time.sleep(dice.uniform(0.05, 0.8))  # the moment of the kill is the random input, nothing is awaited
+    time.sleep(dice.uniform(0.1, 2.0))  # the moment of the kill is the random input, nothing is awaited
     if victim == "collector":
         made.collector.kill()
         time.sleep(dice.uniform(0.0, 0.2))
