@@ -35,7 +35,7 @@ def _agent_of(row: sqlite3.Row, now_ns: int) -> dict[str, Any]:
         "id": row["id"],
         "name": row["name"],
         "site": row["site"],
-        "state": agent_state(row["last_contact_ns"], row["revoked_ns"], now_ns),
+        "state": agent_state(row["last_contact_ns"], row["revoked_ns"], now_ns, status.get("state", "")),
         "version": row["version"] or status.get("version", ""),
         "enrolled": time_text(row["enrolled_ns"]),
         "last_contact": time_text(row["last_contact_ns"]) if row["last_contact_ns"] else "",
@@ -62,13 +62,13 @@ def _agent_of(row: sqlite3.Row, now_ns: int) -> dict[str, Any]:
     }
 
 
-def agent_state(last_contact_ns: int | None, revoked_ns: int | None, now_ns: int) -> str:
-    """revoked, never, online or offline."""
+def agent_state(last_contact_ns: int | None, revoked_ns: int | None, now_ns: int, said: str = "") -> str:
+    """revoked, never, online or offline; `said`: the state in its newest heartbeat, the last one is "stopping"."""
     if revoked_ns is not None:
         return "revoked"
     if last_contact_ns is None:
         return "never"
-    return "online" if now_ns - last_contact_ns < ONLINE_NS else "offline"
+    return "online" if now_ns - last_contact_ns < ONLINE_NS and said != "stopping" else "offline"
 
 
 def _number(status: dict[str, Any], name: str) -> int:
@@ -88,8 +88,10 @@ def list_sites(connection: sqlite3.Connection) -> dict[str, Any]:
 def status(connection: sqlite3.Connection, now_ns: int) -> dict[str, Any]:
     """One look at everything: what is held, who reports, how far the projections are, what was lost."""
     states = Counter(
-        agent_state(row["last_contact_ns"], row["revoked_ns"], now_ns)
-        for row in connection.execute("SELECT last_contact_ns, revoked_ns FROM agent")
+        agent_state(row["last_contact_ns"], row["revoked_ns"], now_ns, row["said"] or "")
+        for row in connection.execute(
+            "SELECT last_contact_ns, revoked_ns, json_extract(status, '$.state') AS said FROM agent"
+        )
     )
     newest = connection.execute("SELECT coalesce(max(position), 0) FROM batch").fetchone()[0]
     lost = connection.execute(

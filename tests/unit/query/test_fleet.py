@@ -59,20 +59,27 @@ def test_an_agent_shows_its_heartbeat_and_what_the_collector_holds(store: Sqlite
 
 
 def test_the_state_of_an_agent_follows_its_last_contact(store: SqliteStore, model: ReadModel) -> None:
-    """never, online within 30 s, offline after, revoked whatever it says."""
+    """never, online within 30 s, offline after or when it said goodbye, revoked whatever it says."""
     states = []
-    for last, revoked in ((None, None), (NOW_NS - 29 * SECOND_NS, None), (NOW_NS - 30 * SECOND_NS, None), (NOW_NS, 1)):
+    for last, revoked, status in (
+        (None, None, "{}"),
+        (NOW_NS - 29 * SECOND_NS, None, "{}"),
+        (NOW_NS - 29 * SECOND_NS, None, '{"state": "capturing"}'),
+        (NOW_NS - 29 * SECOND_NS, None, '{"state": "stopping"}'),
+        (NOW_NS - 30 * SECOND_NS, None, "{}"),
+        (NOW_NS, 1, "{}"),
+    ):
         store.transact_sync(
-            lambda connection, last=last, revoked=revoked: (
+            lambda connection, last=last, revoked=revoked, status=status: (
                 connection.execute(
-                    "UPDATE agent SET last_contact_ns = ?, revoked_ns = ?, status = '{}' WHERE site = 'hq'",
-                    (last, revoked),
+                    "UPDATE agent SET last_contact_ns = ?, revoked_ns = ?, status = ? WHERE site = 'hq'",
+                    (last, revoked, status),
                 ).rowcount
             )
         )
         states.append(model.list_agents(site="hq")["results"][0]["state"])
 
-    assert states == ["never", "online", "offline", "revoked"]
+    assert states == ["never", "online", "online", "offline", "offline", "revoked"]
 
 
 def test_sites_and_status_count_what_is_there(model: ReadModel, filled: Filling) -> None:
