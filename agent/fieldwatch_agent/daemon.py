@@ -10,6 +10,7 @@ Each second the main thread looks after the rest: interfaces that came up, a cer
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
@@ -144,6 +145,7 @@ class Daemon:
             self._finish()
             raise
         self._start_shipping()
+        gc.collect()  # what importing left behind
         self.state = "capturing" if self.options.replay is None else "draining"
 
     def _open_books(self) -> Ledger:

@@ -12,7 +12,6 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, replace
-from statistics import median_low
 
 from fieldwatch_ext.bpf import Program
 from fieldwatch_ext.capture import RingSource, Source
@@ -230,8 +229,8 @@ class Worker(threading.Thread):
         packets = source.stats().packets
         if before is not None and before == wire.passed(self.interface):
             self._bases.append(before - packets - self._before)
-            if len(self._bases) == self._bases.maxlen:
-                self._slot.set_base(median_low(self._bases))
+            if len(self._bases) == 3:  # the middle one: a single reading may be off by a frame in passing
+                self._slot.set_base(sorted(self._bases)[1])
 
     def _count(self) -> None:
         counters = self._pipeline.engine.counters()
