@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -168,13 +169,25 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=0)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="work in DIR, a new folder, and leave it when the run fails"
+    )
     options = parser.parse_args()
     print(f"seed {options.seed}", file=sys.stderr)
-    with tempfile.TemporaryDirectory(prefix="fieldwatch-kills-") as folder:
-        verdict = run(Path(folder), kills=options.kills, minutes=options.minutes, seed=options.seed)
+    folder = options.keep or Path(tempfile.mkdtemp(prefix="fieldwatch-kills-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    holds = False
+    try:
+        verdict = run(folder, kills=options.kills, minutes=options.minutes, seed=options.seed)
+        holds = verdict.holds
+    finally:
+        if holds or options.keep is None:
+            shutil.rmtree(folder)
+        else:
+            print(f"databases and logs are in {folder}", file=sys.stderr)
     print(f"frames sent {verdict.sent} stored {verdict.stored} declared lost {verdict.declared}")
     print(verdict.line())
-    sys.exit(0 if verdict.holds else 1)
+    sys.exit(0 if holds else 1)
 
 
 if __name__ == "__main__":

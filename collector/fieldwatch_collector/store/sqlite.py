@@ -138,8 +138,8 @@ class SqliteStore:
         self.wake()
 
     def wake(self) -> None:
-        """Let the writer look for background work."""
-        self._background_due = True
+        """Let the writer look for background work. Only the writer itself touches what it has noted to be due: set from
+        here, the note could fall to the end of a slice that found nothing more."""
         self._jobs.put(_Job(_nothing, items=0))
 
     def health(self) -> Health:
@@ -208,6 +208,7 @@ class SqliteStore:
             if job is None:
                 return group, True
             if job.work is _nothing:
+                self._background_due = True
                 return group, False
             if not _groupable(job):
                 if group:
@@ -315,7 +316,12 @@ class SqliteStore:
         self._background_pause = BACKGROUND_RETRY_S[0]
         self._background_not_before = 0.0
         self._background_due = more
-        background.committed()
+        try:
+            background.committed()
+        except Exception as problem:  # what is committed is committed, and the writer must live: all puts wait for it
+            with self._lock:
+                self._counters["background_failures"] += 1
+            log.error("what was projected could not be told", problem=f"{problem.__class__.__name__}: {problem}")
 
     def _undo(self) -> None:
         if self._connection.in_transaction:

@@ -304,3 +304,52 @@ def test_ranges_against_a_set(pairs: list[tuple[int, int]]) -> None:
         span = set(range(low, low + length + 2))
         assert (span <= numbers) == holds(held, low, low + length + 1)
         assert bool(span & numbers) == overlaps(held, low, low + length + 1)
+
+
+class _Slices:
+    """A background whose every slice waits until it is let go, and that is told when one begins."""
+
+    def __init__(self, problem: Exception | None = None) -> None:
+        self.began = threading.Semaphore(0)
+        self.go_on = threading.Semaphore(0)
+        self.problem = problem
+
+    def step(self, connection: sqlite3.Connection) -> bool:
+        self.began.release()
+        assert self.go_on.acquire(timeout=10)
+        return False
+
+    def committed(self) -> None:
+        if self.problem is not None:
+            raise self.problem
+
+    def rolled_back(self) -> None:
+        raise AssertionError("nothing fails here")
+
+
+def test_a_wake_during_the_last_slice_is_not_lost(store: SqliteStore) -> None:
+    """The slice under way may have looked before there was anything: another one follows."""
+    background = _Slices()
+    store.attach(background)
+    first = background.began.acquire(timeout=5)
+    store.wake()
+    background.go_on.release(2)
+    second = background.began.acquire(timeout=5)
+    store.close()
+
+    assert (first, second) == (True, True)
+
+
+async def test_a_background_that_cannot_tell_does_not_stop_the_writer(store: SqliteStore) -> None:
+    """Its work is committed; what is put afterwards is stored, and the failure is counted."""
+    background = _Slices(RuntimeError("nobody listens"))
+    background.go_on.release(100)
+    store.attach(background)
+    began = await asyncio.to_thread(background.began.acquire, timeout=5)
+    stored = await asyncio.wait_for(store.put(AGENT, [item(1)]), 5)
+    failures = store.health().counters["background_failures"]
+    store.close()
+
+    assert began
+    assert [Outcome.STORED] == stored.outcomes
+    assert failures >= 1
