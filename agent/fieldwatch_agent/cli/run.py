@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
         if args.reset:
             _reset(config, ask=not args.yes)
         if args.update:
-            _update_vendors()
+            _update_vendors(args)
         options = Options(
             replay=args.replay,
             local_only=args.local_only,
@@ -129,8 +129,16 @@ def _reset(config: AgentConfig, *, ask: bool) -> None:
     clear(config.data_dir)
 
 
-def _update_vendors() -> None:
+def _update_vendors(args: argparse.Namespace) -> None:
     """In a child: what it imports and reads is not the daemon's to keep."""
-    command = [sys.executable, "-m", "fieldwatch_agent.cli.main", "vendors", "update"]
-    if subprocess.run(command, check=False).returncode != 0:  # noqa: S603
+    if subprocess.run(vendors_command(args), check=False).returncode != 0:  # noqa: S603
         raise Failure("the vendor table was not updated; run without --update to keep the one that is there")
+
+
+def vendors_command(args: argparse.Namespace) -> list[str]:
+    """`vendors update` for the folder that this run works on."""
+    command = [sys.executable, "-m", "fieldwatch_agent.cli.main", "vendors", "update"]
+    for flag, place in (("--config", args.config), ("--data", args.data)):
+        if place is not None:
+            command += [flag, str(place)]
+    return command

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import subprocess
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from fieldwatch_agent.cli import run
 from fieldwatch_agent.cli.main import main
 from fieldwatch_agent.cli.progress import INTERVAL_S, PATIENCE_S, Progress
 from fieldwatch_agent.cli.vendors import load_vendors
@@ -124,3 +126,17 @@ def test_progress() -> None:
     assert "office\\x1b.pcap  [###########.............]  45%  12,345 frames" in line
     assert line.endswith("\r\x1b[K")
     assert drawn(Terminal(), quiet=True) == drawn(io.StringIO()) == ""
+
+
+def test_run_update_refreshes_the_table_of_its_own_folder(tmp_path: Path) -> None:
+    """`run --update` hands --config and --data on: else the table would land in the default folder."""
+    args = argparse.Namespace(config=tmp_path / "agent.toml", data=tmp_path / "data")
+    assert run.vendors_command(args)[-6:] == [
+        "vendors",
+        "update",
+        "--config",
+        str(tmp_path / "agent.toml"),
+        "--data",
+        str(tmp_path / "data"),
+    ]
+    assert run.vendors_command(argparse.Namespace(config=None, data=None))[-2:] == ["vendors", "update"]
