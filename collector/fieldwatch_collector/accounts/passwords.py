@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import secrets
 import threading
 
 import argon2
@@ -14,8 +16,20 @@ MAX_AT_ONCE = 2  # each hash takes 64 MiB and a core for some 50 ms: a flood of 
 
 _HASHER = argon2.PasswordHasher()
 _TURN = threading.BoundedSemaphore(MAX_AT_ONCE)
+
+
+def _hash_of_nothing() -> str:
+    """A stored text of today's parameters that no password has. Written, not computed: commands import this too."""
+    salt, digest = (
+        base64.b64encode(secrets.token_bytes(length)).decode().rstrip("=")
+        for length in (_HASHER.salt_len, _HASHER.hash_len)
+    )
+    costs = f"m={_HASHER.memory_cost},t={_HASHER.time_cost},p={_HASHER.parallelism}"
+    return f"$argon2id$v={argon2.low_level.ARGON2_VERSION}${costs}${salt}${digest}"
+
+
 # What a login to a name that does not exist is checked against, so that it takes the same time.
-_NOBODY = _HASHER.hash("nobody's password")
+_NOBODY = _hash_of_nothing()
 
 
 def hash_password(password: str) -> str:

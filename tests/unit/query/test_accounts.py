@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import argon2
 import pytest
 from fieldwatch_collector.accounts import (
     AccountError,
@@ -13,6 +14,7 @@ from fieldwatch_collector.accounts import (
     Principal,
     TooManyAttemptsError,
     allows,
+    passwords,
 )
 from fieldwatch_collector.accounts.throttle import Throttle
 from fieldwatch_collector.store.sqlite import SqliteStore
@@ -164,6 +166,13 @@ def test_wrong_names_and_passwords_look_the_same(accounts: Accounts) -> None:
         problems.add((raised.type, str(raised.value)))
 
     assert problems == {(LoginError, "wrong name or password")}
+
+
+def test_a_login_to_nobody_costs_what_another_costs() -> None:
+    """What it is checked against has the parameters that a password stored today has."""
+    nobody = argon2.extract_parameters(passwords._NOBODY)
+    assert nobody == argon2.extract_parameters(passwords.hash_password("correct horse"))
+    assert not passwords.verify(passwords._NOBODY, "nobody's password")
 
 
 def test_failed_logins_are_limited_by_name_and_by_address(accounts: Accounts) -> None:
