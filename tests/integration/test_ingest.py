@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import grpc
@@ -9,6 +10,7 @@ import grpc.aio
 import pytest
 from fieldwatch_collector import admin
 from fieldwatch_collector.identity.authority import Authority
+from fieldwatch_collector.ingest import gate
 from fieldwatch_proto.columns import digest
 from fieldwatch_proto.schema import Kind
 from fieldwatch_proto.v1 import agent_pb2 as pb
@@ -235,6 +237,27 @@ async def test_an_agent_is_known_by_its_certificate_alone(tmp_path: Path) -> Non
 
         assert await _refusal(collector, stranger) == grpc.StatusCode.UNAVAILABLE
         assert await _refusal(collector, unknown) == grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_a_stranger_is_heard_out_before_it_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal that met the stranger's first write would reach it as INTERNAL; who says nothing is refused in time."""
+    async with running(tmp_path / "data") as collector:
+        unknown_id, key = "00000000-0000-4000-8000-000000000000", private_key()
+        ours = collector.services.authority.sign_agent(request_der(key), unknown_id)
+        unknown = Identity(unknown_id, key, ours.der, collector.token().ca_der)
+
+        async with talk(collector, unknown) as stream:
+            await stream.call.wait_for_connection()
+            code = asyncio.create_task(stream.call.code())
+            heard, _ = await asyncio.wait({code}, timeout=0.3)
+            assert not heard
+            with pytest.raises(grpc.aio.AioRpcError):
+                await stream.hello((EPOCH, 1, 1))
+            assert await code == grpc.StatusCode.PERMISSION_DENIED
+
+        monkeypatch.setattr(gate, "HEAR_OUT_S", 0.05)
+        async with talk(collector, unknown) as stream:
+            assert await asyncio.wait_for(stream.call.code(), 10) == grpc.StatusCode.PERMISSION_DENIED
 
 
 async def _refusal(collector: object, identity: Identity) -> grpc.StatusCode:

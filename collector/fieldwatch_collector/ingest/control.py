@@ -56,7 +56,7 @@ class ControlService(agent_pb2_grpc.ControlServicer):
     async def Session(  # noqa: N802 - gRPC's name
         self, request_iterator: AsyncIterator[pb.AgentStatus], context: Context
     ) -> None:
-        agent_id = await self._gate.admit(context)
+        agent_id = await self._gate.admit(context, request_iterator)
         with self._fleet.line(agent_id) as line:
             visit = _Visit(agent_id)
             reading = asyncio.create_task(self._read(visit, request_iterator))

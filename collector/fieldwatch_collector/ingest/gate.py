@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
+from collections.abc import AsyncIterator
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -15,6 +17,7 @@ from fieldwatch_collector.identity.authority import serial_text
 from fieldwatch_collector.store import Store
 
 REFUSED = "this agent is not known here, or was revoked; enrol it again"
+HEAR_OUT_S = 5.0  # the most that a stream may take to say its first word before it is refused
 
 
 class Gate:
@@ -23,19 +26,24 @@ class Gate:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def admit(self, context: grpc.aio.ServicerContext[Any, Any]) -> str:
-        """The agent's id; ends the call with PERMISSION_DENIED otherwise."""
+    async def admit(
+        self, context: grpc.aio.ServicerContext[Any, Any], messages: AsyncIterator[Any] | None = None
+    ) -> str:
+        """The agent's id; ends the call with PERMISSION_DENIED otherwise.
+
+        Of a call that streams, `messages` is what the agent sends: its first one is heard, and thrown away, before the
+        call is refused. A client of gRPC whose write meets the end of the call reports INTERNAL, not the refusal.
+        """
         identity = peer_identity(context.auth_context())
-        if identity is None:
-            await refuse(context)
-        agent_id, serial = identity
         try:
-            admitted = await asyncio.to_thread(self._is_admitted, agent_id, serial)
+            admitted = identity is not None and await asyncio.to_thread(self._is_admitted, *identity)
         except sqlite3.Error:
+            await _hear_out(messages)
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the store cannot be read now")
-        if not admitted:
+        if identity is None or not admitted:
+            await _hear_out(messages)
             await refuse(context)
-        return agent_id
+        return identity[0]
 
     def _is_admitted(self, agent_id: str, serial: str) -> bool:
         with self._store.reader() as connection:
@@ -45,6 +53,14 @@ class Gate:
 async def refuse(context: grpc.aio.ServicerContext[Any, Any], text: str = REFUSED) -> NoReturn:
     """End the call."""
     await context.abort(grpc.StatusCode.PERMISSION_DENIED, text)
+
+
+async def _hear_out(messages: AsyncIterator[Any] | None) -> None:
+    """Until the first message was read, or the time for it is over."""
+    if messages is not None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HEAR_OUT_S):
+                await anext(messages, None)
 
 
 def peer_identity(auth: Any) -> tuple[str, str] | None:

@@ -71,7 +71,7 @@ class IngestService(agent_pb2_grpc.IngestServicer):
         self.total = Budget(TOTAL_BYTES)
 
     async def Push(self, request_iterator: AsyncIterator[pb.Up], context: Context) -> None:  # noqa: N802 - gRPC's name
-        agent_id = await self._gate.admit(context)
+        agent_id = await self._gate.admit(context, request_iterator)
         with self._fleet.line(agent_id) as line:
             await _Stream(self, agent_id, line, context).run(request_iterator)
 
