@@ -26,6 +26,7 @@ from fieldwatch_collector.store.sqlite import SqliteStore
 from fieldwatch_proto.columns import digest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.collector import until
 
 EPOCH = 0xFFFF_FFFF_FFFF_FFFE
 AGENT = "00000000-0000-4000-8000-000000000001"
@@ -156,7 +157,7 @@ async def test_a_cancelled_put_does_not_harm_the_writer(store: SqliteStore) -> N
     blocking = asyncio.create_task(store.transact(slow))
     await asyncio.to_thread(entered.wait, 10)
     put = asyncio.create_task(store.put(AGENT, [item(1)]))
-    await asyncio.sleep(0)
+    await until(lambda: store.health().queued_items == 2, "the put waits behind the transaction")
     put.cancel()
     await asyncio.gather(put, return_exceptions=True)
     leave.set()

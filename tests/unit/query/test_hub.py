@@ -252,8 +252,14 @@ async def test_closing_ends_every_subscription() -> None:
     hub = Hub()
     async with hub.subscribe() as messages:
         assert hub.subscribers == 1
-        waiting = asyncio.create_task(take(messages, 1))
-        await asyncio.sleep(0)
+        asked = asyncio.Event()
+
+        async def ask() -> list[dict[str, Any]]:
+            asked.set()  # whoever waits for it goes on when this task has nothing to read
+            return await take(messages, 1)
+
+        waiting = asyncio.create_task(ask())
+        await asked.wait()
         hub.close()
         ended = await asyncio.wait_for(asyncio.gather(waiting, return_exceptions=True), 10)
 
