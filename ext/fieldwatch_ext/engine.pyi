@@ -75,7 +75,8 @@ class Engine:
 
     max_flows       entries of the flow table; under pressure the oldest goes, and is counted and exported
     max_sightings   entries of the sighting table; likewise
-    idle_ns         a flow without a frame for so long (packet time) has ended; ICMP and UDP alike
+    idle_ns         a flow without a frame for so long (packet time) has ended; ICMP and UDP alike. So has one whose
+                    last frame is as far in the future: the clock was set back
     active_ns       a record is written for a flow that lasts so long (0 = never)
     stage           how much of the work is done (for measuring)
     tcp_labels, udp_labels   65,536 u16 each, port -> application label (0 = none), or None

@@ -212,15 +212,23 @@ cdef inline void _release(Flows* t, uint32_t place, int reason) noexcept nogil:
 
 # ---- the end of flows
 
-cdef inline uint32_t _look(Flows* t, List* list, int64_t now_ns, uint32_t steps) noexcept nogil:
-    # End what is over at the head of a list; the number ended.
+cdef inline bint flow_over(const Flows* t, const Flow* f, int64_t ts_ns) noexcept nogil:
+    # Whether the flow had ended before this time, or the clock was set back since: its times mean nothing any more.
+    cdef int64_t quiet_ns = since(ts_ns, f.last_ns)
+    return quiet_ns >= _limit(t, f) or quiet_ns <= -t.idle_ns
+
+
+cdef inline uint32_t _look(
+    Flows* t, List* list, int64_t oldest_ns, int64_t newest_ns, uint32_t steps
+) noexcept nogil:
+    # End what is over at the head of a list, at every time in this span; the number ended.
     cdef uint32_t ended = 0
     cdef uint32_t place
     cdef Flow* f
     while steps > 0 and list.head != NOWHERE and t.columns.count < t.columns.capacity:
         place = list.head
         f = &t.entries[place]
-        if since(now_ns, f.last_ns) >= _limit(t, f):
+        if since(oldest_ns, f.last_ns) >= _limit(t, f) or since(f.last_ns, newest_ns) >= t.idle_ns:
             _release(t, place, _reason(f, END_IDLE))
             ended += 1
         elif f.bits & BIT_TOUCHED and list.head != list.tail:
@@ -244,7 +252,7 @@ cdef inline void _make_room(Flows* t, int64_t now_ns) noexcept nogil:
         chances -= 1
     if f.state >= STATE_CLOSED:
         _release(t, list.head, END_CLOSED)
-    elif since(now_ns, f.last_ns) >= t.idle_ns:
+    elif flow_over(t, f, now_ns):
         _release(t, list.head, END_IDLE)
     else:
         t.evicted += 1
@@ -303,11 +311,6 @@ cdef inline uint32_t flow_find(const Flows* t, const uint64_t* key, uint64_t has
         at = (at + 1) & t.index.mask
 
 
-cdef inline bint flow_over(const Flows* t, const Flow* f, int64_t ts_ns) noexcept nogil:
-    # Whether the flow had ended before this time.
-    return since(ts_ns, f.last_ns) >= _limit(t, f)
-
-
 cdef inline Flow* flow_of(Flows* t, const Packet* k) noexcept nogil:
     # The entry of this frame's flow, made if it is new. At most two records are written.
     cdef uint32_t place = flow_find(t, k.key, k.hash)
@@ -353,7 +356,7 @@ cdef inline void flow_count(Flows* t, Flow* f, int side, const Packet* k) noexce
     ):
         _write(t, f, END_ACTIVE)
         _restart(f, k.ts_ns)
-        if k.protocol == IP_TCP:
+        if <uint8_t>(f.key[4] >> 32) == IP_TCP:     # not `k.protocol`: an ICMP error counts for the flow it quotes
             f.flags[0] = f.flags[1] = 0
     if k.ts_ns > f.last_ns:
         f.last_ns = k.ts_ns
@@ -376,9 +379,11 @@ cdef inline void flow_tcp(Flows* t, Flow* f, const Packet* k) noexcept nogil:
         _link(t, &t.closed, place)
 
 
-cdef inline uint32_t flows_look(Flows* t, int64_t now_ns, uint32_t frames) noexcept nogil:
-    # After a batch of frames: a bounded look at what may be over.
-    return _look(t, &t.closed, now_ns, frames + 2) + _look(t, &t.open, now_ns, 4)
+cdef inline uint32_t flows_look(Flows* t, int64_t oldest_ns, int64_t newest_ns, uint32_t frames) noexcept nogil:
+    # After a batch of frames, of which these are the times: a bounded look at what may be over.
+    return (
+        _look(t, &t.closed, oldest_ns, newest_ns, frames + 2) + _look(t, &t.open, oldest_ns, newest_ns, 4)
+    )
 
 
 cdef inline uint32_t flows_expire(Flows* t, int64_t now_ns) noexcept nogil:

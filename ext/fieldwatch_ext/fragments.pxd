@@ -13,7 +13,7 @@ cdef enum:
     FRAGMENT_WAYS = 4
 
 cdef struct Fragment:
-    uint64_t datagram[6]        # source (2), destination (2), identification | protocol | version | tunnel, VLANs
+    uint64_t datagram[6]        # source (2), destination (2), identification | version | tunnel, VLANs
     uint64_t key[6]
     uint64_t hash
     int64_t ts_ns
@@ -34,7 +34,7 @@ cdef inline Fragment* _set_of(Fragments* t, const Packet* k, uint64_t* datagram)
     datagram[2] = k.dst[0]
     datagram[3] = k.dst[1]
     datagram[4] = (
-        <uint64_t>k.fragment_id | <uint64_t>k.protocol << 32 | <uint64_t>k.version << 40 | <uint64_t>k.tunnel << 48
+        <uint64_t>k.fragment_id | <uint64_t>k.version << 40 | <uint64_t>k.tunnel << 48
     )
     datagram[5] = k.vlans
     return &t.item[(hash6(&t.seed, datagram) & (FRAGMENT_SETS - 1)) * FRAGMENT_WAYS]
@@ -56,7 +56,9 @@ cdef inline void fragment_keep(Fragments* t, const Packet* k) noexcept nogil:
         if f[i].used and same6(f[i].datagram, datagram):
             best = &f[i]
             break
-        if best.used and (not f[i].used or f[i].ts_ns < best.ts_ns):
+        if best.used and not _stale(best, k.ts_ns) and (
+            not f[i].used or _stale(&f[i], k.ts_ns) or f[i].ts_ns < best.ts_ns
+        ):
             best = &f[i]
     best.used = 1
     copy_words(best.datagram, datagram, 6)

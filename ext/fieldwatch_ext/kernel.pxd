@@ -198,6 +198,20 @@ cdef inline void _process_batch(Kernel* kernel, const FrameRef* frames, int coun
             _count_frame(kernel, &kernel.batch[i])
 
 
+cdef inline void _look_at_flows(Kernel* kernel, int count) noexcept nogil:
+    # By the times of this batch, not by the newest ever seen: one frame with a time of the far future, or a clock set
+    # back, would keep that ahead of all the flows that go on.
+    cdef int64_t oldest_ns = kernel.batch[0].ts_ns
+    cdef int64_t newest_ns = oldest_ns
+    cdef int i
+    for i in range(1, count):
+        if kernel.batch[i].ts_ns < oldest_ns:
+            oldest_ns = kernel.batch[i].ts_ns
+        elif kernel.batch[i].ts_ns > newest_ns:
+            newest_ns = kernel.batch[i].ts_ns
+    flows_look(&kernel.flows, oldest_ns, newest_ns, count)
+
+
 cdef inline void process_block(Kernel* kernel, int count) noexcept nogil:
     # The frames in `kernel.block`, of which there are at most `block_capacity`.
     cdef size_t octets = 0
@@ -223,5 +237,5 @@ cdef inline void process_block(Kernel* kernel, int count) noexcept nogil:
         _process_batch(kernel, &kernel.block[start], n, ahead)
         reserve = RECORDS_PER_FRAME * (count - start)
         if kernel.stage >= FLOWS and flow_columns_room(&kernel.flows.columns) > reserve + BATCH_FRAMES + 8:
-            flows_look(&kernel.flows, kernel.newest_ns, n)
+            _look_at_flows(kernel, n)
         start += n

@@ -1,5 +1,5 @@
 # IPv4 (RFC 791) and IPv6 (RFC 8200) with its extension headers and AH (RFC 4302).
-from libc.stdint cimport uint8_t, uint16_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
 from fieldwatch_ext.decoder cimport MAX_TAGS
 from fieldwatch_ext.packet cimport *
@@ -65,7 +65,8 @@ cdef inline int read_ipv4(Cursor* c, Packet* k) noexcept nogil:
     place = be16(c.at + IP4_FRAGMENT)
     if place & (IP4_MORE | IP4_OFFSET):
         mark(k, LAYER_FRAGMENT)
-        k.fragment_id = be16(c.at + IP4_IDENT)
+        # RFC 791: datagrams are told apart by their protocol, too. In IPv6 they are not (RFC 8200 section 4.5).
+        k.fragment_id = be16(c.at + IP4_IDENT) | <uint32_t>k.protocol << 16
         k.fragment = FRAGMENT_LATER if place & IP4_OFFSET else FRAGMENT_FIRST
     advance(c, header)
     if k.protocol == NEXT_AH and k.fragment != FRAGMENT_LATER:

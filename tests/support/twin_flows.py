@@ -123,7 +123,7 @@ class FlowTwin:
 
     def _over(self, flow: Flow, ts_ns: int) -> bool:
         limit = min(self.linger_ns, self.idle_ns) if flow.state >= CLOSED else self.idle_ns
-        return ts_ns - flow.last_ns >= limit
+        return ts_ns - flow.last_ns >= limit or flow.last_ns - ts_ns >= self.idle_ns
 
     @staticmethod
     def _credit(flow: Flow, side: int, ts_ns: int, octets: int) -> None:

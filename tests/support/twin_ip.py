@@ -150,7 +150,8 @@ class IpTwin:
         if fragment:
             frame.layers.add("fragment")
         frame.source = view.octets[12:16]
-        ip = Header(4, view.octets[9], frame.source, view.octets[16:20], view.octets[8], fragment, view.u16(4))
+        ident = view.u16(4) << 8 | view.octets[9]
+        ip = Header(4, view.octets[9], frame.source, view.octets[16:20], view.octets[8], fragment, ident)
         return self._extensions(view.behind(header), frame, ip)
 
     def _ipv6(self, view: View, frame: Frame) -> FlowRef | None:
@@ -187,7 +188,7 @@ class IpTwin:
         return self._fragment(view, frame, ip) if ip.fragment else self._transport(view, frame, ip)
 
     def _fragment(self, view: View, frame: Frame, ip: Header) -> FlowRef | None:
-        datagram = (ip.src, ip.dst, ip.ident, ip.protocol, ip.version, frame.tunnel, tuple(frame.vlans[:4]))
+        datagram = (ip.src, ip.dst, ip.ident, ip.version, frame.tunnel, tuple(frame.vlans[:4]))
         if ip.fragment == "first":
             flow = self._transport(view, frame, ip)
             if flow is not None:
