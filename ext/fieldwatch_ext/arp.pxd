@@ -16,20 +16,17 @@ cdef enum:
     ARP_FIXED_LEN = 8
     ARP_SENDER_MAC = 8
     ARP_SENDER_IP = 14
-    ARP_TARGET_MAC = 18
-    ARP_TARGET_IP = 24
     ARP_LEN = 28
     ARP_REQUEST = 1
     ARP_REPLY = 2
 
 
 cdef inline int read_arp(Cursor* c, Packet* k, Decoder* d) noexcept nogil:
-    # The sender asserts its own pair; the target's pair counts in a reply only (a request does not know it).
+    # Only the sender's pair counts (RFC 826): of the target it says what it heard, and what an unasked reply says of
+    # its target may be anything.
     cdef int verdict = lacks(c, ARP_FIXED_LEN)
     cdef uint16_t hardware, operation
     cdef uint64_t sender[2]
-    cdef uint64_t target[2]
-    cdef uint64_t sender_mac, target_mac
     if verdict:
         return reject(k, verdict, LAYER_ARP)
     hardware = be16(c.at + ARP_HTYPE)
@@ -44,14 +41,7 @@ cdef inline int read_arp(Cursor* c, Packet* k, Decoder* d) noexcept nogil:
     operation = be16(c.at + ARP_OPERATION)
     if operation != ARP_REQUEST and operation != ARP_REPLY:
         return STEP_DONE
-    sender_mac = mac48(c.at + ARP_SENDER_MAC)
     sender[0] = raw32(c.at + ARP_SENDER_IP)
     sender[1] = 0
-    note_binding(d, k, sender_mac, SEEN_ARP, 4, sender)
-    if operation == ARP_REPLY:
-        target_mac = mac48(c.at + ARP_TARGET_MAC)
-        target[0] = raw32(c.at + ARP_TARGET_IP)
-        target[1] = 0
-        if target_mac != sender_mac or target[0] != sender[0]:
-            note_binding(d, k, target_mac, SEEN_ARP, 4, target)
+    note_binding(d, k, mac48(c.at + ARP_SENDER_MAC), SEEN_ARP, 4, sender)
     return STEP_DONE

@@ -232,10 +232,6 @@ class Twin(IpTwin):
             raise Rejected(MALFORMED, "arp")
         view.need(28, "arp")
         frame.layers.add("arp")
-        sender = view.octets[8:14], view.octets[14:18]
-        target = view.octets[18:24], view.octets[24:28]
         if operation in (1, 2):
-            self._bind(frame, *sender, ARP)
-        if operation == 2 and sender != target:
-            self._bind(frame, *target, ARP)
+            self._bind(frame, view.octets[8:14], view.octets[14:18], ARP)
         return None
