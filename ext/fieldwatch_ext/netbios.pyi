@@ -37,4 +37,7 @@ def read_names(payload: bytes) -> NameMessage | None:
     """A name service message (RFC 1002 section 4.2), as far as it can be read; None where it is none."""
 
 def read_datagram(payload: bytes) -> Datagram | None:
-    """A datagram service message (RFC 1002 section 4.4); None where it is none."""
+    """A datagram service message (RFC 1002 section 4.4); None where it is none.
+
+    Where the destination's name cannot be read, `destination` is None and `payload` empty: the source still stands.
+    """

@@ -226,8 +226,9 @@ def read_datagram(bytes payload not None):
         source, at = read
         read = _read_name(p, length, at)
         if read is None:
-            return None
-        destination, at = read
+            at = length                     # where the data begins is unknown; who sent it is not
+        else:
+            destination, at = read
     elif kind == 0x13:                      # error: one octet
         if length < DATAGRAM_ERROR_LEN:
             return None

@@ -109,6 +109,15 @@ def test_datagram() -> None:
     )
 
 
+@pytest.mark.parametrize("destination", [b"", NAME[:20], b"\x20" + b"Z" * 32 + b"\0", b"\xc0\xff"])
+def test_datagram_without_destination(destination: bytes) -> None:
+    """A destination that is cut off or no NetBIOS name takes nothing from the source."""
+    source = Datagram(0x11, ip("10.0.0.1"), 138, FILESRV, None, b"")
+
+    assert read_datagram(nbds(NAME, destination)) == source
+    assert read_datagram(nbds(NAME, NAME)[: 14 + len(NAME)]) == source
+
+
 def test_datagram_without_names() -> None:
     """An error has one octet behind the header, a query the name that is asked for."""
     header = b"\x02\x12\x34" + ip("10.0.0.5") + b"\x00\x8a"
@@ -129,7 +138,9 @@ def test_every_prefix_is_read_or_refused() -> None:
     datagram = nbds(NAME, NAME, b"data")
 
     assert [read_names(message[:end]) is not None for end in range(len(message) + 1)].count(True) == len(message) - 49
-    assert [read_datagram(datagram[:end]) is not None for end in range(len(datagram) + 1)].count(True) == 5
+    assert [read_datagram(datagram[:end]) is not None for end in range(len(datagram) + 1)].count(True) == len(
+        datagram
+    ) + 1 - 14 - len(NAME)
 
 
 @given(st.binary(max_size=300))
