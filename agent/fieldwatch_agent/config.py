@@ -19,6 +19,7 @@ from fieldwatch_proto.settings import Loaded, find_file, load, setting
 DEFAULT_FILE = Path("/etc/fieldwatch/agent.toml")
 DEFAULT_DATA = "/var/lib/fieldwatch/agent"
 ENV_PREFIX = "FIELDWATCH_AGENT"
+METHODS = ("ring", "libpcap")
 PROTOCOLS = ("dhcp", "dhcpv6", "mdns", "llmnr", "nbns", "nbds", "ssdp", "lldp", "cdp")
 
 # "host:port", "192.0.2.1:7443", "[2001:db8::1]:7443"
@@ -55,6 +56,11 @@ class Capture:
         (), "interfaces to listen on; none = every Ethernet interface that is up", flag="-i", check=_check_interfaces
     )
     filter: str = setting("", "BPF expression (pcap-filter(7)) that frames must match", flag="--filter")
+    method: str = setting(
+        "ring",
+        "ring: AF_PACKET rings, fastest; libpcap: for a system or an interface where these do not work",
+        choices=METHODS,
+    )
     ring_bytes: int = setting(
         4 << 20, "ring between kernel and agent, for each interface", unit="bytes", low=1 << 20, high=1 << 30
     )

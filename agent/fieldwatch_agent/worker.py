@@ -28,6 +28,7 @@ from fieldwatch_agent.config import AgentConfig
 from fieldwatch_agent.ledger import Slot, boot_id
 from fieldwatch_agent.pipeline import Pipeline, make_engine
 from fieldwatch_agent.sealer import Sealer, flow_frames
+from fieldwatch_agent.sources import LibpcapSource, open_source
 from fieldwatch_agent.spool.items import Loss
 from fieldwatch_agent.spool.thread import SpoolThread
 
@@ -106,7 +107,7 @@ class Worker(threading.Thread):
         self._config, self._program, self._slot = config, program, slot
         self._account, self._sealer, self._spool = account, sealer, spool
         self._stopping = threading.Event()
-        self._source: RingSource | None = None
+        self._source: RingSource | LibpcapSource | None = None
         self._before = 0  # frames and drops of this run before the present socket
         self._drops_before = 0
         self._rejected_before = 0
@@ -124,14 +125,7 @@ class Worker(threading.Thread):
 
     def open(self) -> None:
         """Open the ring and put the interface on the books. Raises CaptureError."""
-        capture = self._config.capture
-        source = RingSource(
-            self.interface,
-            ring_bytes=capture.ring_bytes,
-            block_timeout_ms=capture.block_timeout_ms,
-            promiscuous=capture.promiscuous,
-            filter=self._program,
-        )
+        source = open_source(self.interface, self._config.capture, self._program)
         self._before = self._slot.frames + self._slot.drops
         self._drops_before = self._slot.drops
         self._bases.clear()
@@ -190,7 +184,7 @@ class Worker(threading.Thread):
         except Exception:
             log.exception("the engine could not be emptied", interface=self.interface)
 
-    def _listen(self, source: RingSource) -> None:
+    def _listen(self, source: RingSource | LibpcapSource) -> None:
         """Take frames until told to stop, or until the interface has gone (CaptureError)."""
         next_tick = time.monotonic() + TICK_S
         while not self._stopping.is_set():
@@ -204,7 +198,7 @@ class Worker(threading.Thread):
             pass
         self._declare_drops(source)
 
-    def _tick(self, source: RingSource) -> None:
+    def _tick(self, source: RingSource | LibpcapSource) -> None:
         self._pipeline.tick(time.time_ns())
         self._books.emit_outside(self._pipeline.engine.counters())
         self._declare_drops(source)
@@ -212,7 +206,7 @@ class Worker(threading.Thread):
         self.up = wire.is_up(self.interface)
         self._count()
 
-    def _declare_drops(self, source: RingSource) -> None:
+    def _declare_drops(self, source: RingSource | LibpcapSource) -> None:
         total = self._drops_before + source.stats().drops
         self._slot.drops = total
         account = self._account
@@ -221,7 +215,7 @@ class Worker(threading.Thread):
             self._account = replace(account, drops=total)
             self._spool.declare(loss, self._account.meta(self.interface))
 
-    def _refresh_base(self, source: RingSource) -> None:
+    def _refresh_base(self, source: RingSource | LibpcapSource) -> None:
         """Follow the interface's counter where it counts otherwise than we do (receive offload merges frames)."""
         if self._account is None or self._account.base is None:
             return

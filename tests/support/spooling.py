@@ -1,13 +1,18 @@
-"""Sealed batches with known content, for the tests of spool and shipper."""
+"""Sealed batches with known content, for the tests of spool and shipper; what an agent keeps."""
 
 from __future__ import annotations
 
 import random
+import sqlite3
+from typing import Any
 
+from fieldwatch_agent.spool.file import FILE_NAME
 from fieldwatch_agent.spool.items import Put
 from fieldwatch_agent.spool.limits import Limits
-from fieldwatch_proto.columns import Sealed, digest
+from fieldwatch_proto.columns import Sealed, digest, open_body
 from fieldwatch_proto.schema import Kind
+
+from support.stack import Agent
 
 WIDE = Limits(1 << 30, 0, 1e9)
 """Bounds that never bind."""
@@ -22,3 +27,11 @@ def put(number: int, kind: Kind = Kind.FLOW, *, records: int = 3, frames: int = 
     """A batch as the sealer would give it; the body is opaque to spool and shipper."""
     content = body(number, octets)
     return Put(Sealed(kind, records, 4 * octets, 1_000 + number, 2_000 + number, digest(content), content), frames)
+
+
+def spooled(agent: Agent, kind: Kind) -> list[dict[str, Any]]:
+    """Records of a kind that wait, read from the file by nobody's code but SQLite's."""
+    connection = sqlite3.connect(agent.data / FILE_NAME)
+    rows = connection.execute("SELECT records, raw_bytes, body FROM batch WHERE kind=?", (int(kind),)).fetchall()
+    connection.close()
+    return [row for records, raw, octets in rows for row in open_body(kind, records, raw, octets).rows()]
