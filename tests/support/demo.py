@@ -18,12 +18,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from fieldwatch_agent.enrolment.identity import EnrolmentError, load_identity
 from fieldwatch_collector import admin
 from fieldwatch_proto.cli.tables import Column, write
 from fieldwatch_proto.client import Client, ClientError, as_dict
 
 from support.sample import DURATION_NS, write_sample
-from support.stack import Agent, Collector, Daemon, wait_for
+from support.stack import Agent, Collector, Daemon
 
 REFRESH_S = 2.0
 ROWS = 20
@@ -63,17 +64,46 @@ def options() -> argparse.Namespace:
     parser.add_argument("--for", dest="seconds", type=float, default=0, metavar="SECONDS", help="stop after so long")
     parser.add_argument("--data", type=Path, default=Path("demo-data"), metavar="DIR", help="default demo-data")
     parser.add_argument("--port", type=int, default=7480, metavar="N", help="the page's port (default 7480)")
-    return parser.parse_args()
+    chosen = parser.parse_args()
+    if not 0 <= chosen.port <= 65_535:
+        parser.error(f"--port {chosen.port}: accepted is a number from 0 (any free port) to 65535")
+    return chosen
 
 
-def start_collector(data: Path, port: int) -> Collector:
-    collector = Collector(data / "collector")
+def check(chosen: argparse.Namespace) -> None:
+    """What can be known to be wrong before anything starts; exits with one line."""
+    if chosen.replay is not None:
+        try:
+            with chosen.replay.open("rb") as stream:
+                stream.read(1)
+        except OSError as problem:
+            sys.exit(f"dev: --replay {chosen.replay}: {problem.strerror}")
+    try:
+        chosen.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (chosen.data / "collector").mkdir(exist_ok=True)
+        (chosen.data / "collector.log").open("ab").close()
+    except OSError as problem:
+        sys.exit(f"dev: {problem.filename}: {problem.strerror}; give a folder of your own with --data DIR")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", chosen.port))
+        except OSError as problem:
+            sys.exit(f"dev: port {chosen.port}: {problem.strerror}; give another with --port N")
+
+
+def last_words(daemon: Daemon) -> str:
+    """What a program that ended said last: its own line of error, without the log around it."""
+    lines = [line for line in daemon.tail(50).splitlines() if line and not line.startswith("{")]
+    return lines[-1] if lines else f"see {daemon.log}"
+
+
+def start_collector(collector: Collector, port: int) -> None:
     collector.ports = {"grpc": 0, "public_grpc": 0, "http": port}
     try:
         collector.start()
     except AssertionError:
-        sys.exit(f"dev: the collector did not start; it said:\n{collector.tail(5)}")
-    return collector
+        sys.exit(f"dev: the collector did not start: {last_words(collector)}")
 
 
 def operate(collector: Collector, operation: str, **arguments: str) -> object:
@@ -101,23 +131,28 @@ def client_of(collector: Collector, data: Path) -> Client:
     return Client.connect(f"127.0.0.1:{collector.ports['public_grpc']}", stored.read_text().strip())
 
 
-def start_agent(data: Path, collector: Collector, replay: Path | None) -> Agent:
-    agent = Agent(data / "agent", environ={"FIELDWATCH_AGENT__SPOOL__SEAL_AGE": "1 s"})
-    if not (agent.data / "agent.crt").exists():
-        agent.enrol(collector)
+def enrol(agent: Agent, collector: Collector) -> None:
+    """Once: an agent that is enrolled needs no further join token."""
+    if load_identity(agent.data) is None:
+        try:
+            agent.enrol(collector)
+        except AssertionError as problem:
+            sys.exit(f"dev: the agent did not enrol: {str(problem).strip().splitlines()[-1]}")
+
+
+def start_agent(agent: Agent, collector: Collector, replay: Path | None) -> None:
     if replay is not None:
         agent.start(collector, "--replay", str(replay))
     else:
         agent.start(collector, *(flag for name in interfaces() for flag in ("-i", name)))
-    return agent
 
 
 def show(client: Client, page: str, what: str, live: bool) -> None:
     """The device table; redrawn in place on a terminal."""
     devices = [as_dict(device) for device in client.devices()]
     if live:
-        print("\x1b[H\x1b[2J", end="")
-    print(f"Page    {page}  (logs in once; ./dev demo again for another)\nSource  {what}\nDevices {len(devices)}\n")
+        print(f"\x1b[H\x1b[2JPage    {page}  (logs in once; ./dev demo again for another)\nSource  {what}")
+    print(f"Devices {len(devices)}\n")
     write(devices[:ROWS], COLUMNS)
     sys.stdout.flush()
     if live:
@@ -153,18 +188,20 @@ def source(wanted: Path | None, data: Path) -> tuple[Path | None, str]:
 
 def main() -> None:
     chosen = options()
-    if chosen.replay is not None and not chosen.replay.exists():
-        sys.exit(f"dev: no such capture: {chosen.replay}")
+    check(chosen)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     data = chosen.data.resolve()
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
     replay, what = source(chosen.replay, data)
     print(f"Source  {what}", flush=True)
-    collector = start_collector(data, chosen.port)
+    collector = Collector(data / "collector")
     with running(collector):
+        start_collector(collector, chosen.port)
         page = login_link(collector)
         print(f"Page    {page}", flush=True)
-        agent = start_agent(data, collector, replay)
+        agent = Agent(data / "agent", environ={"FIELDWATCH_AGENT__SPOOL__SEAL_AGE": "1 s"})
+        enrol(agent, collector)
         with running(agent), client_of(collector, data) as client:
+            start_agent(agent, collector, replay)
             watch(client, agent, page, what, chosen.seconds, replay is not None)
     print(f"Stopped. The data stands in {chosen.data}; ./dev demo goes on with it.")
 
@@ -172,20 +209,26 @@ def main() -> None:
 def watch(client: Client, agent: Agent, page: str, what: str, seconds: float, replayed: bool) -> None:
     """Show the table until Ctrl-C, SIGTERM, or the time is over."""
     live = sys.stdout.isatty()
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     deadline = time.monotonic() + seconds if seconds else None
     with contextlib.suppress(KeyboardInterrupt):
-        wait_for(lambda: next(iter(client.devices()), None) or not agent.running, "the first device", 60)
         while deadline is None or time.monotonic() < deadline:
-            if not agent.running and not replayed:
-                sys.exit(f"dev: the agent ended; it said:\n{agent.tail(5)}")
+            if agent.failed or not (agent.running or replayed):
+                sys.exit(f"dev: the agent ended: {last_words(agent)}")
             if live:
                 with contextlib.suppress(ClientError):
                     show(client, page, what, live)
             time.sleep(min(REFRESH_S, max(0.0, deadline - time.monotonic()) if deadline else REFRESH_S))
+    if agent.failed:
+        sys.exit(f"dev: the agent ended: {last_words(agent)}")
     if not live:
-        show(client, page, what, live)
+        with contextlib.suppress(ClientError):  # Ctrl-C reaches the collector too
+            show(client, page, what, live)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:  # before there was anything to show
+        sys.exit(130)
+    except (ClientError, admin.AdminError, EnrolmentError) as problem:
+        sys.exit(f"dev: {problem}")

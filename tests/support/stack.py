@@ -69,6 +69,11 @@ class Daemon:
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
+    @property
+    def failed(self) -> bool:
+        """Whether it has ended with another exit code than 0."""
+        return self.process is not None and self.process.poll() not in (None, 0)
+
     def kill(self) -> None:
         """SIGKILL: no chance to say goodbye."""
         assert self.process is not None
