@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import ipaddress
 import os
 import socket
 import ssl
@@ -20,6 +21,7 @@ from fieldwatch_proto.cli.tables import bytes_text
 from fieldwatch_agent import wire
 from fieldwatch_agent.config import AgentConfig
 from fieldwatch_agent.enrolment.identity import TARGET_NAME, EnrolmentError, Identity, load_identity
+from fieldwatch_agent.interfaces import Device, list_devices
 
 CONNECT_TIMEOUT_S = 5.0
 SLOW_SYNC_S = 0.2
@@ -66,6 +68,7 @@ def examine(config: AgentConfig) -> Iterator[Finding]:
     """Every check, in the order in which the agent would stumble."""
     yield from rights()
     yield from interfaces(config)
+    yield from libpcap(config)
     yield from clock()
     yield from disk(config)
     yield from collector(config)
@@ -107,6 +110,31 @@ def interfaces(config: AgentConfig) -> Iterator[Finding]:
             yield ok("interface", f"{name}: up, MTU {_sysfs(name, 'mtu')}, {_sysfs(name, 'address')}")
         if name in present:
             yield from offloads(name)
+
+
+def libpcap(config: AgentConfig) -> Iterator[Finding]:
+    """What libpcap may capture: the way out where rings do not work, and the only one with method "libpcap"."""
+    in_use = config.capture.method == "libpcap"
+    try:
+        devices = list_devices()
+    except OSError as problem:
+        finding = broken if in_use else note
+        yield finding("libpcap", str(problem), 'pip install pcapy-ng; [capture] method "ring" does without')
+        return
+    usable = [_named(device) for device in devices if not device.problem]
+    yield ok("libpcap", f"may capture {', '.join(usable) or 'nothing'}" + ("" if in_use else " (not in use)"))
+    if in_use:
+        problems = {device.name: device.problem for device in devices}
+        for name in config.capture.interfaces or wire.ethernet_interfaces():
+            if why := problems.get(name, "libpcap does not list it"):
+                yield broken("libpcap", f"{name}: {why}", 'name another interface, or set [capture] method to "ring"')
+
+
+def _named(device: Device) -> str:
+    """`eth0 (192.0.2.0/24)`; the bare name where it has no IPv4 network."""
+    if not device.network:
+        return device.name
+    return f"{device.name} ({ipaddress.ip_network(f'{device.network}/{device.netmask}')})"
 
 
 def offloads(interface: str) -> Iterator[Finding]:

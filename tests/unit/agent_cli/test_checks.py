@@ -205,6 +205,34 @@ def test_interface_that_is_not_there(tmp_path: Path) -> None:
     assert "lo" in finding.remedy.split(": ")[1].split(", ")
 
 
+def test_what_libpcap_may_capture(tmp_path: Path) -> None:
+    """A child lists it; an interface of method "libpcap" that it does not list is broken, and this process stays clean."""
+    ring = config(tmp_path, interfaces=("nosuch0",))
+    portable = replace(ring, capture=replace(ring.capture, method="libpcap"))
+
+    (told,) = checks.libpcap(ring)
+    listed, broken = checks.libpcap(portable)
+
+    assert (told.level, listed.level, broken.level) == (Level.OK, Level.OK, Level.BROKEN)
+    assert told.what == f"{listed.what} (not in use)"
+    assert broken.what == "nosuch0: libpcap does not list it"
+    if os.geteuid() == 0:
+        assert "lo (127.0.0.0/8)" in listed.what
+
+
+def test_libpcap_that_cannot_be_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line with what mends it; broken only where it is the method in use."""
+    (tmp_path / "pcapy.py").write_text("raise ImportError('no libpcap here')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    ring = config(tmp_path)
+
+    (told,) = checks.libpcap(ring)
+    (broken,) = checks.libpcap(replace(ring, capture=replace(ring.capture, method="libpcap")))
+
+    assert (told.level, broken.level) == (Level.NOTE, Level.BROKEN)
+    assert told.what == "libpcap cannot list the interfaces: ImportError: no libpcap here"
+
+
 def test_rights_follow_the_capability() -> None:
     """The finding agrees with what opening a packet socket gives."""
     (finding,) = checks.rights()

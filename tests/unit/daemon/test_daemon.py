@@ -16,11 +16,11 @@ import pytest
 from fieldwatch_agent.ledger import read_ledger
 from fieldwatch_agent.spool.control import ask_daemon
 from fieldwatch_agent.spool.file import FILE_NAME, SOCKET_NAME
-from fieldwatch_proto.columns import open_body
 from fieldwatch_proto.schema import METRIC_FRAMES_OUTSIDE_FLOWS, Kind
 from support.capture_files import pcap
 from support.net import require_namespaces, wire
 from support.sender import ARP_EVERY, frame
+from support.spooling import spooled
 from support.stack import Agent, wait_for
 
 FRAMES = 3_000
@@ -52,14 +52,6 @@ def run_to_end(agent: Agent, *arguments: str) -> int:
 def events(agent: Agent) -> list[dict[str, Any]]:
     lines = agent.log.read_text().splitlines() if agent.log.exists() else []
     return [json.loads(line) for line in lines if line.startswith("{")]
-
-
-def spooled(agent: Agent, kind: Kind) -> list[dict[str, Any]]:
-    """Records of a kind that wait, read from the file by nobody's code but SQLite's."""
-    connection = sqlite3.connect(agent.data / FILE_NAME)
-    rows = connection.execute("SELECT records, raw_bytes, body FROM batch WHERE kind=?", (int(kind),)).fetchall()
-    connection.close()
-    return [row for records, raw, octets in rows for row in open_body(kind, records, raw, octets).rows()]
 
 
 def test_a_replay_accounts_for_every_frame(agent: Agent, capture: Path) -> None:

@@ -244,6 +244,48 @@ def test_a_filter_fits_the_linktype(link: Wire, tmp_path: Path, runs: Callable[.
     assert [value for key, value in run.picture()["flows"].items() if key[-1] == "frames"] == [3]
 
 
+@pytest.mark.live
+def test_drops_are_counted(link: Wire) -> None:
+    """A handle that nobody reads loses frames, and says how many: handed out + dropped = sent."""
+    frames = 20_000
+    child = subprocess.Popen(
+        link.run_in(link.near, sys.executable, "-c", LISTENER, link.interface),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stdout.readline() == "open\n"
+        send(link, frames)
+        said = json.loads(child.communicate("go\n", timeout=30)[0])
+    finally:
+        child.kill()
+        child.wait()
+
+    assert said["packets"] == frames
+    assert said["drops"] > 0
+    assert said["frames"] + said["drops"] == frames
+    assert said["after_close"] == [said["packets"], said["drops"], 0]
+
+
+LISTENER = """
+import json, sys
+from fieldwatch_agent.config import Capture
+from fieldwatch_agent.sources import open_source
+source = open_source(sys.argv[1], Capture(method="libpcap", ring_bytes=1 << 20), None)
+print("open", flush=True)
+sys.stdin.readline()
+first = source.stats()
+while source.frames < first.packets - first.drops and source.read_block() is not None:
+    pass
+last = source.stats()
+source.close()
+counted = {"packets": last.packets, "drops": last.drops, "frames": source.frames}
+print(json.dumps({**counted, "after_close": source.stats()}))
+"""
+
 FEEDER = """
 import fcntl, os, struct, sys
 tun = os.open("/dev/net/tun", os.O_RDWR)
