@@ -206,7 +206,7 @@ def test_interface_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_what_libpcap_may_capture(tmp_path: Path) -> None:
-    """A child lists it; an interface of method "libpcap" that it does not list is broken, and this process stays clean."""
+    """A child lists it; with method "libpcap" an interface that it does not list is broken."""
     ring = config(tmp_path, interfaces=("nosuch0",))
     portable = replace(ring, capture=replace(ring.capture, method="libpcap"))
 
@@ -252,6 +252,8 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
     findings = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
     assert code == 1
-    assert {"rights", "interface", "clock", "disk", "collector"} == {finding["check"] for finding in findings}
+    assert {"rights", "interface", "libpcap", "clock", "disk", "collector"} == {
+        finding["check"] for finding in findings
+    }
     assert [finding for finding in findings if finding["level"] != "ok" and not finding["remedy"]] == []
     assert os.fspath(tmp_path) in next(finding["what"] for finding in findings if finding["check"] == "disk")
