@@ -162,6 +162,8 @@ def test_store_commands(tmp_path: Path) -> None:
     clean = command("fsck", "--data", str(data))
     connection = sqlite3.connect(data / "collector.db")
     connection.execute("UPDATE batch SET body = zeroblob(length(body)) WHERE seq = 2")
+    connection.execute("DROP TABLE metric")
+    connection.execute("ALTER TABLE join_token DROP COLUMN tags")
     connection.commit()
     connection.close()
     damaged = command("fsck", "--data", str(data))
@@ -169,7 +171,10 @@ def test_store_commands(tmp_path: Path) -> None:
     assert rebuilt == "rebuilt from 3 batches, 0 of them undecodable\n"
     assert migrated.startswith("the database has version ")
     assert (0, "3 batches") == (clean.returncode, clean.stdout.partition(",")[0])
+    assert [line.split()[1:] for line in clean.stdout.splitlines() if line.split()[0] == "batch"] == [["3", "rows"]]
     assert damaged.returncode == 1
+    assert "table metric is missing\n" in damaged.stdout
+    assert "table join_token: column tags is missing\n" in damaged.stdout
     assert "seq 2): the body is damaged" in damaged.stdout
 
 

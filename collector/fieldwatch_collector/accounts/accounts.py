@@ -18,6 +18,7 @@ import re
 import secrets
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
@@ -29,6 +30,7 @@ from fieldwatch_collector.accounts import passwords
 from fieldwatch_collector.accounts.errors import AccountError, LinkError, LoginError, TooManyAttemptsError
 from fieldwatch_collector.accounts.principal import ROLES, Principal
 from fieldwatch_collector.accounts.throttle import Throttle
+from fieldwatch_collector.store.tables import rows
 
 T = TypeVar("T")
 
@@ -230,19 +232,17 @@ class Accounts:
     def list_users(self) -> list[dict[str, Any]]:
         """name, role, created (RFC 3339), sessions (open ones), by name."""
         with self._store.reader() as connection:
-            rows = connection.execute(
-                "SELECT name, role, created_ns, (SELECT count(*) FROM session WHERE session.user = user.name"
-                " AND expires_ns > ?) AS sessions FROM user ORDER BY name",
-                (self._clock(),),
-            ).fetchall()
+            connection.execute("BEGIN")  # both tables of one moment
+            users = rows(connection, "user", order_by="name")
+            sessions = Counter(row["user"] for row in rows(connection, "session", "expires_ns > ?", (self._clock(),)))
         return [
             {
                 "name": row["name"],
                 "role": row["role"],
                 "created": time_text(row["created_ns"]),
-                "sessions": row["sessions"],
+                "sessions": sessions[row["name"]],
             }
-            for row in rows
+            for row in users
         ]
 
     def _insert_user(self, connection: sqlite3.Connection, name: str, stored: str, role: str) -> None:
@@ -284,9 +284,7 @@ class Accounts:
     def list_api_tokens(self) -> list[dict[str, Any]]:
         """id, name, role, created, revoked (RFC 3339, empty = never), oldest first."""
         with self._store.reader() as connection:
-            rows = connection.execute(
-                "SELECT id, name, role, created_ns, revoked_ns FROM api_token ORDER BY created_ns, id"
-            ).fetchall()
+            tokens = rows(connection, "api_token", order_by="created_ns, id")
         return [
             {
                 "id": row["id"],
@@ -295,7 +293,7 @@ class Accounts:
                 "created": time_text(row["created_ns"]),
                 "revoked": time_text(row["revoked_ns"]) if row["revoked_ns"] else "",
             }
-            for row in rows
+            for row in tokens
         ]
 
     def revoke_api_token(self, token_id: str) -> None:

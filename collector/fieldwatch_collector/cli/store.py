@@ -27,7 +27,7 @@ def register(program: Program) -> None:
     program.add(
         "fsck",
         fsck,
-        "check the database and the digest of every batch",
+        "check the database, its tables, and the digest of every batch",
         example="fieldwatch-collector fsck",
         arguments=add_place,
     )
@@ -51,3 +51,5 @@ def fsck(args: argparse.Namespace) -> None:
             f"{len(found['problems'])} problems; restore from a backup, or rebuild if only tables are damaged"
         )
     print(f"{found['batches']:,} batches, {found['bytes']:,} bytes: no problem found")
+    for name, count in found["tables"].items():
+        print(f"  {name:<18}{count:>12,} rows")

@@ -12,6 +12,7 @@ from fieldwatch_proto.schema import time_text
 
 from fieldwatch_collector.admin import AdminError, operation
 from fieldwatch_collector.identity import agents, tokens
+from fieldwatch_collector.store.tables import rows
 
 if TYPE_CHECKING:
     from fieldwatch_collector.services import Services
@@ -37,7 +38,7 @@ def create_token(services: Services, arguments: Mapping[str, Any]) -> dict[str, 
     if replace and uses != 1:
         raise AdminError("--replace makes a token for one device; leave --uses out")
     with services.store.reader() as connection:
-        if replace and not connection.execute("SELECT 1 FROM agent WHERE id = ?", (replace,)).fetchone():
+        if replace and not rows(connection, "agent", "id = ?", (replace,)):
             raise AdminError(f"--replace {replace}: no such agent; see: fieldwatch-collector agents list")
     token = services.store.transact_sync(
         lambda connection: tokens.create(
@@ -62,7 +63,7 @@ def list_tokens(services: Services, arguments: Mapping[str, Any]) -> list[dict[s
     """Newest first."""
     now = time.time_ns()
     with services.store.reader() as connection:
-        rows = connection.execute("SELECT * FROM join_token ORDER BY created_ns DESC, id").fetchall()
+        listed = rows(connection, "join_token", order_by="created_ns DESC, id")
     return [
         {
             "id": row["id"],
@@ -74,7 +75,7 @@ def list_tokens(services: Services, arguments: Mapping[str, Any]) -> list[dict[s
             "created": time_text(row["created_ns"]),
             "expires": time_text(row["expires_ns"]),
         }
-        for row in rows
+        for row in listed
     ]
 
 
@@ -119,10 +120,8 @@ def rename_agent(services: Services, arguments: Mapping[str, Any]) -> dict[str, 
 def _find_agent(services: Services, text: str) -> str:
     """The id of the agent that has this id, this beginning of an id, or this name."""
     with services.store.reader() as connection:
-        rows = connection.execute(
-            "SELECT id FROM agent WHERE id = ?1 OR name = ?1 OR substr(id, 1, length(?1)) = ?1 LIMIT 2", (text,)
-        ).fetchall()
-    if len(rows) == 1 and text:
-        return str(rows[0][0])
-    what = "no agent" if not rows else "more than one agent"
+        found = rows(connection, "agent", "id = ?1 OR name = ?1 OR substr(id, 1, length(?1)) = ?1", (text,), limit=2)
+    if len(found) == 1 and text:
+        return str(found[0]["id"])
+    what = "no agent" if not found else "more than one agent"
     raise AdminError(f"there is {what} {text!r}; see: fieldwatch-collector agents list")

@@ -11,6 +11,7 @@ from fieldwatch_proto.columns import digest
 
 from fieldwatch_collector.admin import AdminError, operation
 from fieldwatch_collector.store.migrate import migrations
+from fieldwatch_collector.store.tables import count_rows, schema_problems, table
 
 if TYPE_CHECKING:
     from fieldwatch_collector.services import Services
@@ -41,14 +42,18 @@ def rebuild_store(services: Services, arguments: Mapping[str, Any]) -> dict[str,
             raise AdminError(f"the rebuild stands still at {position} of {last}: {store.health().problem or 'see log'}")
         time.sleep(0.02)
     with store.reader() as connection:
-        dead = connection.execute("SELECT count(*) FROM dead_letter").fetchone()[0]
+        dead = table(connection, "dead_letter").count
     return {"batches": last, "undecodable": dead}
 
 
 @operation("store.fsck")
 def check_store(services: Services, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """SQLite's own check, and the digest of every body (SQLite does not checksum its pages)."""
+    """SQLite's own check, the schema against the migrations, and the digest of every body (SQLite checksums no pages).
+
+    `tables`: rows of each table by name.
+    """
     problems: list[str] = []
+    counted: dict[str, int] = {}
     batches = octets = 0
     with services.store.reader() as connection:
         try:
@@ -57,6 +62,8 @@ def check_store(services: Services, arguments: Mapping[str, Any]) -> dict[str, A
                 for row in connection.execute(f"PRAGMA integrity_check({MAX_PROBLEMS})")
                 if row[0] != "ok"
             ]
+            problems += schema_problems(connection)
+            counted = count_rows(connection)
             for row in connection.execute("SELECT position, agent, epoch, seq, digest, body FROM batch"):
                 batches += 1
                 octets += len(row["body"])
@@ -66,4 +73,4 @@ def check_store(services: Services, arguments: Mapping[str, Any]) -> dict[str, A
                     )
         except sqlite3.DatabaseError as problem:
             problems.append(f"database: {problem}")
-    return {"batches": batches, "bytes": octets, "problems": problems}
+    return {"batches": batches, "bytes": octets, "tables": counted, "problems": problems}
