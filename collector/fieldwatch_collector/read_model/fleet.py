@@ -19,7 +19,7 @@ def list_agents(connection: sqlite3.Connection, now_ns: int, *, site: str = "") 
     """AgentList by name. Counters of the agent are those of its newest heartbeat; what was stored is counted here."""
     rows = connection.execute(
         "SELECT agent.*,"
-        " (SELECT coalesce(sum(records), 0) FROM batch WHERE batch.agent = agent.id) AS records_stored,"
+        " (SELECT coalesce(sum(records), 0) FROM stream WHERE stream.agent = agent.id) AS records_stored,"
         " (SELECT coalesce(sum(frames), 0) FROM gap WHERE gap.agent = agent.id) AS frames_lost,"
         " (SELECT coalesce(sum(value), 0) FROM gap, json_each(gap.records) WHERE gap.agent = agent.id) AS records_lost"
         " FROM agent WHERE ? IN ('', site) ORDER BY name, id",

@@ -45,7 +45,7 @@ def read_held(connection: sqlite3.Connection, agent: str, epoch: int) -> Held:
 def put_items(connection: sqlite3.Connection, agent: str, items: Sequence[Item]) -> PutResult:
     """Insert what is new and move the marks; the caller commits."""
     held: dict[int, Held] = {}
-    changed: set[int] = set()
+    stored: dict[int, int] = {}  # epoch that changed -> records of its new batches
     outcomes, events = [], []
     for item in items:
         state = held.get(item.epoch)
@@ -60,12 +60,13 @@ def put_items(connection: sqlite3.Connection, agent: str, items: Sequence[Item])
         outcomes.append(outcome)
         if after is not state:
             held[item.epoch] = after
-            changed.add(item.epoch)
-    for epoch in changed:
+            stored[item.epoch] = stored.get(item.epoch, 0) + (item.records if isinstance(item, BatchItem) else 0)
+    for epoch, records in stored.items():
         connection.execute(
-            "INSERT INTO stream(agent, epoch, high_water, sparse) VALUES(?, ?, ?, ?)"
-            " ON CONFLICT(agent, epoch) DO UPDATE SET high_water = excluded.high_water, sparse = excluded.sparse",
-            (agent, signed(epoch), held[epoch].high_water, json.dumps(held[epoch].also)),
+            "INSERT INTO stream(agent, epoch, high_water, sparse, records) VALUES(?, ?, ?, ?, ?)"
+            " ON CONFLICT(agent, epoch) DO UPDATE SET high_water = excluded.high_water, sparse = excluded.sparse,"
+            " records = records + excluded.records",
+            (agent, signed(epoch), held[epoch].high_water, json.dumps(held[epoch].also), records),
         )
     return PutResult(outcomes, held, events)
 

@@ -79,6 +79,40 @@ async def test_marks_are_remembered(tmp_path: Path) -> None:
     assert [Outcome.DUPLICATE, Outcome.STORED] == result.outcomes
 
 
+async def test_records_are_counted_once_and_outlive_their_bodies(store: SqliteStore) -> None:
+    """A stream counts what was stored: no repeat, no conflict, no gap; a body that is gone stays counted."""
+    await store.put(AGENT, [item(1), item(2), item(2), item(4), item(1, b"other"), gap(3, 3, 99)])
+    await store.transact(lambda connection: connection.execute("DELETE FROM batch").rowcount)
+    await store.put(AGENT, [item(4), item(5), item(1, epoch=1)])
+    counted = ask(store, "SELECT records FROM stream ORDER BY records")
+    store.close()
+
+    assert [(1,), (4,)] == counted
+
+
+def test_the_count_of_records_is_made_up_for_what_was_stored_before(tmp_path: Path) -> None:
+    """The third migration fills the column from the log, for each stream by itself."""
+    connection = sqlite3.connect(tmp_path / "collector.db", isolation_level=None)
+    for number, sql in migrations("sqlite")[:2]:
+        connection.executescript(f"{sql}\nPRAGMA user_version = {number};")
+    for epoch, seq, records in ((1, 1, 30), (1, 2, 12), (2, 1, 5)):
+        connection.execute(
+            "INSERT INTO batch(agent, epoch, seq, kind, schema, codec, records, raw_bytes, t_min, t_max, received_ns,"
+            " digest, body) VALUES(?, ?, ?, 1, 1, 1, ?, 1, 0, 0, 0, x'', x'')",
+            (AGENT, epoch, seq, records),
+        )
+    connection.execute(
+        "INSERT INTO stream(agent, epoch, high_water) VALUES(?1, 1, 2), (?1, 2, 1), (?1, 3, 7)", (AGENT,)
+    )
+    connection.close()
+    store = SqliteStore(tmp_path / "collector.db")
+    store.migrate()
+    counted = ask(store, "SELECT epoch, records FROM stream ORDER BY epoch")
+    store.close()
+
+    assert [(1, 42), (2, 5), (3, 0)] == counted
+
+
 async def test_sparse_ranges_are_bounded(store: SqliteStore) -> None:
     """Beyond 1,024 holes nothing out of order is taken; what fills a hole is."""
     await store.put(AGENT, [item(seq) for seq in range(2, 2 * MAX_SPARSE_RANGES + 1, 2)])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 
 from fieldwatch_collector.read_model import ReadModel
+from fieldwatch_collector.store import BatchItem
+from fieldwatch_collector.store.batch_log import put_items
 from fieldwatch_collector.store.sqlite import SqliteStore
 from fieldwatch_proto.schema import time_text
 from support.asking import NOW_NS, SECOND_NS, walk
@@ -34,11 +36,7 @@ def test_an_agent_shows_its_heartbeat_and_what_the_collector_holds(store: Sqlite
 
     def write(connection: sqlite3.Connection) -> None:
         for seq, records in ((1, 100), (2, 50)):
-            connection.execute(
-                "INSERT INTO batch(agent, epoch, seq, kind, schema, codec, records, raw_bytes, t_min, t_max,"
-                " received_ns, digest, body) VALUES(?, 1, ?, 1, 1, 1, ?, 1, 0, 0, 0, x'', x'')",
-                (agent_id(1), seq, records),
-            )
+            put_items(connection, agent_id(1), [BatchItem(1, seq, 1, 1, 1, records, 1, 0, 0, b"", b"")])
         connection.execute(
             "INSERT INTO gap(agent, epoch, from_seq, to_seq, records, frames, reason, count_known, ts_ns, detail,"
             " received_ns) VALUES(?, 1, 3, 4, '{\"1\": 7, \"3\": 2}', 11, 1, 1, 0, '', 0)",
