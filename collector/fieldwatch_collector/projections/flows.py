@@ -88,7 +88,8 @@ class FlowProjection:
         connection.execute("DELETE FROM flow")
 
     def forget(self) -> None:
-        """Nothing is remembered here."""
+        """Sums of a batch that failed may stand in the inventory's rows already."""
+        self._inventory.forget()
 
 
 def bind_late(

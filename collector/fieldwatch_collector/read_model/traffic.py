@@ -157,6 +157,7 @@ def _step(step_s: int, first_ns: int, last_ns: int) -> int:
 
 def _spread(values: list[int], born: int, died: int, total: int) -> None:
     """Add `total` evenly to the buckets born..died, of which only those of `values` count; exact in the sum."""
+    died = max(born, died)  # a flow may say that it ended before it began: its agent's clock was set back
     parts = died - born + 1
     share, rest = divmod(total, parts)
     for bucket in range(max(born, 0), min(died, len(values) - 1) + 1):

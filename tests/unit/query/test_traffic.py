@@ -107,6 +107,23 @@ def test_a_flow_is_spread_over_the_buckets_in_which_it_lived(store: SqliteStore)
     }
 
 
+def test_a_flow_that_ends_before_it_began_counts_once(store: SqliteStore) -> None:
+    """Its agent's clock was set back: the question is answered, with the flow in the bucket of its start."""
+    born_ns = NOW_NS - HOUR_NS
+    store.transact_sync(
+        lambda connection: (
+            connection.execute(
+                "INSERT INTO flow VALUES(1, 'hq', 'a', ?, ?, 6, x'0a000001', x'0a000002', 5, 80, 0, x'', x'', 1, 70, 1,"
+                " 30, 0, 0, 0, '', 'http', 'eth0', '', '')",
+                (born_ns, born_ns - 600 * SECOND_NS),
+            ).rowcount
+        )
+    )
+    series = ReadModel(store, lambda: NOW_NS).flow_series(since="2h", step_s=60)["series"]
+
+    assert [(one["key"], sum(one["values"])) for one in series if any(one["values"])] == [("http", 100)]
+
+
 def test_a_series_without_times_shows_the_time_of_the_flows(model: ReadModel) -> None:
     """A replayed capture of years ago is shown in its own time, in at most 240 steps or so."""
     answer = model.flow_series()
