@@ -35,11 +35,12 @@ from typing import TYPE_CHECKING, Any
 
 from fieldwatch_proto.logs import get_logger
 
+from fieldwatch_collector.store import StoreError
+
 if TYPE_CHECKING:
     from fieldwatch_collector.services import Services
 
 OPERATION_MODULES = (
-    "fieldwatch_collector.accounts.operations",
     "fieldwatch_collector.accounts.operations",
     "fieldwatch_collector.identity.operations",
     "fieldwatch_collector.store.operations",
@@ -71,13 +72,16 @@ def operation(name: str) -> Callable[[Operation], Operation]:
 
 
 def run(services: Services, name: str, arguments: Mapping[str, Any]) -> Any:
-    """Run an operation in this process. Raises AdminError."""
+    """Run an operation in this process. Raises AdminError, also for a store that cannot do its work now."""
     for module in OPERATION_MODULES:
         importlib.import_module(module)
     function = _operations.get(name)
     if function is None:
         raise AdminError(f"the collector knows no operation {name!r}; is it an older version than this command?")
-    return function(services, arguments)
+    try:
+        return function(services, arguments)
+    except StoreError as problem:
+        raise AdminError(str(problem)) from None
 
 
 def call(data: Path, name: str, arguments: Mapping[str, Any] | None = None, *, config: Any = None) -> Any:

@@ -294,6 +294,7 @@ class _Http:
             access_log=False,
             lifespan="on",
             server_header=False,
+            proxy_headers=False,  # else anybody on this machine says by X-Forwarded-For whom a failed login counts for
             timeout_graceful_shutdown=3,
             ws_max_size=64 << 10,
             ssl_certfile=certificate[0] if certificate else None,

@@ -22,6 +22,7 @@ from fieldwatch_collector.api import (
     web,
 )
 from fieldwatch_collector.api.headers import SecurityHeaders
+from fieldwatch_collector.api.limits import BodyLimit
 
 if TYPE_CHECKING:
     from fieldwatch_collector.services import Services
@@ -53,6 +54,7 @@ def create_app(services: Services) -> FastAPI:
         redoc_url=None,
     )
     app.state.services = services
+    app.state.streams = set()  # the open WebSockets
     problems.install(app)
     for resource in (devices, flows, agents, events, session, status):
         app.include_router(resource.router, prefix=API, responses=problems.RESPONSES)
@@ -61,6 +63,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(metrics.router)
     page = web.WebFiles()
     app.mount("/", page, name="page")
+    app.add_middleware(BodyLimit)
     app.add_middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES)
     app.add_middleware(SecurityHeaders, policy=page.policy)
     return app

@@ -37,10 +37,11 @@ SEND_TIMEOUT_S = 30.0
 RECHECK_S = 30.0  # how long a closed session or a revoked token may go on reading
 MAX_SUBSCRIPTIONS = 16
 MAX_CHARACTERS = 16_384
+MAX_CONNECTIONS = 500  # of the collector; each holds a socket, whoever it is
 
 CLOSE_UNAUTHORIZED = 4401
 CLOSE_MISUSE = 1008
-CLOSE_TOO_SLOW = 1013
+CLOSE_TOO_SLOW = CLOSE_TOO_MANY = 1013
 
 
 class Filter(BaseModel):
@@ -73,6 +74,18 @@ async def stream(socket: WebSocket) -> None:
     if not is_same_origin(socket):
         await socket.close(CLOSE_MISUSE, "the page of another host may not read this stream")  # before accept: HTTP 403
         return
+    open_ones: set[WebSocket] = socket.app.state.streams
+    if len(open_ones) >= MAX_CONNECTIONS:
+        await socket.close(CLOSE_TOO_MANY, "too many streams are open; try again later")
+        return
+    open_ones.add(socket)
+    try:
+        await _serve(socket)
+    finally:
+        open_ones.discard(socket)
+
+
+async def _serve(socket: WebSocket) -> None:
     await socket.accept()
     connection = Connection(socket)
     try:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NoReturn, Protocol, TypeVar
 
 import grpc
 import grpc.aio
+from fieldwatch_proto.logs import get_logger
 from fieldwatch_proto.v1 import query_pb2, query_pb2_grpc
 from google.protobuf.message import Message
 
@@ -26,6 +28,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 RECHECK_S = 30.0  # a stream of a token that was revoked ends within this time
 _SCHEME = "bearer "
+
+log = get_logger(__name__)
 
 
 class Services(Protocol):
@@ -168,13 +172,18 @@ class QueryService(query_pb2_grpc.QueryServicer):
         return await self._answer(context, lambda: query_pb2.SiteList(**self._ask.list_sites()))
 
     async def _answer(self, context: Context, ask: Callable[[], M]) -> M:
-        await self._check(context, "read")
         try:
+            await self._check(context, "read")
             return await asyncio.to_thread(ask)
         except BadRequest as problem:
             await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(problem))
         except _NotFoundError as problem:
             await _abort(context, grpc.StatusCode.NOT_FOUND, str(problem))
+        except sqlite3.Error as problem:
+            log.error("a question failed", problem=f"{type(problem).__name__}: {problem}")
+            await _abort(
+                context, grpc.StatusCode.UNAVAILABLE, "the store cannot be read now; the collector's log says why"
+            )
 
     async def _check(self, context: Context, action: Action) -> None:
         credential = bearer_of(context)

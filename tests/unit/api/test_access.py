@@ -171,6 +171,20 @@ def test_a_malformed_login_is_a_problem(nobody: httpx.Client, body: bytes) -> No
     assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
 
 
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_body_without_end_is_not_kept(nobody: httpx.Client, announced: bool) -> None:
+    """Above 64 KiB: 413 for whoever it is, before the whole of it is read, and the collector goes on."""
+    body = b'{"name":"ada","password":"' + b"x" * (1 << 20) + b'"}'
+    answer = nobody.post(
+        "/api/v1/session",
+        content=body if announced else (body[at : at + 8192] for at in range(0, len(body), 8192)),
+        headers={"Content-Type": "application/json"},
+    )
+
+    assert (answer.status_code, answer.headers["content-type"]) == (413, "application/problem+json")
+    assert nobody.get("/healthz").status_code == 200
+
+
 def test_a_problem_never_repeats_the_password(nobody: httpx.Client) -> None:
     answer = nobody.post("/api/v1/session", json={"name": "ada", "password": "s3cret" * 1_000})
 

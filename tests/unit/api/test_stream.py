@@ -106,6 +106,29 @@ def test_nobody_reads_nothing(site: Site, first: dict[str, Any]) -> None:
     assert (answer["type"], code) == ("auth_invalid", stream.CLOSE_UNAUTHORIZED)
 
 
+def test_streams_are_bounded(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more than there may be is turned away before it is accepted; one that ends makes room."""
+
+    def welcomed() -> bool:
+        try:
+            with connect(_address(site)) as another:
+                return bool(_hear(another))
+        except InvalidStatus:
+            return False
+
+    def turned_away() -> bool:
+        try:
+            with connect(_address(site)) as first:
+                _hear(first)
+                return not welcomed()
+        except InvalidStatus:  # the one before is still ending
+            return False
+
+    monkeypatch.setattr(stream, "MAX_CONNECTIONS", 1)
+    _until(turned_away)
+    _until(welcomed)
+
+
 def test_an_ended_session_is_told_so(site: Site) -> None:
     """A page whose cookie ran out gets 4401 at once, and can show its login."""
     with connect(_address(site), additional_headers={"Cookie": "fieldwatch_session=old"}) as socket:
