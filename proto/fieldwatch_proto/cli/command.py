@@ -40,12 +40,16 @@ Anything else is a defect of ours and shows its traceback (exit code 1).
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
+import errno
 import importlib
 import io
 import os
+import pwd
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from textwrap import fill
 from typing import Any, NoReturn
 
@@ -128,7 +132,7 @@ class Program:
         )
         if arguments is not None:
             arguments(parser)
-        parser.set_defaults(run=run)
+        parser.set_defaults(run=run, parser_of_command=parser)
 
     def _help_of(self, parser: argparse.ArgumentParser) -> Run:
         def show(args: argparse.Namespace) -> int:
@@ -143,7 +147,9 @@ class Program:
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")  # a name that the locale cannot write is no error
         try:
-            args = self.parser.parse_args(argv)
+            args, strange = self.parser.parse_known_args(argv)
+            if strange:
+                _refuse(getattr(args, "parser_of_command", self.parser), strange)
             code = args.run(args) or 0
             sys.stdout.flush()
             return int(code)
@@ -169,11 +175,39 @@ class Program:
             if problem.strerror is None:
                 raise
             names = [str(name) for name in (problem.filename, problem.filename2) if name is not None]
-            self._say(": ".join([*names, problem.strerror]))
+            remedy = _remedy(problem)
+            self._say(": ".join([*names, problem.strerror]) + (f"; {remedy}" if remedy else ""))
             return 1
 
     def _say(self, text: str) -> None:
         print(f"{self.name}: {printable(' '.join(text.split()))}", file=sys.stderr)
+
+
+def _refuse(parser: argparse.ArgumentParser, strange: list[str]) -> NoReturn:
+    """The command's own parser says it, and names the flag that was probably meant."""
+    flags = [name for action in parser._actions for name in action.option_strings if name.startswith("--")]
+    near = difflib.get_close_matches(strange[0].partition("=")[0], flags, n=1, cutoff=0.6)
+    parser.error(f"unrecognized arguments: {' '.join(strange)}" + (f"; did you mean {near[0]}?" if near else ""))
+
+
+def _remedy(problem: OSError) -> str:
+    """What mends an error of the system, where that is plain."""
+    if problem.errno == errno.ENOSPC:
+        return "free some space and try again"
+    if problem.errno == errno.EROFS:
+        return "the file system is mounted read-only; choose a place that can be written"
+    if problem.errno not in (errno.EACCES, errno.EPERM) or not isinstance(problem.filename, str | os.PathLike):
+        return ""
+    path = Path(problem.filename).absolute()
+    for place in (path, *path.parents):  # the nearest one that may be looked at
+        with contextlib.suppress(OSError):
+            uid = place.stat().st_uid
+            try:
+                owner = pwd.getpwuid(uid).pw_name
+            except KeyError:
+                owner = f"#{uid}"
+            return f"{'it' if place == path else place} belongs to {owner}: run this with sudo -u {owner}"
+    return ""
 
 
 def _sentence(text: str) -> str:

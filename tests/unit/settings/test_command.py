@@ -43,7 +43,17 @@ def program(outcome: int | BaseException | None = None) -> Program:
         (1, 1, ""),
         (Failure("the disk is full:\nfree some"), 1, "fieldwatch-test: the disk is full: free some\n"),
         (SpoolError("locked"), 1, "fieldwatch-test: locked\n"),
-        (PermissionError(13, "Permission denied", "/x/y"), 1, "fieldwatch-test: /x/y: Permission denied\n"),
+        (
+            PermissionError(13, "Permission denied", "/no-such/file"),
+            1,
+            "fieldwatch-test: /no-such/file: Permission denied; / belongs to root: run this with sudo -u root\n",
+        ),
+        (FileNotFoundError(2, "No such file or directory", "x"), 1, "fieldwatch-test: x: No such file or directory\n"),
+        (
+            OSError(28, "No space left on device", "x"),
+            1,
+            "fieldwatch-test: x: No space left on device; free some space and try again\n",
+        ),
         (UsageError("no such thing"), 2, "fieldwatch-test: no such thing\n"),
         (ConfigError("a = 1: no", "b = 2: no"), 2, "fieldwatch-test: a = 1: no\nfieldwatch-test: b = 2: no\n"),
         (KeyboardInterrupt(), 130, ""),
@@ -79,7 +89,12 @@ def test_a_defect_of_ours_is_not_hidden() -> None:
         ),
         (
             ["read", "--no-such", "x"],
-            "fieldwatch-test: unrecognized arguments: --no-such (see fieldwatch-test --help)\n",
+            "fieldwatch-test read: unrecognized arguments: --no-such (see fieldwatch-test read --help)\n",
+        ),
+        (
+            ["spool", "status", "--hlep=1"],
+            "fieldwatch-test spool status: unrecognized arguments: --hlep=1; did you mean --help?"
+            " (see fieldwatch-test spool status --help)\n",
         ),
     ],
 )
