@@ -56,6 +56,7 @@ def test_first_start_commands_beside_it_and_a_clean_stop(tmp_path: Path) -> None
             pass
         second = command("serve", "--data", str(data))
         doctor = command("doctor", "--data", str(data), "--json")
+        useless = command("token", "create", "--uses", "0", "--data", str(data))
         unknown = command("agents", "revoke", "nobody", "--data", str(data))
     finally:
         code = collector.stop()
@@ -69,7 +70,11 @@ def test_first_start_commands_beside_it_and_a_clean_stop(tmp_path: Path) -> None
         second.returncode,
         second.stderr.partition(";")[0],
     )
-    assert {"ok"} == {json.loads(line)["level"] for line in doctor.stdout.splitlines()}
+    findings = [json.loads(line) for line in doctor.stdout.splitlines()]
+    assert [("people", "fieldwatch-collector user add NAME --role admin")] == [
+        (finding["check"], finding["remedy"]) for finding in findings if finding["level"] != "ok"
+    ]
+    assert (useless.returncode, useless.stderr) == (1, "fieldwatch-collector: --uses 0: accepted is 1 to 10000\n")
     assert unknown.stderr == (
         "fieldwatch-collector: there is no agent 'nobody'; see: fieldwatch-collector agents list\n"
     )

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from urllib.parse import quote
 
 from fieldwatch_collector import admin
@@ -39,15 +40,19 @@ class Finding:
 def examine(config: CollectorConfig) -> Iterator[Finding]:
     """Every finding, good ones too."""
     running = False
-    yield from _data(config)
-    if config.data_dir.is_dir():
+    readable = True
+    for finding in _data(config):
+        yield finding
+        readable = finding.level is not Level.BROKEN
+    if config.data_dir.is_dir() and readable:
         running = _is_running(config)
         yield Finding(Level.OK, "server", "runs on this data folder" if running else "does not run")
     yield from _ports(config, running)
     yield from _disk(config)
     yield from _clock()
-    yield from _certificate(config)
-    yield from _store(config)
+    if readable:  # what is in a folder that this user may not read is not for guessing
+        yield from _certificate(config)
+        yield from _store(config)
 
 
 def _data(config: CollectorConfig) -> Iterator[Finding]:
@@ -55,11 +60,21 @@ def _data(config: CollectorConfig) -> Iterator[Finding]:
     if not data.exists():
         yield Finding(Level.OK, "data", f"{data}: not there yet; serve makes it")
     elif not os.access(data, os.R_OK | os.W_OK | os.X_OK):
-        yield Finding(Level.BROKEN, "data", f"{data}: not writable", f"run as its owner, or: chown -R $(id -u) {data}")
+        owner = _owner(data)
+        yield Finding(
+            Level.BROKEN, "data", f"{data}: belongs to {owner}, and is closed to this user", f"sudo -u {owner} ..."
+        )
     elif data.stat().st_mode & 0o077:
         yield Finding(Level.NOTE, "data", f"{data}: open to other users", f"chmod 700 {data}")
     else:
         yield Finding(Level.OK, "data", f"{data}: closed to others, writable")
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.owner()
+    except KeyError:
+        return f"#{path.stat().st_uid}"
 
 
 def _is_running(config: CollectorConfig) -> bool:
@@ -142,6 +157,7 @@ def _store(config: CollectorConfig) -> Iterator[Finding]:
             newest = connection.execute("SELECT coalesce(max(position), 0) FROM batch").fetchone()[0]
             behind = newest - connection.execute("SELECT coalesce(min(position), 0) FROM projection").fetchone()[0]
             dead = connection.execute("SELECT count(*) FROM dead_letter").fetchone()[0]
+            admins = connection.execute("SELECT count(*) FROM user WHERE role = 'admin'").fetchone()[0]
         finally:
             connection.close()
     except sqlite3.Error as problem:
@@ -151,6 +167,9 @@ def _store(config: CollectorConfig) -> Iterator[Finding]:
     yield Finding(
         Level.OK, "store", f"{json.dumps(path.name)}: {size / 1e6:.1f} MB, {newest:,} batches, {behind:,} to project"
     )
+    if not admins:
+        remedy = "fieldwatch-collector user add NAME --role admin"
+        yield Finding(Level.NOTE, "people", "nobody can log in to the page as an administrator yet", remedy)
     if dead:
         yield Finding(
             Level.NOTE,

@@ -15,6 +15,10 @@ def register(program: Program) -> None:
         "serve",
         serve,
         "run the server; everything that it needs is made on first start",
+        description=(
+            "Runs the server; everything that it needs is made on first start. On a terminal it prints a link that "
+            "makes the first administrator; as a service it does not: fieldwatch-collector user add NAME --role admin"
+        ),
         example="""
         fieldwatch-collector serve --data ./data
         fieldwatch-collector serve --grpc 0.0.0.0:7443 --public-grpc 0.0.0.0:7444 --http [::]:7480

@@ -85,7 +85,7 @@ def _list_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _link_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "name", metavar="NAME", nargs="?", default="", help="user name (default: the administrator who came first)"
+        "name", metavar="NAME", nargs="?", default="", help="user name (default: the first administrator)"
     )
     add_place(parser)
 
@@ -106,7 +106,12 @@ def role(args: argparse.Namespace) -> None:
 
 
 def listed(args: argparse.Namespace) -> None:
-    write(call(args, "user.list"), COLUMNS, args.output, empty="nobody yet; the page's first-run link makes the first")
+    write(
+        call(args, "user.list"),
+        COLUMNS,
+        args.output,
+        empty="nobody yet; the first: fieldwatch-collector user add NAME --role admin",
+    )
 
 
 def login_link(args: argparse.Namespace) -> None:

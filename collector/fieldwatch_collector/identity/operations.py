@@ -27,7 +27,7 @@ _SITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}")
 def create_token(services: Services, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """{"token": the line, "id", "expires"}. Arguments: site, uses, ttl_s, tags, replace."""
     site = arguments.get("site") or DEFAULT_SITE
-    uses, ttl_s = int(arguments.get("uses") or 1), float(arguments.get("ttl_s") or 3_600)
+    uses, ttl_s = int(arguments.get("uses", 1)), float(arguments.get("ttl_s", 3_600))
     tags, replace = dict(arguments.get("tags") or {}), arguments.get("replace") or None
     if not _SITE.fullmatch(site):
         raise AdminError(f"--site {site!r}: accepted are up to 63 letters, digits, blanks, and . _ -")

@@ -35,8 +35,9 @@ export function LoginPage() {
     </form>
     ${setup?.needed
       ? html`<p>
-          <strong>This collector has no account yet.</strong> Open the set-up link that <code>fieldwatch-collector serve</code>
-          printed when it started; it works for 30 minutes, and a restart prints a new one.
+          <strong>This collector has no account yet.</strong> On the collector:${" "}
+          <code>fieldwatch-collector user add NAME --role admin</code>. Or open the set-up link that
+          <code>fieldwatch-collector serve</code> prints on a terminal when it starts; it works for 30 minutes.
         </p>`
       : html`<p class="muted small">No account? On the collector: <code>fieldwatch-collector user add NAME</code></p>`}
   </section>`;
