@@ -50,7 +50,7 @@ class Totals:
     by_layer: Counter[str] = field(default_factory=Counter)
     flows: int = 0
     evicted_flows: int = 0
-    first_ns: int = 0
+    first_ns: int | None = None  # None: no frame had anything to tell
     last_ns: int = 0
     duration_ns: int = 0  # of the captures, one after the other
     overflow: int = 0
@@ -82,7 +82,7 @@ class Analysis:
         self._news = FactFilter(refresh_ns=FOREVER_NS)
         self._sightings: dict[tuple[int, bytes, bytes, int], list[int]] = {}
         self._facts: dict[tuple[str, str, str, str], int] = {}
-        self._first_ns = 0
+        self._first_ns: int | None = None  # of the capture being read
 
     def read(self, fd: int, name: str, progress: OnProgress | None = None) -> None:
         """One capture from a file descriptor. Raises CaptureError where it is none, UsageError for the filter."""
@@ -100,7 +100,7 @@ class Analysis:
             engine = make_engine(self.config, offline=True)
             ignore = self.config.privacy.ignore_protocols
             pipeline = Pipeline(engine, "", self._take, ignore=ignore, facts=self._news)
-            self._first_ns = 0
+            self._first_ns = None
             while pipeline.step(source) >= 0:
                 if progress is not None:
                     progress(source.position, source.frames)
@@ -125,8 +125,8 @@ class Analysis:
         totals.add(counters)
         totals.filtered += source.filtered
         totals.linktypes += [text for text in source.linktypes if text not in totals.linktypes]
-        if self._first_ns:
-            totals.first_ns = min(totals.first_ns or self._first_ns, self._first_ns)
+        if self._first_ns is not None:
+            totals.first_ns = self._first_ns if totals.first_ns is None else min(totals.first_ns, self._first_ns)
             totals.last_ns = max(totals.last_ns, newest_ns)
             totals.duration_ns += max(0, newest_ns - self._first_ns)
         if not source.complete:
@@ -143,7 +143,7 @@ class Analysis:
             self._keep_sightings(records)
 
     def _see_first(self, ns: int) -> None:
-        self._first_ns = min(self._first_ns or ns, ns)
+        self._first_ns = ns if self._first_ns is None else min(self._first_ns, ns)
 
     def _keep_facts(self, records: Records) -> None:
         names = zip(*(records.values(name) for name in ("subject", "key", "value", "source")), strict=True)

@@ -125,6 +125,7 @@ class Pipeline:
     def tick(self, now_ns: int | None) -> None:
         """End what is idle at `now_ns` (None: packet time alone decides), and hand out all that is ready."""
         if now_ns is not None:
+            self._take_flows()  # room for records, or `expire` would end nothing
             while self.engine.expire(now_ns):
                 self._take_flows()
         self._take_slow()

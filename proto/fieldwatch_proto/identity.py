@@ -21,6 +21,7 @@ from fieldwatch_proto.schema import AUTHORITATIVE, SightingSource, mac_text
 
 MAX_WEAK_ADDRESSES = 8
 NO_MAC = bytes(6)
+NEVER_NS = (1 << 63) - 1
 
 # Facts whose value is a name of their subject, best first, as (key, source); "" = any source.
 NAME_FACTS = (
@@ -69,13 +70,13 @@ class Device:
     vlans: set[int] = field(default_factory=set)
     names: list[Name] = field(default_factory=list)  # best first
     sources: set[str] = field(default_factory=set)
-    first_ns: int = 0
-    last_ns: int = 0
+    first_ns: int = NEVER_NS  # a device is made when it is seen: nobody reads this
+    last_ns: int = -NEVER_NS
     frames: int = 0
     routes: bool = False
 
     def see(self, first_ns: int, last_ns: int) -> None:
-        self.first_ns = min(self.first_ns or first_ns, first_ns)
+        self.first_ns = min(self.first_ns, first_ns)
         self.last_ns = max(self.last_ns, last_ns)
 
 
@@ -191,6 +192,15 @@ def _routers(rows: Sequence[Sighting], owners: dict[bytes, set[bytes]], prefixes
     return routers
 
 
+def _mac_octets(text: str) -> bytes:
+    """Of a MAC in the schema's text form; empty where it is none."""
+    try:
+        octets = bytes.fromhex(text.replace(":", ""))
+    except ValueError:
+        return b""
+    return octets if mac_text(octets) == text else b""
+
+
 def _attach_facts(
     devices: dict[str, Device], owners: dict[bytes, set[bytes]], facts: Iterable[tuple[str, str, str, str, int]]
 ) -> None:
@@ -207,7 +217,7 @@ def _attach_facts(
             try:
                 found_device = by_ip.get(ipaddress.ip_address(subject).packed)
             except ValueError:
-                octets = bytes.fromhex(subject.replace(":", ""))
+                octets = _mac_octets(subject)
                 if not is_unicast_mac(octets):
                     continue
                 found_device = devices[f"mac:{subject}"] = Device(f"mac:{subject}", octets)

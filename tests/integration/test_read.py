@@ -191,6 +191,19 @@ def test_pcapng_says_the_same(capture: Path, tmp_path: Path) -> None:
     assert agent("read", "--json", capture).stdout == agent("read", "--json", other).stdout
 
 
+def test_a_capture_whose_clock_began_at_zero(capture: Path, tmp_path: Path) -> None:
+    """Many tools write times relative to the first frame: they are times like any other."""
+    zero = tmp_path / "zero.pcap"
+    zero.write_bytes(pcap(records(hello(), 0)))
+    usual, relative = agent("read", "--json", capture), agent("read", "--json", zero)
+
+    assert [item["duration_s"] for item in objects(relative, "summary")] == [
+        item["duration_s"] for item in objects(usual, "summary")
+    ]
+    assert min(item["first_seen"] for item in objects(relative, "device")) == "1970-01-01T00:00:00.000000000Z"
+    assert b"from 1970-01-01 00:00:00 UTC" in agent("read", zero).stdout
+
+
 def test_several_captures(capture: Path, tmp_path: Path) -> None:
     """Devices come of all captures together; flows end with theirs; sums add up."""
     later = tmp_path / "later.pcap"

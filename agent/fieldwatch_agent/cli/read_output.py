@@ -233,8 +233,9 @@ def summary_text(totals: Totals) -> str:
         f"({', '.join(totals.linktypes)}):" if totals.linktypes else "(no frames):",
         f"{count_text(totals.frames)} frames, {bytes_text(totals.octets)}",
     ]
-    if totals.duration_ns:
-        parts.append(f"in {duration_text(totals.duration_ns / 1e9)} from {clock_text(totals.first_ns)} UTC")
+    if totals.duration_ns and totals.first_ns is not None:
+        began = clock_text(totals.first_ns or 1)  # 0 is nothing to a table, here it is a time
+        parts.append(f"in {duration_text(totals.duration_ns / 1e9)} from {began} UTC")
     rejected = {"truncated": totals.truncated, "malformed": totals.malformed, "unsupported": totals.unsupported}
     named = [f"{count_text(number)} {name}" for name, number in rejected.items() if number]
     text = " ".join(parts) + (f"; not decoded: {', '.join(named)}" if named else "; all decoded")

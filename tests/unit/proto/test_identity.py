@@ -163,3 +163,24 @@ def test_a_fact_alone_makes_a_device() -> None:
 def test_local_ranges(address: str, local: bool) -> None:
     """The edges of RFC 1918, 3927, 4193, 4291 and 6598."""
     assert is_local(ip(address)) is local
+
+
+def test_times_from_zero_on() -> None:
+    """A capture whose clock began at zero, or before it, has a beginning like any other."""
+    rows = [seen(HOST, "", ETH, at=0), seen(HOST, "192.168.1.5", IP, at=40)]
+    early = [seen(HOST, "", ETH, at=-90)]
+
+    assert [(device.first_ns, device.last_ns) for device in resolve(rows, [])] == [(0, 45)]
+    assert [(device.first_ns, device.last_ns) for device in resolve(early, [])] == [(-90, -85)]
+
+
+@pytest.mark.parametrize(
+    "subject", ["", "kitchen", "00:16", "0:16:3e:0:0:1", "zz:zz:zz:zz:zz:zz", "ff:ff:ff:ff:ff:ff", "é"]
+)
+def test_facts_about_nobody_are_left_out(subject: str) -> None:
+    """A subject that is neither a MAC nor an address makes no device and stops nothing."""
+    facts = [(subject, "hostname", "x", "mdns", 1), ("00:16:3e:00:00:01", "hostname", "nas", "mdns", 2)]
+
+    assert [(device.key, [name.name for name in device.names]) for device in resolve([], facts)] == [
+        ("mac:00:16:3e:00:00:01", ["nas"])
+    ]
