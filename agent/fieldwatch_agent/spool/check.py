@@ -1,11 +1,21 @@
-"""`spool fsck`: every row against its checksum, the file against itself. Reads only."""
+"""`spool fsck`: every row against its checksum, the file against itself and its format. Reads only.
+
+For the short-lived command: it uses sqlite-utils, which the daemon must never import, and not the store, which would
+put a file that it cannot use into the quarantine, or bring an older one up to date.
+"""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
-from fieldwatch_agent.spool.control import closed_store
+from sqlite_utils import Database
+
+from fieldwatch_agent.spool.file import FILE_NAME, FORMAT, SCHEMA, Lock
 from fieldwatch_agent.spool.items import SpoolError
 from fieldwatch_agent.spool.rows import GAP_COLUMNS, HEAD_COLUMNS, Head, body_sound, gap_of
 
@@ -14,28 +24,72 @@ MAX_PROBLEMS = 100
 
 def check(folder: Path) -> tuple[list[str], int]:
     """Problems, one line each (at most `MAX_PROBLEMS`), and the number of rows. Raises SpoolError."""
-    problems: list[str] = []
-    rows = 0
-    with closed_store(folder) as store:
-        if store is None:
-            raise SpoolError(f"{folder}: no spool there")
-        if store.renewed:
-            problems.append(f"the file could not be used: {store.renewed}")
+    path = folder / FILE_NAME
+    if not path.exists():
+        raise SpoolError(f"{folder}: no spool there")
+    lock = Lock(folder)
+    try:
+        connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
         try:
-            for (line,) in store.db.execute("PRAGMA integrity_check(20)"):
-                if line != "ok":
-                    problems.append(f"file: {line}")
-            for *head, body in store.db.execute(f"SELECT {HEAD_COLUMNS}, body FROM batch"):  # noqa: S608
-                rows += 1
-                known = Head(*head)
-                if not known.sound:
-                    problems.append(f"batch {known.epoch}/{known.seq}: its numbers do not match their checksum")
-                elif not body_sound(known.crc, body):
-                    problems.append(f"batch {known.epoch}/{known.seq}: {known.records} records damaged")
-            for row in store.db.execute(f"SELECT {GAP_COLUMNS}, crc FROM gap"):  # noqa: S608
-                rows += 1
-                if gap_of(row) is None:
-                    problems.append(f"gap {row[0]}/{row[1]}: does not match its checksum")
-        except sqlite3.DatabaseError as problem:
-            problems.append(f"file: {problem}")
-    return problems[:MAX_PROBLEMS], rows
+            db = Database(connection, recursive_triggers=False, execute_plugins=False)
+            problems = list(islice(_problems(db), MAX_PROBLEMS))
+            return problems, _rows(db)
+        finally:
+            connection.close()
+    finally:
+        lock.release()
+
+
+def _problems(db: Database) -> Iterator[str]:
+    try:
+        for (line,) in db.execute("PRAGMA integrity_check(20)"):
+            if line != "ok":
+                yield f"file: {line}"
+        yield from _of_the_format(db)
+        for *head, body in _values(db, "batch", f"{HEAD_COLUMNS}, body"):
+            known = Head(*head)
+            if not known.sound:
+                yield f"batch {known.epoch}/{known.seq}: its numbers do not match their checksum"
+            elif not body_sound(known.crc, body):
+                yield f"batch {known.epoch}/{known.seq}: {known.records} records damaged"
+        for gap in _values(db, "gap", f"{GAP_COLUMNS}, crc"):
+            if gap_of(gap) is None:
+                yield f"gap {gap[0]}/{gap[1]}: does not match its checksum"
+    except sqlite3.DatabaseError as problem:
+        yield f"file: {problem}"
+
+
+def _of_the_format(db: Database) -> Iterator[str]:
+    """What the file's format has and the file lacks; an older format is brought up to date at the agent's start."""
+    version: int = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > FORMAT:
+        yield f"file: format {version} is newer than {FORMAT}, the one this program knows; use the newer program"
+    if version != FORMAT:
+        return
+    model = Database(memory=True, execute_plugins=False)
+    try:
+        model.conn.executescript(SCHEMA)
+        there = set(db.table_names())
+        for wanted in model.tables:
+            found = db.table(wanted.name)
+            if wanted.name not in there:
+                yield f"file: table {wanted.name} is missing"
+                continue
+            for column in wanted.columns_dict.keys() - found.columns_dict.keys():
+                yield f"file: table {wanted.name} has no column {column}"
+            for index in {index.name for index in wanted.indexes} - {index.name for index in found.indexes}:
+                yield f"file: index {index} is missing"
+    finally:
+        model.close()
+
+
+def _values(db: Database, table: str, columns: str) -> Iterator[tuple[Any, ...]]:
+    return (tuple(row.values()) for row in db.table(table).rows_where(select=columns))
+
+
+def _rows(db: Database) -> int:
+    """Batches and gaps; 0 where they cannot be counted."""
+    try:
+        return sum(db.table(name).count for name in ("batch", "gap") if db.table(name).exists())
+    except sqlite3.DatabaseError:
+        return 0

@@ -26,7 +26,7 @@ STEPS: dict[int, Callable[[Database], None]] = {2: _index_of_classes}
 
 def migrate(path: Path) -> int:
     """Apply the steps that are due; the version reached."""
-    db = Database(path)
+    db = Database(path, recursive_triggers=False, execute_plugins=False)
     try:
         version: int = db.conn.execute("PRAGMA user_version").fetchone()[0]
         for target in range(version + 1, FORMAT + 1):
