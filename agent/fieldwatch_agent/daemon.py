@@ -27,6 +27,7 @@ from typing import Any
 
 from fieldwatch_ext.bpf import Program
 from fieldwatch_ext.errors import CaptureError
+from fieldwatch_ext.memory import give_back
 from fieldwatch_proto.columns import records_of
 from fieldwatch_proto.logs import get_logger
 from fieldwatch_proto.schema import Kind
@@ -54,6 +55,7 @@ from fieldwatch_agent.worker import Replay, Worker
 FINAL_SHIP_S = 2.0
 LOOK_S = 1.0
 INTERFACES_S = 10.0
+TIDY_S = 10.0
 RENEW_RETRY_S = 600.0
 STOP_S = 15.0
 NS_PER_DAY = 86_400 * 1_000_000_000
@@ -146,6 +148,7 @@ class Daemon:
             raise
         self._start_shipping()
         gc.collect()  # what importing left behind
+        give_back()
         self.state = "capturing" if self.options.replay is None else "draining"
 
     def _open_books(self) -> Ledger:
@@ -243,7 +246,7 @@ class Daemon:
     # --- watching -----------------------------------------------------------------------------------------------
 
     def _watch(self, program: Program | None) -> None:
-        look_again = time.monotonic() + INTERFACES_S
+        look_again = tidy = time.monotonic() + INTERFACES_S
         while not self._stop.wait(LOOK_S if self.options.replay is None else 0.05):
             if self.options.replay is not None:
                 if self._replay_is_over():
@@ -253,6 +256,9 @@ class Daemon:
                 self._start_shipping()
             else:
                 self._look_after_certificate()
+            if time.monotonic() >= tidy:
+                tidy = time.monotonic() + TIDY_S
+                give_back()
             if not self.config.capture.interfaces and time.monotonic() >= look_again:
                 look_again = time.monotonic() + INTERFACES_S
                 self._add_new_interfaces(program)
@@ -405,6 +411,7 @@ class Daemon:
                     name=worker.interface, frames=worker.seen.frames, dropped=worker.seen.dropped, up=worker.up
                 )
                 for worker in workers
+                if isinstance(worker, Worker)  # a capture file is no interface, and is not "down" at its end
             ],
             state=self.state,
             boot_id=self._boot.hex(),

@@ -22,7 +22,7 @@ from fieldwatch_proto.v1.agent_pb2 import GapReason
 from fieldwatch_agent.spool.items import Loss, Put
 
 MAX_UNSEALED_BYTES = 8 << 20  # of columns, all kinds together
-MAX_BATCH_RAW_BYTES = 1 << 20  # far below the limits of a message
+MAX_BATCH_RAW_BYTES = 512 << 10  # far below the limits of a message
 START_RATIO = 5.0  # columns to sealed octets, until a kind has been measured
 
 log = get_logger(__name__)
@@ -171,19 +171,28 @@ class Sealer(threading.Thread):
     def _take(self, due: Callable[[Kind, _Open], bool]) -> list[tuple[Kind, _Open]]:
         with self._wake:
             taken = [(kind, batch) for kind, batch in self._open.items() if batch.records and due(kind, batch)]
-            for kind, batch in taken:
+            for kind, _ in taken:
                 del self._open[kind]
-                self._unsealed_bytes -= batch.raw
         return taken
 
     def _seal(self, kind: Kind, batch: _Open) -> None:
-        """Seal an open batch, in parts where it is too large for one; the frames go with the part that holds them."""
+        """Seal an open batch, in parts where it is too large for one; the frames go with the part that holds them.
+
+        It counts as unsealed to the end: what is being sealed takes memory like what waits for it.
+        """
+        try:
+            self._seal_parts(kind, batch)
+        finally:
+            with self._wake:
+                self._unsealed_bytes -= batch.raw
+
+    def _seal_parts(self, kind: Kind, batch: _Open) -> None:
         pieces: list[list[Records]] = [[]]
         rows = size = 0
         for part in batch.parts:
             for piece in slices(part, MAX_RECORDS):
                 weight = raw_bytes(piece)
-                if pieces[-1] and (rows + piece.count > MAX_RECORDS or size + weight > 4 * MAX_BATCH_RAW_BYTES):
+                if pieces[-1] and (rows + piece.count > MAX_RECORDS or size + weight > MAX_BATCH_RAW_BYTES):
                     pieces.append([])
                     rows = size = 0
                 pieces[-1].append(piece)

@@ -38,8 +38,8 @@ TUNNEL_NAMES = ("gre", "vxlan", "geneve", "ipip", "6in4", "4in6", "6in6")
 assert len(LAYER_NAMES) == LAYERS
 
 cdef enum:
-    FLOW_ROWS = 16_384          # records between two takes; the limit of a batch is 65,536
-    SIGHTING_ROWS = 16_384      # of evicted sightings
+    FLOW_ROWS = 4_096           # records between two takes; the limit of a batch is 65,536
+    SIGHTING_ROWS = 8_192       # of evicted sightings
     SIGHTINGS_PER_TAKE = 65_536
     MOST_ENTRIES = 1 << 26
     LEAST_SLOW_BYTES = 1 << 16

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from fieldwatch_proto.cli.command import Failure, Program, UsageError
 
+from fieldwatch_agent.lean import leave_out
+
 if TYPE_CHECKING:
     from fieldwatch_agent.config import AgentConfig
 
@@ -68,18 +70,25 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-# For glibc: one heap instead of one for each thread, and freed memory goes back. Saves 3 to 4 MB with a full table.
-MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_MMAP_THRESHOLD_": "65536"}
+# For glibc: one heap instead of one for each thread, and freed memory goes back; for Python: code without columns for
+# the marks under a traceback's lines. Saves 4 to 5 MB with a full table.
+LEAN = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_TRIM_THRESHOLD_": "65536",
+    "MALLOC_MMAP_THRESHOLD_": "32768",
+    "PYTHONNODEBUGRANGES": "1",
+}
 
 
 def _begin_again_lean() -> None:
-    """Start this program anew with `MALLOC`, which glibc reads at the start of a process; nothing is loaded yet."""
-    if not any(name in os.environ for name in MALLOC):
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **MALLOC})  # noqa: S606
+    """Start this program anew with `LEAN`, which is read at the start of a process; nothing is loaded yet."""
+    if not any(name in os.environ for name in LEAN):
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **LEAN})  # noqa: S606
 
 
 def run(args: argparse.Namespace) -> int:
     _begin_again_lean()
+    leave_out()
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it would say in its own form, we say in one line
     from fieldwatch_proto import logs
 

@@ -53,7 +53,7 @@ PRAGMA wal_autocheckpoint={WAL_PAGES};
 PRAGMA journal_size_limit={WAL_BYTES};
 PRAGMA mmap_size=0;
 PRAGMA trusted_schema=OFF;
-PRAGMA cache_size=-1024;
+PRAGMA cache_size=-256;
 """
 
 
