@@ -46,6 +46,11 @@ def list_devices() -> list[Device]:
     return [Device(**found) for found in json.loads(child.stdout)]
 
 
+def is_network(name: str) -> bool:
+    """Whether what libpcap lists is a network interface; it lists queues of netfilter and buses as well."""
+    return name == ANY or wire.exists(name)
+
+
 def main() -> int:
     """The child: devices to standard output."""
     import pcapy
@@ -57,7 +62,7 @@ def main() -> int:
         return 2
     found = []
     for name in names:
-        if name != ANY and not wire.exists(name):
+        if not is_network(name):
             found.append(Device(name, problem="not a network interface"))
             continue
         try:

@@ -17,6 +17,7 @@ from fieldwatch_ext.errors import CaptureError
 from fieldwatch_proto.settings import UsageError
 
 from fieldwatch_agent.filters import LINKTYPE_ETHERNET, SNAPLEN, compile_filter
+from fieldwatch_agent.interfaces import is_network
 
 if TYPE_CHECKING:
     from fieldwatch_agent.config import Capture
@@ -129,7 +130,8 @@ def _refusal(interface: str, code: int, timeout_ms: int) -> str:
             " a systemd unit needs AmbientCapabilities=CAP_NET_RAW"
         )
     if code == _NO_SUCH_DEVICE:
-        return f"no interface {interface!r} for libpcap; there are: {', '.join(pcapy.findalldevs()) or 'none'}"
+        there = ", ".join(filter(is_network, pcapy.findalldevs()))
+        return f"no interface {interface!r} for libpcap; there are: {there or 'none'}"
     if code == _IFACE_NOT_UP:
         return f"interface {interface} is down: ip link set dev {interface} up"
     try:  # this way of opening tells the reason in libpcap's words
