@@ -19,10 +19,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from fieldwatch_proto.schema import METRIC_FRAMES_OUTSIDE_FLOWS
 from support.net import Wire, wire
@@ -67,9 +68,9 @@ class Verdict:
 class Sender:
     """The counted sender on the far end of the wire."""
 
-    def __init__(self, over: Wire) -> None:
+    def __init__(self, over: Wire, rate: int = RATE) -> None:
         self.process = subprocess.Popen(
-            over.run_in(over.far, sys.executable, "-m", "support.sender", over.interface, "--rate", str(RATE)),
+            over.run_in(over.far, sys.executable, "-m", "support.sender", over.interface, "--rate", str(rate)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -94,9 +95,11 @@ class Sender:
 class TargetSite(Site):
     """A site whose wire is fed by the counted sender."""
 
-    def __init__(self, folder: Path, over: Wire) -> None:
-        super().__init__(folder, over, QUICK)
-        self.sender = Sender(over)
+    def __init__(
+        self, folder: Path, over: Wire, environ: Mapping[str, str] = MappingProxyType(QUICK), rate: int = RATE
+    ) -> None:
+        super().__init__(folder, over, dict(environ))
+        self.sender = Sender(over, rate)
 
     def finish(self) -> None:
         """Everything that was sent is at the collector, or declared; both have stopped as they should."""
