@@ -38,6 +38,7 @@ GROUP_SECONDS = 0.005
 READ_TIMEOUT_S = 5.0
 WAL_LIMIT_BYTES = 64 << 20
 BACKGROUND_RETRY_S = (0.1, 30.0)  # first and longest pause after a slice that failed
+SLOW_SLICE_S = 5.0  # nothing is stored or acked for so long: people must hear of it
 _MACHINE = {
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_IOERR,
@@ -76,6 +77,8 @@ class SqliteStore:
         self._closed = False
         self._background: Background | None = None
         self._background_due = False
+        if (seconds := time.monotonic() - began) > SLOW_SLICE_S:
+            log.warning("projections held up the store", seconds=round(seconds, 1))
         self._background_pause = BACKGROUND_RETRY_S[0]
         self._background_not_before = 0.0
         try:
@@ -300,6 +303,7 @@ class SqliteStore:
         background = self._background
         if background is None or time.monotonic() < self._background_not_before:
             return
+        began = time.monotonic()
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             more = background.step(self._connection)
@@ -313,6 +317,8 @@ class SqliteStore:
             self._background_not_before = time.monotonic() + self._background_pause
             self._background_pause = min(2 * self._background_pause, BACKGROUND_RETRY_S[1])
             return
+        if (seconds := time.monotonic() - began) > SLOW_SLICE_S:
+            log.warning("projections held up the store", seconds=round(seconds, 1))
         self._background_pause = BACKGROUND_RETRY_S[0]
         self._background_not_before = 0.0
         self._background_due = more
@@ -369,5 +375,5 @@ def _line(path: Path, problem: BaseException) -> str:
     if "readonly" in text or "read-only" in text:
         return f"{path}: cannot be written; mount the disk read-write and check the owner of the folder"
     if "malformed" in text or "not a database" in text:
-        return f"{path}: is damaged ({text}); run: fieldwatch-collector fsck"
+        return f"{path}: is damaged ({text}); restore the data folder from a copy, or move it away and enrol anew"
     return f"{path}: {text}"
