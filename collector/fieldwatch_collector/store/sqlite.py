@@ -77,8 +77,6 @@ class SqliteStore:
         self._closed = False
         self._background: Background | None = None
         self._background_due = False
-        if (seconds := time.monotonic() - began) > SLOW_SLICE_S:
-            log.warning("projections held up the store", seconds=round(seconds, 1))
         self._background_pause = BACKGROUND_RETRY_S[0]
         self._background_not_before = 0.0
         try:
