@@ -6,13 +6,14 @@ import { Time } from "./time.js";
 
 const WITH_PORTS = new Set(["tcp", "udp", "sctp", "dccp", "udplite"]); // of the others the two numbers are type and code
 
+// Within the grid (without `here`) the arrow keys lead to a link; in a plain table Tab does.
 export function FlowEnd({ flow, side, here }) {
   const [address, name, device] = [flow[side], flow[`${side}_name`], flow[`${side}_device`]];
   const port = WITH_PORTS.has(flow.protocol) ? flow[`${side}_port`] : 0;
   const shown = name || address;
   const title = endpoint(address, port);
   const tail = port ? html`<span class="port">:${port}</span>` : null;
-  if (device && device !== here) return html`<span title=${title}><a href=${`#/devices/${device}`} tabindex="-1">${shown}</a>${tail}</span>`;
+  if (device && device !== here) return html`<span title=${title}><a href=${`#/devices/${device}`} tabindex=${here === undefined ? "-1" : "0"}>${shown}</a>${tail}</span>`;
   return html`<span title=${title} class=${device && device === here ? "here" : ""}>${shown}${tail}</span>`;
 }
 

@@ -61,5 +61,5 @@ export function Shell({ place, children }) {
         </button>`}
       </div>
     </header>
-    <main id="content" tabindex="-1">${children}</main>`;
+    <main id="content" tabindex="0">${children}</main>`;
 }
