@@ -316,7 +316,7 @@ def test_a_failed_migration_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_what_is_no_database_is_told_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "collector.db"
     path.write_bytes(b"this is no database, " * 100)
-    with pytest.raises(StoreError, match="fsck"):
+    with pytest.raises(StoreError, match="restore the data folder"):
         SqliteStore(path)
 
 
