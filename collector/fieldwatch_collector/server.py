@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -206,6 +207,8 @@ class Server:
             self._show(f"names     {' '.join(server_names(self._tls.bound))}")
         if self._services.accounts.needs_setup():
             secret = self._services.accounts.make_setup_link()
+            remedy = "fieldwatch-collector user add NAME --role admin"
+            log.warning("nobody can log in to the page yet", remedy=remedy)
             self._show(f"set-up    {page}/#/setup/{secret}    (once, within 30 minutes)")
 
     # Stop -------------------------------------------------------------------------------------------------------
@@ -354,7 +357,9 @@ def _cannot_listen(name: str, address: str, problem: OSError | None = None) -> s
             problem = found
     why = problem.strerror if problem is not None and problem.strerror else "the address cannot be used"
     flag = f"--{name.replace('_', '-')}"
-    return f"cannot listen on {address}: {why}; stop what uses it, or give another with {flag} HOST:PORT"
+    busy = problem is not None and problem.errno == errno.EADDRINUSE
+    remedy = "stop what uses it, or give another" if busy else "give an address of this machine"
+    return f"cannot listen on {address}: {why}; {remedy} with {flag} HOST:PORT"
 
 
 def _reachable(address: str) -> str:

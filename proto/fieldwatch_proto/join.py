@@ -57,7 +57,7 @@ class JoinToken:
         """The token of a line of text; white space around it is ignored. Raises JoinTokenError."""
         text = text.strip()
         if not text:
-            raise JoinTokenError("the join token is empty")
+            raise JoinTokenError("the join token is empty; make one: fieldwatch-collector token create")
         if len(text) > MAX_TEXT:
             raise JoinTokenError(f"a join token has at most {MAX_TEXT} characters, this text has {len(text)}")
         if text.startswith("fwj") and not text.startswith(PREFIX + "."):

@@ -94,7 +94,8 @@ def _read_token(token_file: str) -> JoinToken:
     except OSError as problem:
         raise EnrolmentError(f"{token_file}: {problem.strerror}; write the line of `token create` there") from None
     except (JoinTokenError, UnicodeDecodeError) as problem:
-        raise EnrolmentError(f"join token: {problem}") from None
+        name = "standard input" if token_file == "-" else token_file  # noqa: S105
+        raise EnrolmentError(f"{name}: {problem}") from None
 
 
 def _remove(token_file: str) -> None:
@@ -143,7 +144,8 @@ def _explained(host: str, port: int, problem: grpc.RpcError) -> str:
             )
         return f"{where}: no collector answers ({details.splitlines()[0][:160]}); check the address and that it runs"
     if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
-        return f"{where}: the join token was refused ({details}); make a new one: fieldwatch-collector token create"
+        remedy = "make a new one: fieldwatch-collector token create"
+        return f"{where}: the join token was refused: {details.removesuffix(f'; {remedy}')}; {remedy}"
     if code == grpc.StatusCode.RESOURCE_EXHAUSTED:
         return f"{where}: too many attempts ({details}); wait a few minutes and try again"
     return f"{where}: enrolment failed ({code.name}: {details})"

@@ -64,6 +64,8 @@ def load_identity(folder: Path) -> Identity | None:
         return Identity(**json.loads(path.read_text("utf-8")))
     except FileNotFoundError:
         return None
+    except PermissionError:
+        raise EnrolmentError(f"{path}: cannot be read by this user; run this as root or as the agent's user") from None
     except (OSError, ValueError, TypeError) as problem:
         raise EnrolmentError(f"{path}: cannot be used ({problem}); enrol again: fieldwatch-agent enrol ...") from None
 

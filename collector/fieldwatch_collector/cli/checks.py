@@ -161,7 +161,7 @@ def _store(config: CollectorConfig) -> Iterator[Finding]:
         finally:
             connection.close()
     except sqlite3.Error as problem:
-        yield Finding(Level.BROKEN, "store", f"{path}: {problem}", "fieldwatch-collector fsck")
+        yield Finding(Level.BROKEN, "store", f"{path}: {problem}", "see: fieldwatch-collector fsck")
         return
     size = path.stat().st_size
     yield Finding(
