@@ -259,7 +259,6 @@ class Replay(threading.Thread):
         super().__init__(name="replay", daemon=True)
         self.interface = name
         self.restarts = 0
-        self.up = True
         self.seen = Seen()
         self.problem: BaseException | None = None
         self._source, self._slot = source, slot
@@ -280,8 +279,6 @@ class Replay(threading.Thread):
             self._count()
         except BaseException as problem:
             self.problem = problem
-        finally:
-            self.up = False
 
     def _count(self) -> None:
         counters = self._pipeline.engine.counters()
