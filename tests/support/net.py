@@ -64,8 +64,9 @@ def wire() -> Iterator[Wire]:
     try:
         for namespace in (near, far):
             _ip("netns", "add", namespace)
-            for family in ("all", "default"):
-                _ip("netns", "exec", namespace, "sysctl", "-qw", f"net.ipv6.conf.{family}.disable_ipv6=1")
+            for scope in ("all", "default"):
+                setting = f"/proc/sys/net/ipv6/conf/{scope}/disable_ipv6"
+                _ip("netns", "exec", namespace, "sh", "-c", f"test ! -e {setting} || echo 1 > {setting}")
             _ip("-n", namespace, "link", "set", "lo", "up")
         _ip(
             "-n",
