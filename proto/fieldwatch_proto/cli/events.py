@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import csv
+import queue
 import sys
-from collections.abc import Mapping
-from typing import Any
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
 
 from fieldwatch_proto.cli.asking import add_question, client, clock
 from fieldwatch_proto.cli.command import Program
 from fieldwatch_proto.cli.event_text import details_text, subject_text
 from fieldwatch_proto.cli.tables import Column, json_line, plain, write
 from fieldwatch_proto.logs import printable
+
+T = TypeVar("T")
 
 LIMIT = 100
 COLUMNS = (
@@ -100,7 +104,7 @@ def watch(args: argparse.Namespace) -> None:
     if args.output == "csv":
         rows.writerow([column.key for column in CSV_COLUMNS])
     with client() as asked:
-        for message in asked.watch(args.types, site=args.site, since_seq=args.since_seq, lost=lost):
+        for message in _in_thread(asked.watch(args.types, site=args.site, since_seq=args.since_seq, lost=lost)):
             event = as_dict(message)
             if args.output == "ndjson":
                 sys.stdout.write(json_line(event))
@@ -111,6 +115,29 @@ def watch(args: argparse.Namespace) -> None:
                 line = f"{clock(event['ts'])}  {event['type']:<18}  {subject_text(event)}  {details_text(event)}"
                 print(printable(line.rstrip()))
             sys.stdout.flush()
+
+
+def _in_thread(found: Iterator[T]) -> Iterator[T]:
+    """The same items, read by another thread.
+
+    Ctrl-C interrupts the main thread wherever it stands; inside gRPC that can leave a lock held for ever. Here it
+    stands in the queue, which takes an interrupt well.
+    """
+    arrived: queue.SimpleQueue[T | BaseException] = queue.SimpleQueue()
+
+    def read() -> None:
+        try:
+            for item in found:
+                arrived.put(item)
+            arrived.put(StopIteration())
+        except BaseException as problem:  # raised again where the items are used
+            arrived.put(problem)
+
+    threading.Thread(target=read, name="watch", daemon=True).start()
+    while not isinstance(item := arrived.get(), StopIteration):
+        if isinstance(item, BaseException):
+            raise item
+        yield item
 
 
 def _flat(event: Mapping[str, Any]) -> dict[str, Any]:
