@@ -1,7 +1,7 @@
 """Control: the heartbeat of each agent, and the renewal of its certificate.
 
 The newest AgentStatus is written to the store at most once in `WRITE_EVERY_S` per agent, and when a session begins or
-ends. The stream of commands stays open and, for now, silent.
+ends. The stream of commands stays open and silent.
 """
 
 from __future__ import annotations
