@@ -7,6 +7,8 @@ from collections.abc import Generator
 
 import pytest
 
+pytest.register_assert_rewrite("support")
+
 IN_CI = bool(os.environ.get("FIELDWATCH_CI"))
 
 
