@@ -58,6 +58,8 @@ def _revoke_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def create(args: argparse.Namespace) -> None:
+    if args.uses < 1:
+        raise UsageError(f"--uses {args.uses}: accepted is 1 or more")
     made = call(
         args,
         "token.create",
