@@ -27,6 +27,7 @@ from support.sample import DURATION_NS, write_sample
 from support.stack import Agent, Collector, Daemon
 
 REFRESH_S = 2.0
+SAMPLE = Path("sample")  # --replay sample: the generated one
 ROWS = 20
 COLUMNS = [
     Column("name"),
@@ -60,7 +61,12 @@ def interfaces() -> list[str]:
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./dev demo", description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--replay", type=Path, metavar="CAPTURE", help="feed this capture instead of an interface")
+    parser.add_argument(
+        "--replay",
+        type=Path,
+        metavar="CAPTURE",
+        help='feed this capture instead of an interface; "sample" = a generated one',
+    )
     parser.add_argument("--for", dest="seconds", type=float, default=0, metavar="SECONDS", help="stop after so long")
     parser.add_argument("--data", type=Path, default=Path("demo-data"), metavar="DIR", help="default demo-data")
     parser.add_argument("--port", type=int, default=7480, metavar="N", help="the page's port (default 7480)")
@@ -72,7 +78,7 @@ def options() -> argparse.Namespace:
 
 def check(chosen: argparse.Namespace) -> None:
     """What can be known to be wrong before anything starts; exits with one line."""
-    if chosen.replay is not None:
+    if chosen.replay not in (None, SAMPLE):
         try:
             with chosen.replay.open("rb") as stream:
                 stream.read(1)
@@ -153,7 +159,8 @@ def show(client: Client, page: str, what: str, live: bool) -> None:
     if live:
         print(f"\x1b[H\x1b[2JPage    {page}  (logs in once; ./dev demo again for another)\nSource  {what}")
     print(f"Devices {len(devices)}\n")
-    write(devices[:ROWS], COLUMNS)
+    quiet = "nothing heard yet; for something to look at: ./dev demo --replay sample"
+    write(devices[:ROWS], COLUMNS, empty=quiet)
     sys.stdout.flush()
     if live:
         print("\nCtrl-C stops.", flush=True)
@@ -175,12 +182,13 @@ def running(*daemons: Daemon) -> Iterator[None]:
 
 def source(wanted: Path | None, data: Path) -> tuple[Path | None, str]:
     """The capture to replay, or None for live; and what to tell about it."""
-    if wanted is not None:
+    if wanted is not None and wanted != SAMPLE:
         return wanted, f"replay of {wanted}"
-    names = interfaces()
-    if may_capture() and names:
+    why, names = "as asked", interfaces()
+    if wanted is None and may_capture() and names:
         return None, f"live on {', '.join(names)}"
-    why = "no interface is up" if may_capture() else "no right to capture (run as root for live)"
+    if wanted is None:
+        why = "no interface is up" if may_capture() else "no right to capture (run as root for live)"
     sample = data / "sample.pcap"
     write_sample(sample, time.time_ns() - DURATION_NS)
     return sample, f"replay of the sample capture: {why}"
