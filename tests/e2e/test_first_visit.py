@@ -31,7 +31,7 @@ def set_up_link(collector: Collector) -> str:
 
 
 def make_account(page: Page) -> None:
-    page.get_by_label("Name").fill("ada")
+    page.get_by_label("Name").fill("chief")
     page.get_by_label("Password", exact=True).fill(PASSWORD)
     page.get_by_label("The password again").fill(PASSWORD)
     page.get_by_role("button", name="Make the account").click()
@@ -146,7 +146,7 @@ def test_the_link_works_once_and_the_password_from_then_on(collector: Collector,
     expect(second.get_by_role("alert")).to_contain_text("link")
 
     second.goto(f"http://127.0.0.1:{collector.ports['http']}/#/devices")
-    second.get_by_label("Name").fill("ada")
+    second.get_by_label("Name").fill("chief")
     second.get_by_label("Password").fill("a wrong password")
     second.get_by_role("button", name="Log in").click()
     expect(second.get_by_role("alert")).to_contain_text("wrong name or password")
@@ -162,7 +162,7 @@ def test_a_one_time_link_logs_in_and_leaves_the_address(collector: Collector, vi
     collector.start()
     make_account(visit(collector).open(set_up_link(collector)))
     wait_for(lambda: collector.ask("SELECT count(*) FROM user") == [(1,)], "the account")
-    told = collector.call("user", "login-link", "ada", "--data", str(collector.data))
+    told = collector.call("user", "login-link", "chief", "--data", str(collector.data))
     found = re.search(r"/#/login/[0-9a-f]+", told)
     assert found, told
 

@@ -25,12 +25,12 @@ def _start(collector: Collector, devices: int, sites: tuple[str, ...] = ("hq",))
         services.store.transact_sync(
             lambda connection: fill(connection, time.time_ns(), devices=devices, flows=500, sites=sites)
         )
-        services.accounts.add_user("ada", PASSWORD, "viewer")
+        services.accounts.add_user("chief", PASSWORD, "viewer")
     collector.start()
 
 
 def _log_in(page: Page) -> None:
-    page.get_by_label("Name").fill("ada")
+    page.get_by_label("Name").fill("chief")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Log in").click()
     page.locator(ROWS).first.wait_for()

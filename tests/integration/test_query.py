@@ -421,17 +421,17 @@ def test_events_are_watched_until_interrupted(collector: Collector, token: ApiTo
 def test_people_are_managed_beside_the_running_server(collector: Collector) -> None:
     """user add, passwd, role, list and login-link; the password comes from standard input."""
     data = ("--data", str(collector.data))
-    collector.call("user", "add", "ada", "--role", "admin", *data, stdin="correct horse\n")
-    collector.call("user", "add", "bob", *data, stdin="battery staple\n")
-    collector.call("user", "passwd", "bob", *data, stdin="another secret\n")
-    collector.call("user", "role", "bob", "operator", *data)
+    collector.call("user", "add", "chief", "--role", "admin", *data, stdin="correct horse\n")
+    collector.call("user", "add", "guest", *data, stdin="battery staple\n")
+    collector.call("user", "passwd", "guest", *data, stdin="another secret\n")
+    collector.call("user", "role", "guest", "operator", *data)
     listed = json.loads(collector.call("user", "list", "-o", "json", *data))
     link = collector.call("user", "login-link", *data).strip()
     refused = subprocess.run(
-        collector.command("user", "role", "ada", "viewer", *data), capture_output=True, text=True, timeout=60
+        collector.command("user", "role", "chief", "viewer", *data), capture_output=True, text=True, timeout=60
     )
 
-    assert [(user["name"], user["role"]) for user in listed] == [("ada", "admin"), ("bob", "operator")]
+    assert [(user["name"], user["role"]) for user in listed] == [("chief", "admin"), ("guest", "operator")]
     assert link.startswith(f"http://127.0.0.1:{collector.ports['http']}/#/login/")
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert refused.stderr == "fieldwatch-collector: ada is the last administrator; make another one first\n"
+    assert refused.stderr == "fieldwatch-collector: chief is the last administrator; make another one first\n"

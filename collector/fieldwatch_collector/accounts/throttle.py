@@ -19,7 +19,7 @@ MAX_KEYS = 10_000
 
 
 class Throttle:
-    """Thread-safe. A key is any text, such as ``name:ada`` or ``address:192.0.2.1``."""
+    """Thread-safe. A key is any text, such as ``name:chief`` or ``address:192.0.2.1``."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, max_keys: int = MAX_KEYS) -> None:
         self._clock = clock

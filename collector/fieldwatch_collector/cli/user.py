@@ -27,8 +27,8 @@ def register(program: Program) -> None:
         "user add",
         add,
         "add a person; asks for the password, or reads it from standard input",
-        example="""fieldwatch-collector user add ada --role admin
-            fieldwatch-collector user add ada < password.txt""",
+        example="""fieldwatch-collector user add chief --role admin
+            fieldwatch-collector user add chief < password.txt""",
         description="Adds a person. viewer: sees; operator: changes what is watched; admin: also people and agents.",
         arguments=_add_arguments,
     )
@@ -36,14 +36,14 @@ def register(program: Program) -> None:
         "user passwd",
         passwd,
         "change a password; ends the person's sessions",
-        example="fieldwatch-collector user passwd ada",
+        example="fieldwatch-collector user passwd chief",
         arguments=_name_arguments,
     )
     program.add(
         "user role",
         role,
         "change what a person may do",
-        example="fieldwatch-collector user role ada operator",
+        example="fieldwatch-collector user role chief operator",
         arguments=_role_arguments,
     )
     program.add(
@@ -57,7 +57,7 @@ def register(program: Program) -> None:
         "user login-link",
         login_link,
         "print a page address that logs a person in, once and within 30 minutes",
-        example="fieldwatch-collector user login-link ada",
+        example="fieldwatch-collector user login-link chief",
         arguments=_link_arguments,
     )
 

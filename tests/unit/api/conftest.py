@@ -15,7 +15,7 @@ from fieldwatch_proto.api_token import ApiToken
 from support.filled_store import Filling, fill
 from support.http_server import running
 
-NAME = "ada"
+NAME = "chief"
 PASSWORD = "correct horse battery"
 
 

@@ -124,7 +124,7 @@ def test_guessing_is_slowed_down(fresh: Site) -> None:
     url = f"{fresh.url}/api/v1/session"
     statuses = []
     for _ in range(7):
-        answer = httpx.post(url, json={"name": "eve", "password": "guess"})
+        answer = httpx.post(url, json={"name": "stranger", "password": "guess"})
         statuses.append(answer.status_code)
 
     assert statuses[:5] == [401] * 5
@@ -136,7 +136,7 @@ WRITES = (
     ("POST", "/api/v1/session", {"name": NAME, "password": PASSWORD}),
     ("DELETE", "/api/v1/session", None),
     ("POST", "/api/v1/session/link", {"secret": "00"}),
-    ("POST", "/api/v1/setup", {"secret": "00", "name": "eve", "password": "long enough"}),
+    ("POST", "/api/v1/setup", {"secret": "00", "name": "stranger", "password": "long enough"}),
 )
 
 
@@ -157,14 +157,14 @@ def test_a_write_from_another_page_is_refused(
 def test_a_body_that_a_form_can_send_is_refused(nobody: httpx.Client, media_type: str) -> None:
     answer = nobody.post(
         "/api/v1/session",
-        content=b'{"name":"ada","password":"x"}',
+        content=b'{"name":"chief","password":"x"}',
         headers={"Content-Type": media_type} if media_type else {},
     )
 
     assert answer.status_code == 415
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"name": 1, "password": 2}', b'{"name": "ada"}', b"\xff"])
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"name": 1, "password": 2}', b'{"name": "chief"}', b"\xff"])
 def test_a_malformed_login_is_a_problem(nobody: httpx.Client, body: bytes) -> None:
     answer = nobody.post("/api/v1/session", content=body, headers={"Content-Type": "application/json"})
 
@@ -174,7 +174,7 @@ def test_a_malformed_login_is_a_problem(nobody: httpx.Client, body: bytes) -> No
 @pytest.mark.parametrize("announced", [True, False])
 def test_a_body_without_end_is_not_kept(nobody: httpx.Client, announced: bool) -> None:
     """Above 64 KiB: 413 for whoever it is, before the whole of it is read, and the collector goes on."""
-    body = b'{"name":"ada","password":"' + b"x" * (1 << 20) + b'"}'
+    body = b'{"name":"chief","password":"' + b"x" * (1 << 20) + b'"}'
     answer = nobody.post(
         "/api/v1/session",
         content=body if announced else (body[at : at + 8192] for at in range(0, len(body), 8192)),
@@ -186,7 +186,7 @@ def test_a_body_without_end_is_not_kept(nobody: httpx.Client, announced: bool) -
 
 
 def test_a_problem_never_repeats_the_password(nobody: httpx.Client) -> None:
-    answer = nobody.post("/api/v1/session", json={"name": "ada", "password": "s3cret" * 1_000})
+    answer = nobody.post("/api/v1/session", json={"name": "chief", "password": "s3cret" * 1_000})
 
     assert answer.status_code == 400
     assert "s3cret" not in answer.text
@@ -195,7 +195,7 @@ def test_a_problem_never_repeats_the_password(nobody: httpx.Client) -> None:
 def test_the_set_up_link_makes_the_first_account_once(fresh: Site) -> None:
     """It logs in at once; a second use is refused, and the page can tell that set-up is over."""
     secret = fresh.services.accounts.make_setup_link()
-    body = {"secret": secret, "name": "ada", "password": "long enough"}
+    body = {"secret": secret, "name": "chief", "password": "long enough"}
     with httpx.Client(base_url=fresh.url) as client:
         before = client.get("/api/v1/setup").json()
         made = client.post("/api/v1/setup", json=body)
@@ -204,7 +204,7 @@ def test_the_set_up_link_makes_the_first_account_once(fresh: Site) -> None:
         again = httpx.post(f"{fresh.url}/api/v1/setup", json=body)
 
     assert (before, after) == ({"needed": True}, {"needed": False})
-    assert (made.status_code, made.json()) == (200, {"name": "ada", "role": "admin"})
+    assert (made.status_code, made.json()) == (200, {"name": "chief", "role": "admin"})
     assert devices == {"count": 0, "next": None, "previous": None, "results": []}
     assert again.status_code == 403
 
@@ -213,8 +213,8 @@ def test_a_set_up_with_a_short_password_keeps_the_link(fresh: Site) -> None:
     """The reader may mend the form and send it again."""
     secret = fresh.services.accounts.make_setup_link()
     url = f"{fresh.url}/api/v1/setup"
-    short = httpx.post(url, json={"secret": secret, "name": "ada", "password": "short"})
-    good = httpx.post(url, json={"secret": secret, "name": "ada", "password": "long enough"})
+    short = httpx.post(url, json={"secret": secret, "name": "chief", "password": "short"})
+    good = httpx.post(url, json={"secret": secret, "name": "chief", "password": "long enough"})
 
     assert (short.status_code, good.status_code) == (400, 200)
     assert "8" in short.json()["detail"]

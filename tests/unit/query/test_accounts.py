@@ -58,7 +58,7 @@ def octets_of(store: SqliteStore) -> bytes:
 )
 def test_each_role_holds_those_before_it(role: str, allowed: list[str]) -> None:
     """One check for REST and gRPC; an unknown role may nothing."""
-    principal = Principal("ada", role, "user")
+    principal = Principal("chief", role, "user")
 
     assert [action for action in ("read", "operate", "admin") if allows(principal, action)] == allowed
     assert not allows(None, "read")
@@ -70,12 +70,12 @@ def test_the_setup_link_makes_one_administrator_and_is_used_up(accounts: Account
     assert accounts.needs_setup()
     assert len(bytes.fromhex(secret)) == 16
 
-    cookie = accounts.complete_setup(secret, "ada", PASSWORD)
+    cookie = accounts.complete_setup(secret, "chief", PASSWORD)
 
-    assert accounts.session(cookie) == Principal("ada", "admin", "user")
+    assert accounts.session(cookie) == Principal("chief", "admin", "user")
     assert not accounts.needs_setup()
     with pytest.raises(LinkError, match="was used"):
-        accounts.complete_setup(secret, "eve", PASSWORD)
+        accounts.complete_setup(secret, "stranger", PASSWORD)
 
 
 def test_two_people_race_for_one_setup_link(accounts: Accounts) -> None:
@@ -99,36 +99,36 @@ def test_a_setup_link_runs_out_and_a_new_one_replaces_it(accounts: Accounts, clo
     """30 minutes; and only the newest link counts."""
     old, new = accounts.make_setup_link(), accounts.make_setup_link()
     with pytest.raises(LinkError):
-        accounts.complete_setup(old, "ada", PASSWORD)
+        accounts.complete_setup(old, "chief", PASSWORD)
     clock.now_ns += 30 * MINUTE_NS
     with pytest.raises(LinkError, match="ran out"):
-        accounts.complete_setup(new, "ada", PASSWORD)
+        accounts.complete_setup(new, "chief", PASSWORD)
 
 
 def test_a_setup_link_is_of_no_use_once_there_is_an_administrator(accounts: Accounts) -> None:
     """An administrator made on the command line closes the door."""
     secret = accounts.make_setup_link()
-    accounts.add_user("ada", PASSWORD, "admin")
+    accounts.add_user("chief", PASSWORD, "admin")
     with pytest.raises(LinkError, match="administrator already"):
-        accounts.complete_setup(secret, "eve", PASSWORD)
+        accounts.complete_setup(secret, "stranger", PASSWORD)
 
 
 def test_a_bad_password_leaves_the_setup_link_whole(accounts: Accounts) -> None:
     """A mistake in the form does not lock the first person out."""
     secret = accounts.make_setup_link()
     with pytest.raises(AccountError, match="8 to 1024 characters"):
-        accounts.complete_setup(secret, "ada", "short")
+        accounts.complete_setup(secret, "chief", "short")
     with pytest.raises(AccountError, match="user name"):
-        accounts.complete_setup(secret, "ada lovelace", PASSWORD)
+        accounts.complete_setup(secret, "chief two", PASSWORD)
 
-    assert accounts.session(accounts.complete_setup(secret, "ada", PASSWORD)) is not None
+    assert accounts.session(accounts.complete_setup(secret, "chief", PASSWORD)) is not None
 
 
 def test_login_session_and_logout(accounts: Accounts) -> None:
     """A session lives until its logout."""
-    accounts.add_user("ada", PASSWORD, "operator")
-    cookie = accounts.login("ada", PASSWORD, "192.0.2.1")
-    assert accounts.session(cookie) == Principal("ada", "operator", "user")
+    accounts.add_user("chief", PASSWORD, "operator")
+    cookie = accounts.login("chief", PASSWORD, "192.0.2.1")
+    assert accounts.session(cookie) == Principal("chief", "operator", "user")
     assert accounts.session(cookie + "x") is None
 
     accounts.logout(cookie)
@@ -138,8 +138,8 @@ def test_login_session_and_logout(accounts: Accounts) -> None:
 
 def test_a_session_slides_for_thirty_days(accounts: Accounts, store: SqliteStore, clock: Clock) -> None:
     """Used every 20 days it lives on; unused for 30 days it is over."""
-    accounts.add_user("ada", PASSWORD)
-    cookie = accounts.login("ada", PASSWORD, "")
+    accounts.add_user("chief", PASSWORD)
+    cookie = accounts.login("chief", PASSWORD, "")
     for _ in range(3):
         clock.now_ns += 20 * DAY_NS
         assert Accounts(store, clock).session(cookie) is not None
@@ -150,15 +150,15 @@ def test_a_session_slides_for_thirty_days(accounts: Accounts, store: SqliteStore
 
 def test_wrong_names_and_passwords_look_the_same(accounts: Accounts) -> None:
     """Nobody learns which names exist; texts that are no UTF-8 are just wrong."""
-    accounts.add_user("ada", PASSWORD)
+    accounts.add_user("chief", PASSWORD)
     problems = set()
     for place, (name, password) in enumerate(
         [
-            ("ada", "wrong password"),
-            ("eve", PASSWORD),
+            ("chief", "wrong password"),
+            ("stranger", PASSWORD),
             ("\ud800", PASSWORD),
-            ("ada", "\ud800" * 9),
-            ("ada", "x" * 5_000),
+            ("chief", "\ud800" * 9),
+            ("chief", "x" * 5_000),
         ]
     ):
         with pytest.raises(LoginError) as raised:
@@ -177,16 +177,16 @@ def test_a_login_to_nobody_costs_what_another_costs() -> None:
 
 def test_failed_logins_are_limited_by_name_and_by_address(accounts: Accounts) -> None:
     """After five failures the right password has to wait too, from any address; other people are let in."""
-    accounts.add_user("ada", PASSWORD)
-    accounts.add_user("bob", PASSWORD)
+    accounts.add_user("chief", PASSWORD)
+    accounts.add_user("guest", PASSWORD)
     for place in range(5):
         with pytest.raises(LoginError, match="wrong name"):
-            accounts.login("ada", "wrong password", f"192.0.2.{place}")
+            accounts.login("chief", "wrong password", f"192.0.2.{place}")
     with pytest.raises(TooManyAttemptsError) as raised:
-        accounts.login("ada", PASSWORD, "198.51.100.1")
+        accounts.login("chief", PASSWORD, "198.51.100.1")
 
     assert 1 <= raised.value.retry_after_s <= 2
-    assert accounts.session(accounts.login("bob", PASSWORD, "198.51.100.1")) is not None
+    assert accounts.session(accounts.login("guest", PASSWORD, "198.51.100.1")) is not None
 
 
 def test_the_throttle_waits_longer_forgets_and_stays_small() -> None:
@@ -195,11 +195,11 @@ def test_the_throttle_waits_longer_forgets_and_stays_small() -> None:
     throttle = Throttle(clock=lambda: now[0], max_keys=100)
     waits = []
     for _ in range(12):
-        throttle.fail(["name:ada"])
-        waits.append(throttle.wait_s(["name:ada", "address:192.0.2.1"]))
+        throttle.fail(["name:chief"])
+        waits.append(throttle.wait_s(["name:chief", "address:192.0.2.1"]))
     now[0] += 1_000
-    throttle.fail(["name:ada"])
-    forgotten = throttle.wait_s(["name:ada"])
+    throttle.fail(["name:chief"])
+    forgotten = throttle.wait_s(["name:chief"])
     for place in range(10_000):
         throttle.fail([f"name:{place}"])
 
@@ -210,47 +210,47 @@ def test_the_throttle_waits_longer_forgets_and_stays_small() -> None:
 
 def test_a_new_password_ends_sessions_and_links(accounts: Accounts) -> None:
     """Whoever had the old one is out at once."""
-    accounts.add_user("ada", PASSWORD, "admin")
-    cookie, link = accounts.login("ada", PASSWORD, ""), accounts.one_time_login("ada")
+    accounts.add_user("chief", PASSWORD, "admin")
+    cookie, link = accounts.login("chief", PASSWORD, ""), accounts.one_time_login("chief")
     assert accounts.session(cookie) is not None
 
-    accounts.set_password("ada", "another password")
+    accounts.set_password("chief", "another password")
 
     assert accounts.session(cookie) is None
     with pytest.raises(LinkError):
         accounts.redeem_login(link)
     with pytest.raises(LoginError):
-        accounts.login("ada", PASSWORD, "")
-    assert accounts.session(accounts.login("ada", "another password", "")) is not None
+        accounts.login("chief", PASSWORD, "")
+    assert accounts.session(accounts.login("chief", "another password", "")) is not None
 
 
 def test_a_role_changes_at_once_but_the_last_administrator_stays(accounts: Accounts) -> None:
     """Nobody can lock everybody out."""
-    accounts.add_user("ada", PASSWORD, "admin")
-    cookie = accounts.login("ada", PASSWORD, "")
+    accounts.add_user("chief", PASSWORD, "admin")
+    cookie = accounts.login("chief", PASSWORD, "")
     with pytest.raises(AccountError, match="last administrator"):
-        accounts.set_role("ada", "viewer")
-    assert accounts.session(cookie) == Principal("ada", "admin", "user")
-    accounts.add_user("bob", PASSWORD, "admin")
+        accounts.set_role("chief", "viewer")
+    assert accounts.session(cookie) == Principal("chief", "admin", "user")
+    accounts.add_user("guest", PASSWORD, "admin")
 
-    accounts.set_role("ada", "viewer")
+    accounts.set_role("chief", "viewer")
 
-    assert accounts.session(cookie) == Principal("ada", "viewer", "user")
+    assert accounts.session(cookie) == Principal("chief", "viewer", "user")
     assert [(user["name"], user["role"], user["sessions"]) for user in accounts.list_users()] == [
-        ("ada", "viewer", 1),
-        ("bob", "admin", 0),
+        ("chief", "viewer", 1),
+        ("guest", "admin", 0),
     ]
 
 
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda accounts: accounts.add_user("ada", PASSWORD), "exists already"),
-        (lambda accounts: accounts.add_user("bob", PASSWORD, "root"), "roles are viewer, operator, admin"),
+        (lambda accounts: accounts.add_user("chief", PASSWORD), "exists already"),
+        (lambda accounts: accounts.add_user("guest", PASSWORD, "root"), "roles are viewer, operator, admin"),
         (lambda accounts: accounts.add_user("", PASSWORD), "user name"),
-        (lambda accounts: accounts.set_password("eve", PASSWORD), "no user 'eve'"),
-        (lambda accounts: accounts.set_role("eve", "admin"), "no user 'eve'"),
-        (lambda accounts: accounts.one_time_login("eve"), "no user 'eve'"),
+        (lambda accounts: accounts.set_password("stranger", PASSWORD), "no user 'stranger'"),
+        (lambda accounts: accounts.set_role("stranger", "admin"), "no user 'stranger'"),
+        (lambda accounts: accounts.one_time_login("stranger"), "no user 'stranger'"),
         (lambda accounts: accounts.one_time_login(), "no administrator"),
         (lambda accounts: accounts.create_api_token("", "viewer", CA_DER), "name has 1 to 100"),
         (lambda accounts: accounts.create_api_token("x", "root", CA_DER), "roles are"),
@@ -260,7 +260,7 @@ def test_a_role_changes_at_once_but_the_last_administrator_stays(accounts: Accou
 def test_mistakes_of_people_are_told_in_one_line(accounts: Accounts, call, words: str) -> None:  # type: ignore[no-untyped-def]
     """Each names what was wrong."""
     if "exists" in words:
-        accounts.add_user("ada", PASSWORD)
+        accounts.add_user("chief", PASSWORD)
     with pytest.raises(AccountError, match=words) as raised:
         call(accounts)
 
@@ -271,12 +271,12 @@ def test_a_login_link_works_once_and_for_half_an_hour(accounts: Accounts, clock:
     """Without a name it is the first administrator's."""
     accounts.add_user("viewer", PASSWORD)
     clock.now_ns += 1
-    accounts.add_user("ada", PASSWORD, "admin")
+    accounts.add_user("chief", PASSWORD, "admin")
     used, late = accounts.one_time_login(), accounts.one_time_login("viewer")
     cookie = accounts.redeem_login(used)
     clock.now_ns += 30 * MINUTE_NS
 
-    assert accounts.session(cookie) == Principal("ada", "admin", "user")
+    assert accounts.session(cookie) == Principal("chief", "admin", "user")
     for secret in (used, late, "", "\ud800"):
         with pytest.raises(LinkError, match="was used or ran out"):
             accounts.redeem_login(secret)
@@ -316,11 +316,11 @@ def test_wrong_and_revoked_api_tokens_are_nobody(accounts: Accounts, clock: Cloc
 def test_no_secret_stands_in_the_database(accounts: Accounts, store: SqliteStore) -> None:
     """A stolen file lets nobody in."""
     setup = accounts.make_setup_link()
-    accounts.add_user("ada", PASSWORD, "admin")
+    accounts.add_user("chief", PASSWORD, "admin")
     secrets = [
         PASSWORD,
         setup,
-        accounts.login("ada", PASSWORD, ""),
+        accounts.login("chief", PASSWORD, ""),
         accounts.one_time_login(),
         ApiToken.parse(accounts.create_api_token("grafana", "viewer", CA_DER)).secret,
     ]
