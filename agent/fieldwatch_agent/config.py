@@ -5,16 +5,14 @@ Every key here does something; a key that would not is not here.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fieldwatch_proto import logs
-from fieldwatch_proto.identity import Prefix
 from fieldwatch_proto.settings import Loaded, find_file, load, setting
+from fieldwatch_proto.shared_settings import Log, Network
 
 DEFAULT_FILE = Path("/etc/fieldwatch/agent.toml")
 DEFAULT_DATA = "/var/lib/fieldwatch/agent"
@@ -24,15 +22,6 @@ PROTOCOLS = ("dhcp", "dhcpv6", "mdns", "llmnr", "nbns", "nbds", "ssdp", "lldp", 
 
 # "host:port", "192.0.2.1:7443", "[2001:db8::1]:7443"
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+(%[\w.-]+)?\]|[^\s:\[\]/]+):([0-9]{1,5})")
-
-
-def _check_prefixes(prefixes: Sequence[str]) -> str | None:
-    for text in prefixes:
-        try:
-            ipaddress.ip_network(text)
-        except ValueError as problem:
-            return f'{problem}; accepted are prefixes such as "203.0.113.0/24" and "2001:db8::/48"'
-    return None
 
 
 def _check_address(text: str) -> str | None:
@@ -87,18 +76,6 @@ class Sightings:
 
 
 @dataclass(frozen=True)
-class Network:
-    """What counts as local."""
-
-    local_prefixes: tuple[str, ...] = setting(
-        (), "prefixes that are local beside the private ranges", check=_check_prefixes
-    )
-
-    def prefixes(self) -> list[Prefix]:
-        return [ipaddress.ip_network(text) for text in self.local_prefixes]
-
-
-@dataclass(frozen=True)
 class Spool:
     """The queue on disk: what is sealed and waits for the collector's ack."""
 
@@ -149,14 +126,6 @@ class VendorTable:
     path: str = setting(
         "", "table made by `vendors update`; empty = vendors.bin in the data folder, else the shipped one"
     )
-
-
-@dataclass(frozen=True)
-class Log:
-    """What the daemon says."""
-
-    level: str = setting("info", "least level that is written", choices=logs.LEVELS)
-    format: str = setting("auto", "text, json, or auto: text on a terminal, json elsewhere", choices=logs.FORMS)
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,12 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fieldwatch_proto import logs
-from fieldwatch_proto.identity import Prefix
 from fieldwatch_proto.settings import Loaded, find_file, load, setting
+from fieldwatch_proto.shared_settings import Log, Network
 
 DEFAULT_FILE = Path("/etc/fieldwatch/collector.toml")
 DEFAULT_DATA = "/var/lib/fieldwatch/collector"
@@ -60,15 +59,6 @@ def _check_store(text: str) -> str | None:
     return 'accepted is "sqlite:PATH", or nothing for collector.db in the data folder'
 
 
-def _check_prefixes(prefixes: Sequence[str]) -> str | None:
-    for text in prefixes:
-        try:
-            ipaddress.ip_network(text)
-        except ValueError as problem:
-            return f'{problem}; accepted are prefixes such as "203.0.113.0/24" and "2001:db8::/48"'
-    return None
-
-
 @dataclass(frozen=True)
 class Listen:
     """Where the server listens: loopback until told otherwise."""
@@ -89,26 +79,6 @@ class Tls:
     certificate: str = setting("", "PEM file with the chain; empty = issued by the collector's own CA")
     key: str = setting("", "PEM file with the key of `certificate`")
     names: tuple[str, ...] = setting((), "further names and addresses for the collector's own certificate")
-
-
-@dataclass(frozen=True)
-class Network:
-    """What counts as local."""
-
-    local_prefixes: tuple[str, ...] = setting(
-        (), "prefixes that are local beside the private ranges", check=_check_prefixes
-    )
-
-    def prefixes(self) -> list[Prefix]:
-        return [ipaddress.ip_network(text) for text in self.local_prefixes]
-
-
-@dataclass(frozen=True)
-class Log:
-    """What the server says."""
-
-    level: str = setting("info", "least level that is written", choices=logs.LEVELS)
-    format: str = setting("auto", "text, json, or auto: text on a terminal, json elsewhere", choices=logs.FORMS)
 
 
 @dataclass(frozen=True)
