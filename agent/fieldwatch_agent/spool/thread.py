@@ -23,7 +23,7 @@ from fieldwatch_proto.logs import get_logger
 from fieldwatch_proto.v1.agent_pb2 import GapReason
 
 from fieldwatch_agent.spool import ballast
-from fieldwatch_agent.spool.file import quarantine
+from fieldwatch_agent.spool.file import WAL_BYTES, quarantine
 from fieldwatch_agent.spool.items import Loss, Put, SpoolError
 from fieldwatch_agent.spool.limits import Limits
 from fieldwatch_agent.spool.rows import added
@@ -37,7 +37,7 @@ ACK_FLUSH_S = 5.0
 ACK_FLUSH_MESSAGES = 256
 RETRY_S = 1.0
 SHRINK_BYTES = 1 << 20
-EASE_BYTES = ballast.BALLAST_BYTES + (4 << 20)  # free again, ballast included, before the file may grow
+EASE_BYTES = ballast.BALLAST_BYTES + WAL_BYTES  # free again, beside what is written, before the file may grow
 DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 
 log = get_logger(__name__)
@@ -293,11 +293,17 @@ class SpoolThread(threading.Thread):
         return store, not self._tight or not waiting
 
     def _look_at_disk(self, *, grew: bool, idle: bool) -> None:
-        """After a commit on a full disk: whether the trouble is over. It is when the file grew again."""
+        """After a commit on a full disk: whether the file may grow, a batch at a time as long as room is scarce.
+
+        The trouble is over when the file grew and, with the ballast in its place, there is room for all that waits.
+        """
+        with self._wake:
+            queued = self._queued_bytes
+            following = len(self._puts[0].sealed.body) if self._puts else 0
         disk = os.statvfs(self.folder)
-        self._eased = disk.f_bavail * disk.f_frsize >= EASE_BYTES
-        if self._eased and grew:
-            ballast.make(self.folder)
+        room = disk.f_bavail * disk.f_frsize - EASE_BYTES
+        self._eased = room >= 2 * following  # in the WAL and in the file
+        if grew and room >= 2 * queued and ballast.make(self.folder):
             self._tight = self._eased = False
         elif idle:
             self._retry_at = time.monotonic() + (0.0 if self._eased else RETRY_S)
