@@ -98,8 +98,7 @@ class Analysis:
         source = FileSource(fd, name=name, filter_for=filter_for if self._expression else None)
         try:
             engine = make_engine(self.config, offline=True)
-            ignore = self.config.privacy.ignore_protocols
-            pipeline = Pipeline(engine, "", self._take, ignore=ignore, facts=self._news)
+            pipeline = Pipeline(engine, "", self._take, facts=self._news)
             self._first_ns = None
             while pipeline.step(source) >= 0:
                 if progress is not None:
@@ -123,6 +122,7 @@ class Analysis:
     def _account(self, counters: Counters, newest_ns: int, source: FileSource, name: str) -> None:
         totals = self.totals
         totals.add(counters)
+        totals.overflow += counters.slow_limited + counters.slow_dropped
         totals.filtered += source.filtered
         totals.linktypes += [text for text in source.linktypes if text not in totals.linktypes]
         if self._first_ns is not None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 PORTS = 65_536
 
-# Label, then its ports: 53 = TCP and UDP, t22 = TCP only, u67 = UDP only, a-b = a range.
+# Label, then its ports: 53 = TCP and UDP, t22 = TCP only, u67 = UDP only, a-b = a range. None: only content tells.
 _TABLE = """
 # the old Internet
 echo 7; discard 9; systat t11; daytime 13; netstat t15; qotd 17; chargen 19; time 37; whois t43; gopher t70
 finger t79; ident t113; nntp t119; nntps t563; irc t194 t6660-6667; ircs t6697; uucp t540; talk u517; ntalk u518
 rwhois t4321
 # the web and files
-http t80 t8000 t8008 t8080-8081 t8888; https 443 t8443; ftp-data t20; ftp t21; ftps-data t989; ftps t990
+http t80 t8000 t8008 t8080-8081 t8888; https 443 t8443; quic; ftp-data t20; ftp t21; ftps-data t989; ftps t990
 tftp u69; rsync t873; afp t548; nfs 2049; smb t445; iscsi t860 t3260; nbd t10809; svn t3690; git t9418
 cvs t2401; perforce t1666; websocket-proxy t3129; squid t3128; socks t1080; fastcgi t9000; ajp t8009
 gemini t1965; distcc t3632; ipfs t4001 u4001
@@ -105,6 +105,15 @@ def _entries() -> list[list[str]]:
 
 LABELS: list[str] = ["", *(label for label, *_ in _entries())]
 """Label by number; 0 is no label."""
+
+
+CONTENT_LABELS = {"tls": "https", "http": "http", "smb": "smb", "ssh": "ssh", "quic": "quic"}
+"""What the first octets of a flow tell (the kernel's name): its label, where the port says nothing else."""
+
+
+def content_labels() -> dict[str, int]:
+    """Label number of each content that the kernel tells."""
+    return {content: LABELS.index(label) for content, label in CONTENT_LABELS.items()}
 
 
 def port_labels() -> tuple[bytes, bytes]:

@@ -35,6 +35,16 @@ _FLOW_COLUMNS = (
     "end_reason",
     "tunnels",
     "application",
+    "min_bytes",
+    "max_bytes",
+    "reply_min_bytes",
+    "reply_max_bytes",
+    "min_gap_us",
+    "max_gap_us",
+    "retransmits",
+    "reply_retransmits",
+    "server_rtt_us",
+    "client_rtt_us",
 )
 _FACT_COLUMNS = (
     "seen_ns",
@@ -74,10 +84,11 @@ def device_object(device: Device, vendor: str | None) -> Object:
 
 
 def flow_objects(records: Records) -> Iterator[Object]:
-    """The flows of one `Records`, in its order."""
+    """The flows of one `Records`, in its order. A round trip that was not seen is null."""
     for row in zip(*(records.values(name) for name in _FLOW_COLUMNS), strict=True):
         (first_ns, last_ns, version, protocol, src, dst, src_port, dst_port, vlans, packets, octets) = row[:11]
-        (reply_packets, reply_octets, tcp_flags, reply_tcp_flags, state, end, tunnels, application) = row[11:]
+        (reply_packets, reply_octets, tcp_flags, reply_tcp_flags, state, end, tunnels, application) = row[11:19]
+        (least, most, reply_least, reply_most, least_gap, most_gap, repeats, reply_repeats, server, client) = row[19:]
         yield {
             "type": "flow",
             "protocol": protocol_text(protocol),
@@ -98,6 +109,16 @@ def flow_objects(records: Records) -> Iterator[Object]:
             "state": _STATES.get(state, str(state)),
             "end": _ENDS.get(end, str(end)),
             "application": application,
+            "min_bytes": least,
+            "max_bytes": most,
+            "reply_min_bytes": reply_least,
+            "reply_max_bytes": reply_most,
+            "min_gap_us": least_gap,
+            "max_gap_us": most_gap,
+            "retransmits": repeats,
+            "reply_retransmits": reply_repeats,
+            "server_rtt_us": server or None,
+            "client_rtt_us": client or None,
         }
 
 

@@ -15,14 +15,14 @@ from __future__ import annotations
 
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
 from fieldwatch_ext.capture import Source
 from fieldwatch_ext.engine import STAGE_ALL, Engine
 from fieldwatch_proto.columns import ColumnData, Records, Texts, records_of
 from fieldwatch_proto.schema import Kind, ip_value
 
-from fieldwatch_agent.applications import LABELS, port_labels
+from fieldwatch_agent.applications import LABELS, content_labels, port_labels
 from fieldwatch_agent.config import AgentConfig
 from fieldwatch_agent.dissectors import dissect as read_payload
 from fieldwatch_agent.facts import Binding, Fact
@@ -49,7 +49,9 @@ def make_engine(
         stage=stage,
         tcp_labels=tcp_labels,
         udp_labels=udp_labels,
+        content_labels=content_labels(),
         local_prefixes=[(prefix.network_address.packed, prefix.prefixlen) for prefix in config.network.prefixes()],
+        ignore=config.privacy.ignore_protocols,
         observed=observed,
     )
 
@@ -82,7 +84,6 @@ class Pipeline:
     """One engine's output as `Records`, stamped with the interface. `step`, `tick` and `finish` in one thread.
 
     dissect  read the payloads that dissectors asked for (the engine must run at STAGE_ALL)
-    ignore   protocols whose payload is not read (`[privacy] ignore_protocols`)
     facts    which facts are news; give one to several pipelines to let them share what was told
     """
 
@@ -93,14 +94,12 @@ class Pipeline:
         emit: Emit,
         *,
         dissect: bool = True,
-        ignore: Collection[str] = (),
         facts: FactFilter | None = None,
     ) -> None:
         self.engine = engine
         self.interface = interface
         self._emit = emit
         self._dissect = dissect
-        self._ignore = frozenset(ignore)
         self._facts = facts or FactFilter()
         self._bindings: dict[tuple[bytes, bytes, int, int], list[int]] = {}
         self._frames_since_take = 0
@@ -138,12 +137,13 @@ class Pipeline:
         self._take_flows()
         while self.engine.flush():
             self._take_flows()
+        self._take_slow()  # streams that had only begun
         self._take_sightings()
 
     def _take_slow(self) -> None:
         news: list[Fact] = []
         for frame in self.engine.take_slow():
-            if not self._dissect or frame.protocol in self._ignore:
+            if not self._dissect:
                 continue
             for found in read_payload(frame):
                 if isinstance(found, Binding):

@@ -117,9 +117,7 @@ class Worker(threading.Thread):
     def _new_engine(self) -> None:
         self._books = Books(self.interface, self._sealer)
         engine = make_engine(self._config, observed=self._slot.new_engine())
-        self._pipeline = Pipeline(
-            engine, self.interface, self._books.emit, ignore=self._config.privacy.ignore_protocols
-        )
+        self._pipeline = Pipeline(engine, self.interface, self._books.emit)
 
     # --- opening ------------------------------------------------------------------------------------------------
 
@@ -265,7 +263,7 @@ class Replay(threading.Thread):
         self._stopping = threading.Event()
         self._books = Books(name, sealer)
         engine = make_engine(config, observed=slot.new_engine())
-        self._pipeline = Pipeline(engine, name, self._books.emit, ignore=config.privacy.ignore_protocols)
+        self._pipeline = Pipeline(engine, name, self._books.emit)
 
     def run(self) -> None:
         try:

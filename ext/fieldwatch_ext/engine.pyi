@@ -1,5 +1,6 @@
 """One pass over blocks of frames: decode, flow table, sighting table. The GIL is released; content never raises."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from fieldwatch_ext.capture import Source
@@ -9,7 +10,7 @@ class Slow(NamedTuple):
 
     number: int  # 1-based, in the order in which this engine saw frames
     ts_ns: int
-    protocol: str  # dhcp dhcpv6 mdns llmnr nbns nbds ssdp lldp cdp
+    protocol: str  # dhcp dhcpv6 mdns llmnr nbns nbds ssdp lldp cdp dns wsd radius igmp quic tcp_syn tls http smb
     src_mac: bytes
     dst_mac: bytes
     vlans: int
@@ -17,7 +18,13 @@ class Slow(NamedTuple):
     dst_ip: bytes
     src_port: int
     dst_port: int
-    payload: bytes  # behind the UDP header; for lldp the LLDPDU, for cdp the CDP packet behind LLC/SNAP
+    payload: bytes
+    """Behind the UDP header; for lldp the LLDPDU, for cdp the CDP packet behind LLC/SNAP.
+
+    igmp: the IGMP or MLD message. tcp_syn: from the IP header to the end of the TCP header. http: the first segment of
+    one side of a flow. smb: a segment, the first few of each side. tls: the stream's octets up to the end of its
+    ClientHello, from as many segments as it took, at most 8 KiB; the rest of the tuple is that of the first.
+    """
 
 class Flows(NamedTuple):
     """Columns of the records that have ended, in the types and octets of `fieldwatch_proto.schema` (kind flow).
@@ -56,6 +63,7 @@ class Counters(NamedTuple):
     fragments_lost: int  # later fragments whose first was not seen, or was forgotten: decoded, outside flows
     slow_frames: int  # handed to dissectors
     slow_dropped: int  # dissector ring was full
+    slow_limited: int  # beyond the allowance of their sender (1,000 at once, then 50 a second), or of all together
 
 CLOSED_LINGER_NS: int
 """So long a closed TCP flow waits for stragglers (late ACKs, repeated FINs), in packet time."""
@@ -80,6 +88,8 @@ class Engine:
     active_ns       a record is written for a flow that lasts so long (0 = never)
     stage           how much of the work is done (for measuring)
     tcp_labels, udp_labels   65,536 u16 each, port -> application label (0 = none), or None
+    content_labels  application label of what the first octets of a flow tell: tls, http, smb, ssh, quic
+    ignore          protocols of `Slow` whose frames are not handed over
     local_prefixes  [(address octets, prefix length)] that count as local beside the private ranges
     observed        a writable buffer of 8 octets: the number of frames taken from the source, written before they are
                     processed (a MAP_SHARED page survives a killed process)
@@ -95,8 +105,10 @@ class Engine:
         stage: int = ...,
         tcp_labels: bytes | None = ...,
         udp_labels: bytes | None = ...,
+        content_labels: dict[str, int] | None = ...,
         local_prefixes: list[tuple[bytes, int]] = ...,
         slow_bytes: int = ...,
+        ignore: Sequence[str] = ...,
         observed: memoryview | None = ...,
         seed: int | None = ...,
     ) -> None: ...

@@ -11,15 +11,17 @@ from libc.string cimport memcpy
 
 from fieldwatch_ext.addresses cimport MAX_PREFIXES, Prefix
 from fieldwatch_ext.capture cimport Source
+from fieldwatch_ext.content cimport CONTENTS
 from fieldwatch_ext.flow_columns cimport FlowColumns, flow_columns_free, flow_columns_make
 from fieldwatch_ext.flows cimport flows_expire, flows_flush, flows_free, flows_make
 from fieldwatch_ext.hashing cimport seed_from
 from fieldwatch_ext.kernel cimport (
     ALL, DECODE, FLOWS, MASKS, READ, Kernel, block_capacity, process_block, tally_flush
 )
-from fieldwatch_ext.packet cimport LAYERS, MALFORMED, OK, TRUNCATED, UNSUPPORTED
+from fieldwatch_ext.packet cimport LAYERS, MALFORMED, OK, SLOW_KINDS, TRUNCATED, UNSUPPORTED
 from fieldwatch_ext.sightings cimport Sighting, SightingRow, sightings_free, sightings_make
 from fieldwatch_ext.slow cimport SlowFrame, slow_clear, slow_make
+from fieldwatch_ext.streams cimport streams_flush
 from fieldwatch_ext.tunnels cimport Tunnel
 
 STAGE_READ = READ
@@ -27,15 +29,21 @@ STAGE_DECODE = DECODE
 STAGE_FLOWS = FLOWS
 STAGE_ALL = ALL
 
-# In the order of `Layer`, `SlowKind` and `TunnelKind`.
+# In the order of `Layer`, `SlowKind`, `TunnelKind` and `Content`.
 LAYER_NAMES = (
     "link", "ethernet", "cooked", "loopback", "hdlc", "vlan", "llc", "snap", "mpls", "pppoe", "ppp", "arp", "lldp",
     "cdp", "stp", "eapol", "ipv4", "ipv6", "ipv6_extension", "fragment", "ah", "tcp", "udp", "sctp", "icmp", "icmpv6",
     "ndp", "igmp", "gre", "vxlan", "geneve", "other_ip", "nbns", "nbds",
 )
-SLOW_NAMES = ("", "dhcp", "dhcpv6", "mdns", "llmnr", "nbns", "nbds", "ssdp", "lldp", "cdp")
+SLOW_NAMES = (
+    "", "dhcp", "dhcpv6", "mdns", "llmnr", "nbns", "nbds", "ssdp", "lldp", "cdp", "dns", "wsd", "radius", "igmp", "quic",
+    "tcp_syn", "tls", "http", "smb",
+)
 TUNNEL_NAMES = ("gre", "vxlan", "geneve", "ipip", "6in4", "4in6", "6in6")
+CONTENT_NAMES = ("", "tls", "http", "smb", "ssh", "quic")
 assert len(LAYER_NAMES) == LAYERS
+assert len(SLOW_NAMES) == SLOW_KINDS
+assert len(CONTENT_NAMES) == CONTENTS
 
 cdef enum:
     FLOW_ROWS = 4_096           # records between two takes; the limit of a batch is 65,536
@@ -91,6 +99,7 @@ class Counters(NamedTuple):
     fragments_lost: int
     slow_frames: int
     slow_dropped: int
+    slow_limited: int
 
 
 cdef bytes _octets(const void* start, size_t octets):
@@ -128,8 +137,10 @@ cdef class Engine:
         stage=ALL,
         tcp_labels=None,
         udp_labels=None,
+        content_labels=None,
         local_prefixes=(),
         slow_bytes=1 << 20,
+        ignore=(),
         observed=None,
         seed=None,
     ):
@@ -151,6 +162,7 @@ cdef class Engine:
         seed_from(&kernel.sightings.seed, start + 1)
         seed_from(&kernel.decoder.tunnels.seed, start + 2)
         seed_from(&kernel.decoder.fragments.seed, start + 3)
+        seed_from(&kernel.slow.seed, start + 4)
         kernel.stage = stage
         kernel.flows.idle_ns = idle_ns
         kernel.flows.active_ns = active_ns
@@ -160,6 +172,10 @@ cdef class Engine:
             kernel.flows.tcp_labels = <const uint16_t*>PyBytes_AS_STRING(self._labels[0])
         if self._labels[1] is not None:
             kernel.flows.udp_labels = <const uint16_t*>PyBytes_AS_STRING(self._labels[1])
+        for name, label in (content_labels or {}).items():
+            kernel.flows.content_labels[_place_of("content", name, CONTENT_NAMES)] = label
+        for name in ignore:
+            kernel.slow.unwanted |= <uint32_t>1 << <int>_place_of("protocol", name, SLOW_NAMES)
         for octets, length in local_prefixes:
             _add_prefix(kernel, octets, length)
         if observed is not None:
@@ -222,11 +238,13 @@ cdef class Engine:
         self._busy = True
         with nogil:
             ended = flows_expire(&kernel.flows, now_ns)
+            streams_flush(&kernel.streams, &kernel.slow, now_ns, False)
         self._busy = False
         return ended
 
     def flush(self):
         cdef Kernel* kernel = self._own()
+        streams_flush(&kernel.streams, &kernel.slow, kernel.newest_ns, True)
         return flows_flush(&kernel.flows, kernel.newest_ns)
 
     def take_flows(self):
@@ -254,6 +272,16 @@ cdef class Engine:
             "end_reason": _octets(c.end_reason, n),
             "tunnel": _octets(c.tunnel, 2 * n),
             "application": _octets(c.application, 2 * n),
+            "min_bytes": _octets(c.least_octets, 2 * n),
+            "max_bytes": _octets(c.most_octets, 2 * n),
+            "reply_min_bytes": _octets(c.reply_least_octets, 2 * n),
+            "reply_max_bytes": _octets(c.reply_most_octets, 2 * n),
+            "min_gap_us": _octets(c.least_gap_us, 4 * n),
+            "max_gap_us": _octets(c.most_gap_us, 4 * n),
+            "retransmits": _octets(c.retransmits, 4 * n),
+            "reply_retransmits": _octets(c.reply_retransmits, 4 * n),
+            "server_rtt_us": _octets(c.server_rtt_us, 4 * n),
+            "client_rtt_us": _octets(c.client_rtt_us, 4 * n),
         }
         c.count = 0
         return Flows(n, columns)
@@ -353,6 +381,7 @@ cdef class Engine:
             fragments_lost=kernel.decoder.fragments.lost,
             slow_frames=kernel.slow.frames,
             slow_dropped=kernel.slow.dropped,
+            slow_limited=kernel.slow.limited,
         )
 
     @property
@@ -404,6 +433,12 @@ cdef void _put_sighting(_SightingColumns* into, size_t n, const SightingRow* row
 def _check(name, value, least, most):
     if not least <= value <= most:
         raise ValueError(f"{name} is {value}, it must be {least} to {most}")
+
+
+def _place_of(what, name, names):
+    if not name or name not in names:
+        raise ValueError(f"no such {what}: {name!r}")
+    return names.index(name)
 
 
 def _label_table(name, table):

@@ -2,8 +2,13 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
+cdef enum:
+    FLOW_ROW_OCTETS = 9 * 8 + 2 * 8 + 6 * 4 + 8 * 2 + 2 * 6 + 6
+
 cdef struct FlowColumns:
-    uint32_t capacity
+    uint8_t* memory
+    size_t carved
+    uint32_t capacity           # a multiple of 8
     uint32_t count
     int64_t* first_ns
     int64_t* last_ns
@@ -26,65 +31,68 @@ cdef struct FlowColumns:
     uint8_t* end_reason
     uint16_t* tunnel
     uint16_t* application
+    uint16_t* least_octets
+    uint16_t* most_octets
+    uint16_t* reply_least_octets
+    uint16_t* reply_most_octets
+    uint32_t* least_gap_us
+    uint32_t* most_gap_us
+    uint32_t* retransmits
+    uint32_t* reply_retransmits
+    uint32_t* server_rtt_us
+    uint32_t* client_rtt_us
+
+
+cdef inline void* _column(FlowColumns* c, size_t width) noexcept nogil:
+    cdef void* column = c.memory + c.carved
+    c.carved += width * c.capacity
+    return column
 
 
 cdef inline int flow_columns_make(FlowColumns* c, uint32_t capacity) noexcept nogil:
+    # One piece of memory, the widest columns first: each is aligned.
     c.capacity = capacity
     c.count = 0
-    c.first_ns = <int64_t*>malloc(8 * capacity)
-    c.last_ns = <int64_t*>malloc(8 * capacity)
-    c.ip_version = <uint8_t*>malloc(capacity)
-    c.protocol = <uint8_t*>malloc(capacity)
-    c.src = <uint64_t*>malloc(16 * capacity)
-    c.dst = <uint64_t*>malloc(16 * capacity)
-    c.src_port = <uint16_t*>malloc(2 * capacity)
-    c.dst_port = <uint16_t*>malloc(2 * capacity)
-    c.vlans = <uint64_t*>malloc(8 * capacity)
-    c.src_mac = <uint8_t*>malloc(6 * capacity)
-    c.dst_mac = <uint8_t*>malloc(6 * capacity)
-    c.packets = <uint64_t*>malloc(8 * capacity)
-    c.octets = <uint64_t*>malloc(8 * capacity)
-    c.reply_packets = <uint64_t*>malloc(8 * capacity)
-    c.reply_octets = <uint64_t*>malloc(8 * capacity)
-    c.tcp_flags = <uint8_t*>malloc(capacity)
-    c.reply_tcp_flags = <uint8_t*>malloc(capacity)
-    c.state = <uint8_t*>malloc(capacity)
-    c.end_reason = <uint8_t*>malloc(capacity)
-    c.tunnel = <uint16_t*>malloc(2 * capacity)
-    c.application = <uint16_t*>malloc(2 * capacity)
-    if (
-        c.first_ns == NULL or c.last_ns == NULL or c.ip_version == NULL or c.protocol == NULL or c.src == NULL
-        or c.dst == NULL or c.src_port == NULL or c.dst_port == NULL or c.vlans == NULL or c.src_mac == NULL
-        or c.dst_mac == NULL or c.packets == NULL or c.octets == NULL or c.reply_packets == NULL
-        or c.reply_octets == NULL or c.tcp_flags == NULL or c.reply_tcp_flags == NULL or c.state == NULL
-        or c.end_reason == NULL or c.tunnel == NULL or c.application == NULL
-    ):
+    c.carved = 0
+    c.memory = <uint8_t*>malloc(<size_t>capacity * FLOW_ROW_OCTETS)
+    if c.memory == NULL:
         return -1
-    return 0
+    c.first_ns = <int64_t*>_column(c, 8)
+    c.last_ns = <int64_t*>_column(c, 8)
+    c.src = <uint64_t*>_column(c, 16)
+    c.dst = <uint64_t*>_column(c, 16)
+    c.vlans = <uint64_t*>_column(c, 8)
+    c.packets = <uint64_t*>_column(c, 8)
+    c.octets = <uint64_t*>_column(c, 8)
+    c.reply_packets = <uint64_t*>_column(c, 8)
+    c.reply_octets = <uint64_t*>_column(c, 8)
+    c.least_gap_us = <uint32_t*>_column(c, 4)
+    c.most_gap_us = <uint32_t*>_column(c, 4)
+    c.retransmits = <uint32_t*>_column(c, 4)
+    c.reply_retransmits = <uint32_t*>_column(c, 4)
+    c.server_rtt_us = <uint32_t*>_column(c, 4)
+    c.client_rtt_us = <uint32_t*>_column(c, 4)
+    c.src_port = <uint16_t*>_column(c, 2)
+    c.dst_port = <uint16_t*>_column(c, 2)
+    c.tunnel = <uint16_t*>_column(c, 2)
+    c.application = <uint16_t*>_column(c, 2)
+    c.least_octets = <uint16_t*>_column(c, 2)
+    c.most_octets = <uint16_t*>_column(c, 2)
+    c.reply_least_octets = <uint16_t*>_column(c, 2)
+    c.reply_most_octets = <uint16_t*>_column(c, 2)
+    c.src_mac = <uint8_t*>_column(c, 6)
+    c.dst_mac = <uint8_t*>_column(c, 6)
+    c.ip_version = <uint8_t*>_column(c, 1)
+    c.protocol = <uint8_t*>_column(c, 1)
+    c.tcp_flags = <uint8_t*>_column(c, 1)
+    c.reply_tcp_flags = <uint8_t*>_column(c, 1)
+    c.state = <uint8_t*>_column(c, 1)
+    c.end_reason = <uint8_t*>_column(c, 1)
+    return 0 if c.carved == <size_t>capacity * FLOW_ROW_OCTETS else -1
 
 
 cdef inline void flow_columns_free(FlowColumns* c) noexcept nogil:
-    free(c.first_ns)
-    free(c.last_ns)
-    free(c.ip_version)
-    free(c.protocol)
-    free(c.src)
-    free(c.dst)
-    free(c.src_port)
-    free(c.dst_port)
-    free(c.vlans)
-    free(c.src_mac)
-    free(c.dst_mac)
-    free(c.packets)
-    free(c.octets)
-    free(c.reply_packets)
-    free(c.reply_octets)
-    free(c.tcp_flags)
-    free(c.reply_tcp_flags)
-    free(c.state)
-    free(c.end_reason)
-    free(c.tunnel)
-    free(c.application)
+    free(c.memory)
 
 
 cdef inline uint32_t flow_columns_room(const FlowColumns* c) noexcept nogil:

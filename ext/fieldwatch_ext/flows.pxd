@@ -1,7 +1,8 @@
 # The flow table: both directions of a conversation in one entry, bounded, every frame in exactly one record.
 #
 # Constraints:
-# - An entry is two neighbouring cache lines, one of them for the look-up; with its two slots of the index 144 octets.
+# - An entry is two neighbouring cache lines, one of them for the look-up; with its measures and its two slots of the
+#   index a flow takes 188 octets.
 # - A frame touches its own entry and nothing else: no list is re-linked for it, it only sets TOUCHED.
 # - Two lists keep the order in which entries are looked at: `open` and `closed` (TCP flows waiting for stragglers).
 #   An entry touched since it was linked goes to the tail once more (second chance); the head is then the oldest,
@@ -11,14 +12,17 @@
 #
 # Life of an entry: taken -> open -> (closed ->) record written -> free. ACTIVE records are written in between.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
-from posix.stdlib cimport posix_memalign
 
 from fieldwatch_ext.flow_columns cimport FlowColumns
 from fieldwatch_ext.hashing cimport Seed, copy_words, hash6, same6
-from fieldwatch_ext.index cimport NOWHERE, Index, index_add, index_home, index_make, index_remove
+from fieldwatch_ext.index cimport NOWHERE, Index, index_add, index_free, index_home, index_make, index_remove
+from fieldwatch_ext.content cimport CONTENT_HTTP, CONTENT_TLS, CONTENT_UNKNOWN
+from fieldwatch_ext.measures cimport (
+    Measures, measure_frame, measure_segment, measures_begin, measures_restart, rtt_of
+)
 from fieldwatch_ext.packet cimport Packet
+from fieldwatch_ext.tables cimport Table, table_free, table_make
 from fieldwatch_ext.tcp_state cimport (
     BIT_OPENER, STATE_CLOSED, TCP_ACK, TCP_SYN, opener_by_flags, tcp_next
 )
@@ -65,7 +69,10 @@ cdef struct List:
 cdef struct Flows:
     Seed seed
     Index index
+    Table entry_table
+    Table measure_table
     Flow* entries
+    Measures* measures          # of the entry in the same place
     uint32_t capacity
     uint32_t used               # entries that were ever taken
     uint32_t count
@@ -79,23 +86,32 @@ cdef struct Flows:
     uint64_t evicted
     const uint16_t* tcp_labels
     const uint16_t* udp_labels
+    uint16_t content_labels[8]  # by `Content`
     FlowColumns columns
 
 
 cdef inline int flows_make(Flows* t, uint32_t capacity) noexcept nogil:
-    cdef void* memory = NULL
     t.capacity = capacity
     t.unused = NOWHERE
     t.open.head = t.open.tail = t.closed.head = t.closed.tail = NOWHERE
-    if posix_memalign(&memory, 128, capacity * sizeof(Flow)) != 0:
+    if (
+        table_make(&t.entry_table, capacity * sizeof(Flow)) != 0
+        or table_make(&t.measure_table, capacity * sizeof(Measures)) != 0
+    ):
         return -1
-    t.entries = <Flow*>memory
+    t.entries = <Flow*>t.entry_table.start
+    t.measures = <Measures*>t.measure_table.start
     return index_make(&t.index, capacity)
 
 
 cdef inline void flows_free(Flows* t) noexcept nogil:
-    free(t.entries)
-    free(t.index.slots)
+    table_free(&t.entry_table)
+    table_free(&t.measure_table)
+    index_free(&t.index)
+
+
+cdef inline Measures* measures_of(const Flows* t, const Flow* f) noexcept nogil:
+    return &t.measures[f - t.entries]
 
 
 cdef inline int64_t since(int64_t later_ns, int64_t earlier_ns) noexcept nogil:
@@ -146,9 +162,19 @@ cdef inline uint16_t _label(const Flows* t, uint8_t protocol, uint16_t src_port,
     return labels[dst_port] if labels[dst_port] != 0 else labels[src_port]
 
 
+cdef inline uint16_t _application(const Flows* t, int content, uint16_t by_port) noexcept nogil:
+    # What was seen counts more than the port. TLS alone says little: a port with a label says what it carries.
+    if content == CONTENT_UNKNOWN or t.content_labels[content] == 0:
+        return by_port
+    if content == CONTENT_TLS and by_port != 0 and by_port != t.content_labels[<int>CONTENT_HTTP]:
+        return by_port
+    return t.content_labels[content]
+
+
 cdef inline void _write(Flows* t, const Flow* f, int reason) noexcept nogil:
     # A record of what the entry holds. The caller has seen to it that there is room.
     cdef FlowColumns* c = &t.columns
+    cdef const Measures* m = measures_of(t, f)
     cdef uint32_t n = c.count
     cdef int a = 1 if f.bits & BIT_OPENER else 0
     cdef int b = 1 - a
@@ -186,7 +212,17 @@ cdef inline void _write(Flows* t, const Flow* f, int reason) noexcept nogil:
     c.state[n] = f.state
     c.end_reason[n] = <uint8_t>reason
     c.tunnel[n] = <uint16_t>(meta >> 48)
-    c.application[n] = _label(t, protocol, c.src_port[n], c.dst_port[n])
+    c.application[n] = _application(t, m.content, _label(t, protocol, c.src_port[n], c.dst_port[n]))
+    c.least_octets[n] = m.least_octets[a] if f.packets[a] else 0
+    c.most_octets[n] = m.most_octets[a]
+    c.reply_least_octets[n] = m.least_octets[b] if f.packets[b] else 0
+    c.reply_most_octets[n] = m.most_octets[b]
+    c.least_gap_us[n] = m.least_gap_us if m.most_gap_us or m.least_gap_us == 0 else 0
+    c.most_gap_us[n] = m.most_gap_us
+    c.retransmits[n] = m.retransmits[a]
+    c.reply_retransmits[n] = m.retransmits[b]
+    c.server_rtt_us[n] = rtt_of(m, 0)
+    c.client_rtt_us[n] = rtt_of(m, 1)
     c.count = n + 1
     t.exported += 1
 
@@ -259,17 +295,21 @@ cdef inline void _make_room(Flows* t, int64_t now_ns) noexcept nogil:
         _release(t, list.head, END_EVICTED)
 
 
-cdef inline void _restart(Flow* f, int64_t ts_ns) noexcept nogil:
+cdef inline void _restart(Flows* t, Flow* f, int64_t ts_ns) noexcept nogil:
     # The record has been written: count from zero.
+    measures_restart(measures_of(t, f))
     f.first_ns = ts_ns
-    f.last_ns = ts_ns
     f.packets[0] = f.packets[1] = 0
     f.octets[0] = f.octets[1] = 0
+    if <uint8_t>(f.key[4] >> 32) == IP_TCP:     # not the frame's protocol: an ICMP error counts for what it quotes
+        f.flags[0] = f.flags[1] = 0
 
 
-cdef inline void _begin(Flow* f, const Packet* k) noexcept nogil:
+cdef inline void _begin(Flows* t, Flow* f, const Packet* k) noexcept nogil:
     # The first frame of a flow; it is counted later.
-    _restart(f, k.ts_ns)
+    measures_begin(measures_of(t, f))
+    _restart(t, f, k.ts_ns)
+    f.last_ns = k.ts_ns
     f.state = 0
     f.bits = BIT_USED | (BIT_OPENER if k.side else 0)
     f.flags[0] = k.icmp_type
@@ -296,6 +336,7 @@ cdef inline uint32_t flow_prefetch(const Flows* t, const Packet* k) noexcept nog
     f = &t.entries[<uint32_t>slot - 1]
     prefetch(f)
     prefetch(&f.first_ns)
+    prefetch(&t.measures[<uint32_t>slot - 1])
     return <uint32_t>slot - 1
 
 
@@ -324,7 +365,7 @@ cdef inline Flow* flow_of(Flows* t, const Packet* k) noexcept nogil:
         ):
             _write(t, f, _reason(f, END_IDLE))
             _unlink(t, _list_of(t, f), place)
-            _begin(f, k)
+            _begin(t, f, k)
             _link(t, &t.open, place)
         else:
             f.bits |= BIT_TOUCHED
@@ -340,7 +381,7 @@ cdef inline Flow* flow_of(Flows* t, const Packet* k) noexcept nogil:
     t.count += 1
     f = &t.entries[place]
     copy_words(f.key, k.key, 6)
-    _begin(f, k)
+    _begin(t, f, k)
     _link(t, &t.open, place)
     index_add(&t.index, k.hash, place)
     return f
@@ -355,9 +396,11 @@ cdef inline void flow_count(Flows* t, Flow* f, int side, const Packet* k) noexce
         or f.packets[side] >= <uint32_t>MOST_PACKETS
     ):
         _write(t, f, END_ACTIVE)
-        _restart(f, k.ts_ns)
-        if <uint8_t>(f.key[4] >> 32) == IP_TCP:     # not `k.protocol`: an ICMP error counts for the flow it quotes
-            f.flags[0] = f.flags[1] = 0
+        _restart(t, f, k.ts_ns)
+        f.last_ns = k.ts_ns
+    measure_frame(
+        measures_of(t, f), side, k.octets, f.last_ns if f.packets[0] | f.packets[1] else k.ts_ns, k.ts_ns
+    )
     if k.ts_ns > f.last_ns:
         f.last_ns = k.ts_ns
     elif k.ts_ns < f.first_ns:
@@ -371,6 +414,7 @@ cdef inline void flow_tcp(Flows* t, Flow* f, const Packet* k) noexcept nogil:
     cdef uint32_t place
     f.flags[k.side] |= k.tcp_flags
     f.bits = opener_by_flags(f.bits, k.side, k.tcp_flags)
+    measure_segment(measures_of(t, f), k, (f.bits & BIT_OPENER) == k.side)
     f.state = tcp_next(f.state, &f.bits, k.side, k.tcp_flags, f.packets[1 - k.side] != 0)
     if f.state >= STATE_CLOSED and not f.bits & BIT_WAITS:
         place = <uint32_t>(f - t.entries)
@@ -403,11 +447,7 @@ cdef inline uint32_t flows_expire(Flows* t, int64_t now_ns) noexcept nogil:
         elif t.active_ns != 0 and since(now_ns, f.first_ns) >= t.active_ns and (f.packets[0] or f.packets[1]):
             _write(t, f, END_ACTIVE)
             ended += 1
-            f.first_ns = now_ns
-            f.packets[0] = f.packets[1] = 0
-            f.octets[0] = f.octets[1] = 0
-            if <uint8_t>(f.key[4] >> 32) == IP_TCP:
-                f.flags[0] = f.flags[1] = 0
+            _restart(t, f, now_ns)
     return ended
 
 

@@ -92,4 +92,8 @@ cdef inline int read_icmp(Cursor* c, Packet* k, Decoder* d) noexcept nogil:
             k.fate = QUOTING
     elif six and 133 <= k.icmp_type <= 137:
         read_ndp(c, k, d)
+    elif six and (130 <= k.icmp_type <= 132 or k.icmp_type == 143):
+        k.slow = SLOW_IGMP                  # multicast listeners: RFC 2710, RFC 3810
+        k.payload = c.at
+        k.payload_octets = c.have
     return STEP_DONE

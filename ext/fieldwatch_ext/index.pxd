@@ -3,12 +3,14 @@
 # A slot is `tag << 32 | (place + 1)`, 0 = free; the tag is the upper half of the key's hash and decides the home slot,
 # so that a removal can close the gap (no tombstones, probes stay short) without a look at the entries.
 from libc.stdint cimport uint32_t, uint64_t
-from libc.stdlib cimport calloc
+
+from fieldwatch_ext.tables cimport Table, table_free, table_make
 
 cdef enum:
     NOWHERE = 0xFFFFFFFF        # no place in a table
 
 cdef struct Index:
+    Table table
     uint64_t* slots
     uint64_t mask
 
@@ -17,9 +19,15 @@ cdef inline int index_make(Index* index, uint64_t entries) noexcept nogil:
     cdef uint64_t slots = 16
     while slots < 2 * entries:
         slots *= 2
-    index.slots = <uint64_t*>calloc(slots, sizeof(uint64_t))
     index.mask = slots - 1
-    return 0 if index.slots != NULL else -1
+    if table_make(&index.table, slots * sizeof(uint64_t)) != 0:
+        return -1
+    index.slots = <uint64_t*>index.table.start
+    return 0
+
+
+cdef inline void index_free(Index* index) noexcept nogil:
+    table_free(&index.table)
 
 
 cdef inline uint64_t index_home(const Index* index, uint64_t hash) noexcept nogil:

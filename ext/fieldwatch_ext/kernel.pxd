@@ -3,22 +3,25 @@
 # Frames go in batches of 32, so that memory answers while other frames are worked on: decode them all and ask for their
 # slots of the index, ask for the flow entries that these name, then for
 # the sightings that those name, then count.
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
+from fieldwatch_ext.content cimport CONTENT_QUIC
 from fieldwatch_ext.decode cimport decode
 from fieldwatch_ext.decoder cimport Decoder
 from fieldwatch_ext.flow_columns cimport flow_columns_room
 from fieldwatch_ext.flows cimport (
-    BIT_TOUCHED, IP_TCP, Flow, Flows, flow_count, flow_find, flow_of, flow_over, flow_prefetch, flow_tcp, flows_look
+    BIT_TOUCHED, IP_TCP, Flow, Flows, flow_count, flow_find, flow_of, flow_over, flow_prefetch, flow_tcp, flows_look,
+    measures_of
 )
 from fieldwatch_ext.frames cimport BLOCK_FRAMES, FrameRef
 from fieldwatch_ext.hashing cimport hash6
 from fieldwatch_ext.index cimport NOWHERE, index_home
 from fieldwatch_ext.packet cimport (
-    OK, OUTSIDE, QUOTING, SEEN_ETH, SEEN_FORWARD, SEEN_IP, SLOW_NONE, Packet
+    OK, OUTSIDE, QUOTING, SEEN_ETH, SEEN_FORWARD, SEEN_IP, SLOW_NONE, SLOW_QUIC, Packet
 )
 from fieldwatch_ext.sightings cimport Sightings, see, sighting_meta, sightings_room
 from fieldwatch_ext.slow cimport SlowFrame, SlowRing, slow_keep, slow_reserve
+from fieldwatch_ext.streams cimport Streams, stream_segment
 from fieldwatch_ext.wire cimport lowest_bit, prefetch
 
 cdef enum:
@@ -52,6 +55,7 @@ cdef struct Kernel:
     Flows flows
     Sightings sightings
     SlowRing slow
+    Streams streams
     Decoder decoder
     Packet batch[32]
     FrameRef block[4096]
@@ -127,7 +131,19 @@ cdef inline Flow* _quoted_flow(Kernel* kernel, const Packet* k) noexcept nogil:
     return NULL if flow_over(&kernel.flows, f, k.ts_ns) else f
 
 
-cdef inline void _count_frame(Kernel* kernel, const Packet* k) noexcept nogil:
+cdef inline void _look_inside(Kernel* kernel, Flow* f, const Packet* k, uint64_t number) noexcept nogil:
+    # What the payload says about the flow, and what of it a dissector is to see.
+    cdef int shift = 16 if k.side else 0
+    if k.slow == SLOW_QUIC:
+        measures_of(&kernel.flows, f).content = CONTENT_QUIC
+    elif k.protocol == IP_TCP and k.data_octets:
+        stream_segment(
+            &kernel.streams, &kernel.slow, measures_of(&kernel.flows, f), k, number,
+            <uint16_t>(k.key[4] >> shift), <uint16_t>(k.key[4] >> (16 - shift)),
+        )
+
+
+cdef inline void _count_frame(Kernel* kernel, const Packet* k, uint64_t number) noexcept nogil:
     cdef Flow* f = NULL
     cdef int side = k.side
     if k.fate == QUOTING:
@@ -144,6 +160,8 @@ cdef inline void _count_frame(Kernel* kernel, const Packet* k) noexcept nogil:
     flow_count(&kernel.flows, f, side, k)
     if k.protocol == IP_TCP:
         flow_tcp(&kernel.flows, f, k)
+    if kernel.stage == ALL:
+        _look_inside(kernel, f, k, number)
     if not k.sighted:
         _see_sender(kernel, f, side, k)
 
@@ -166,6 +184,7 @@ cdef inline void _prefetch_sighting(const Kernel* kernel, const Packet* k) noexc
 
 cdef inline void _process_batch(Kernel* kernel, const FrameRef* frames, int count, int ahead) noexcept nogil:
     cdef Packet* k
+    cdef uint64_t first = kernel.frames + 1
     cdef int i
     for i in range(count):
         if i < ahead:
@@ -195,7 +214,7 @@ cdef inline void _process_batch(Kernel* kernel, const FrameRef* frames, int coun
     for i in range(count):
         if kernel.batch[i].fate != OUTSIDE:
             kernel.in_flows += 1
-            _count_frame(kernel, &kernel.batch[i])
+            _count_frame(kernel, &kernel.batch[i], first + i)
 
 
 cdef inline void _look_at_flows(Kernel* kernel, int count) noexcept nogil:
@@ -230,7 +249,8 @@ cdef inline void process_block(Kernel* kernel, int count) noexcept nogil:
         kernel.frames += count
         return
     if kernel.stage == ALL:
-        slow_reserve(&kernel.slow, octets + <size_t>count * (sizeof(SlowFrame) + 8))
+        # A frame hands over its own octets, and may end a stream that was collected before it.
+        slow_reserve(&kernel.slow, octets + kernel.streams.held + <size_t>count * 2 * (sizeof(SlowFrame) + 8))
     while start < count:
         n = count - start if count - start < BATCH_FRAMES else BATCH_FRAMES
         ahead = count - start - PREFETCH_AHEAD

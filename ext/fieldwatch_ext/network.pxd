@@ -54,6 +54,7 @@ cdef inline int read_ipv4(Cursor* c, Packet* k) noexcept nogil:
     if c.have < header:
         return reject(k, TRUNCATED, LAYER_IPV4)
     k.version = 4
+    k.ip = c.at
     k.protocol = c.at[IP4_PROTOCOL]
     k.hop_limit = c.at[IP4_TTL]
     k.src[0] = raw32(c.at + IP4_SRC)
@@ -83,6 +84,7 @@ cdef inline int read_ipv6(Cursor* c, Packet* k) noexcept nogil:
     if c.at[0] >> 4 != 6 or length > c.wire - IP6_HEADER_LEN:
         return reject(k, MALFORMED, LAYER_IPV6)
     k.version = 6
+    k.ip = c.at
     k.protocol = c.at[IP6_NEXT]
     k.hop_limit = c.at[IP6_HOP_LIMIT]
     k.src[0] = raw64(c.at + IP6_SRC)

@@ -81,6 +81,16 @@ cdef enum SlowKind:
     SLOW_SSDP
     SLOW_LLDP
     SLOW_CDP
+    SLOW_DNS
+    SLOW_WSD
+    SLOW_RADIUS
+    SLOW_IGMP
+    SLOW_QUIC
+    SLOW_TCP_SYN
+    SLOW_TLS
+    SLOW_HTTP
+    SLOW_SMB
+    SLOW_KINDS
 
 # SightingSource of the schema.
 cdef enum:
@@ -108,6 +118,9 @@ cdef struct Packet:
     uint64_t dst[2]
     const uint8_t* payload      # with slow != SLOW_NONE
     size_t payload_octets
+    const uint8_t* ip           # first octet of the innermost IP header; with version
+    const uint8_t* data         # TCP: behind the header
+    uint32_t tcp_seq            # of the first of them
     int64_t ts_ns
     uint32_t octets             # of the whole frame on the wire
     uint32_t fragment_id
@@ -124,6 +137,8 @@ cdef struct Packet:
     uint64_t mac                # source, as `mac48` gives it; 0 = none, not a device's, or a tunnel lies between
     const uint8_t* src_mac      # NULL where the link has none
     const uint8_t* dst_mac
+    uint32_t data_octets        # that were captured
+    uint32_t tcp_octets         # that were on the wire
     uint16_t src_port           # with slow != SLOW_NONE
     uint16_t dst_port
     uint16_t tunnel

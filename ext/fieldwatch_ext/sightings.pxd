@@ -5,10 +5,11 @@
 # - Full table: the hand of a clock finds an entry that was not touched since it last passed, in bounded steps.
 # - An entry with frames that were not taken is written to `rows` before it is evicted: nothing is lost silently.
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport free, malloc
 
 from fieldwatch_ext.hashing cimport Seed, hash4, same4
-from fieldwatch_ext.index cimport NOWHERE, Index, index_add, index_home, index_make, index_remove
+from fieldwatch_ext.index cimport NOWHERE, Index, index_add, index_free, index_home, index_make, index_remove
+from fieldwatch_ext.tables cimport Table, table_free, table_make
 
 cdef enum:
     CLOCK_STEPS = 16
@@ -30,6 +31,7 @@ cdef struct SightingRow:
 cdef struct Sightings:
     Seed seed
     Index index
+    Table table
     Sighting* entries
     uint32_t capacity
     uint32_t count
@@ -49,19 +51,19 @@ cdef inline uint64_t sighting_meta(uint64_t mac, int source, uint8_t version) no
 cdef inline int sightings_make(Sightings* t, uint32_t capacity, uint32_t rows) noexcept nogil:
     t.capacity = capacity
     t.rows_capacity = rows
-    t.entries = <Sighting*>calloc(capacity, sizeof(Sighting))
     t.dirty = <uint32_t*>malloc(capacity * sizeof(uint32_t))
     t.rows = <SightingRow*>malloc(rows * sizeof(SightingRow))
-    if t.entries == NULL or t.dirty == NULL or t.rows == NULL:
+    if t.dirty == NULL or t.rows == NULL or table_make(&t.table, capacity * sizeof(Sighting)) != 0:
         return -1
+    t.entries = <Sighting*>t.table.start
     return index_make(&t.index, capacity)
 
 
 cdef inline void sightings_free(Sightings* t) noexcept nogil:
-    free(t.entries)
+    table_free(&t.table)
     free(t.dirty)
     free(t.rows)
-    free(t.index.slots)
+    index_free(&t.index)
 
 
 cdef inline uint32_t sightings_room(const Sightings* t) noexcept nogil:

@@ -1,6 +1,7 @@
 # What stands behind an IP header: TCP, UDP, SCTP, ICMP, IGMP, tunnels, and every other protocol without ports.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
+from fieldwatch_ext.content cimport is_quic_initial
 from fieldwatch_ext.decoder cimport MAX_TUNNELS, Decoder, enter_tunnel
 from fieldwatch_ext.flow_key cimport flow_key
 from fieldwatch_ext.fragments cimport fragment_find, fragment_keep
@@ -8,6 +9,7 @@ from fieldwatch_ext.hashing cimport hash6
 from fieldwatch_ext.icmp cimport read_icmp
 from fieldwatch_ext.link cimport TYPE_BRIDGED, TYPE_IPV4, TYPE_IPV6, TYPE_MPLS, TYPE_PPP, TYPE_VLAN
 from fieldwatch_ext.packet cimport *
+from fieldwatch_ext.tcp_state cimport TCP_ACK, TCP_SYN
 from fieldwatch_ext.tunnels cimport (
     TUNNEL_4IN6, TUNNEL_6IN4, TUNNEL_6IN6, TUNNEL_GENEVE, TUNNEL_GRE, TUNNEL_IPIP, TUNNEL_VXLAN
 )
@@ -26,6 +28,7 @@ cdef enum:
 
 cdef enum:
     PORTS_LEN = 4               # source and destination port stand first in TCP, UDP and SCTP
+    TCP_SEQUENCE = 4
     TCP_OFFSET = 12
     TCP_FLAGS = 13
     TCP_HEADER_LEN = 20
@@ -39,6 +42,10 @@ cdef enum:
     GRE_SEQUENCE = 0x1000
     GRE_ACKNOWLEDGE = 0x0080    # version 1 (RFC 2637)
     GRE_VERSION = 0x0007
+    DNS_PORT = 53
+    DNS_HEADER_LEN = 12
+    DNS_RESPONSE = 0x80         # in the third octet (RFC 1035 section 4.1.1)
+    HTTPS_PORT = 443
     VXLAN_PORT = 4789
     VXLAN_HEADER_LEN = 8
     GENEVE_PORT = 6081
@@ -66,12 +73,22 @@ cdef inline int read_tcp(const Cursor* c, Packet* k) noexcept nogil:
     if header < TCP_HEADER_LEN or (header > c.wire and not k.fragment):
         return reject(k, MALFORMED, LAYER_TCP)
     k.tcp_flags = c.at[TCP_FLAGS]
+    k.tcp_seq = be32(c.at + TCP_SEQUENCE)
+    if c.wire > header:
+        k.tcp_octets = <uint32_t>(c.wire - header)
+    if c.have > header:
+        k.data = c.at + header
+        k.data_octets = <uint32_t>(c.have - header)
     mark(k, LAYER_TCP)
+    if k.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN and not k.fragment:
+        k.slow = SLOW_TCP_SYN
+        k.payload = k.ip
+        k.payload_octets = <size_t>(c.at - k.ip) + (header if header < c.have else c.have)
     return _keyed(k, be16(c.at), be16(c.at + 2))
 
 
 cdef inline uint8_t slow_kind(uint16_t port) noexcept nogil:
-    if port == 53 or port == 80 or port == 443 or port > 5355:
+    if port == 80 or port == 443 or port > 5355:
         return SLOW_NONE
     if port == 67 or port == 68:
         return SLOW_DHCP
@@ -81,12 +98,27 @@ cdef inline uint8_t slow_kind(uint16_t port) noexcept nogil:
         return SLOW_NBDS
     if port == 546 or port == 547:
         return SLOW_DHCPV6
+    if port == 1812 or port == 1813 or port == 1645 or port == 1646:
+        return SLOW_RADIUS
     if port == 1900:
         return SLOW_SSDP
+    if port == 3702:
+        return SLOW_WSD
     if port == 5353:
         return SLOW_MDNS
     if port == 5355:
         return SLOW_LLMNR
+    return SLOW_NONE
+
+
+cdef inline uint8_t _slow_content(
+    const uint8_t* payload, size_t have, size_t wire, uint16_t src_port, uint16_t dst_port
+) noexcept nogil:
+    # What the first octets must tell as well: answers of name servers, and how a QUIC connection begins.
+    if src_port == DNS_PORT:
+        return SLOW_DNS if have >= DNS_HEADER_LEN and payload[2] & DNS_RESPONSE else SLOW_NONE
+    if dst_port == HTTPS_PORT and is_quic_initial(payload, have, wire):
+        return SLOW_QUIC
     return SLOW_NONE
 
 
@@ -118,6 +150,10 @@ cdef inline int read_udp(Cursor* c, Packet* k, Decoder* d) noexcept nogil:
     k.slow = slow_kind(dst_port)
     if k.slow == SLOW_NONE:
         k.slow = slow_kind(src_port)
+    if k.slow == SLOW_NONE:
+        k.slow = _slow_content(
+            c.at + UDP_HEADER_LEN, c.have - UDP_HEADER_LEN, c.wire - UDP_HEADER_LEN, src_port, dst_port
+        )
     if k.slow != SLOW_NONE:
         k.payload = c.at + UDP_HEADER_LEN
         k.payload_octets = c.have - UDP_HEADER_LEN
@@ -229,7 +265,13 @@ cdef inline int read_rare_transport(Cursor* c, Packet* k, Decoder* d) noexcept n
             return reject(k, verdict, LAYER_SCTP)
         mark(k, LAYER_SCTP)
         return _keyed(k, be16(c.at), be16(c.at + 2))
-    mark(k, LAYER_IGMP if k.protocol == PROTOCOL_IGMP and k.version == 4 else LAYER_OTHER_IP)
+    if k.protocol == PROTOCOL_IGMP and k.version == 4:
+        mark(k, LAYER_IGMP)
+        k.slow = SLOW_IGMP
+        k.payload = c.at
+        k.payload_octets = c.have
+    else:
+        mark(k, LAYER_OTHER_IP)
     return _keyed(k, 0, 0)
 
 

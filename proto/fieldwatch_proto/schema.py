@@ -117,10 +117,15 @@ COLUMNS: dict[Kind, tuple[Column, ...]] = {
     # the whole frame on the wire. packets + reply_packets is the frame count, the unit of the conservation equation.
     # tunnels: outer headers outermost first, "vxlan 10.0.0.1 10.0.0.2 100; gre ..." (type source destination id).
     # tcp_flags: octet 13 of the TCP header, OR of all segments of that side.
+    # min_bytes, max_bytes: of one frame, at most 65,535; 0 = no frame. min_gap_us, max_gap_us: between two frames of
+    # the flow, whoever sent them. retransmits: segments that end at or before the highest sequence number seen.
+    # server_rtt_us: SYN to SYN-ACK at the vantage point; client_rtt_us: SYN-ACK to ACK; 0 = not seen, or ambiguous.
     Kind.FLOW: _columns(
         "first_ns:i64 last_ns:i64 ip_version:u8 protocol:u8 src:ip dst:ip src_port:u16 dst_port:u16 vlans:u64 "
         "src_mac:mac dst_mac:mac packets:u64 bytes:u64 reply_packets:u64 reply_bytes:u64 "
-        "tcp_flags:u8 reply_tcp_flags:u8 state:u8 end_reason:u8 tunnels:str application:str interface:str"
+        "tcp_flags:u8 reply_tcp_flags:u8 state:u8 end_reason:u8 tunnels:str application:str interface:str "
+        "min_bytes:u16 max_bytes:u16 reply_min_bytes:u16 reply_max_bytes:u16 min_gap_us:u32 max_gap_us:u32 "
+        "retransmits:u32 reply_retransmits:u32 server_rtt_us:u32 client_rtt_us:u32"
     ),
     # One row per (vlans, mac, ip, source) touched since the last batch; `frames` is the number since then.
     Kind.SIGHTING: _columns(

@@ -36,9 +36,14 @@ def arp_request(mac: bytes, ip: bytes, target: bytes) -> bytes:
 
 
 def segment(
-    macs: tuple[bytes, bytes], ips: tuple[bytes, bytes], ports: tuple[int, int], flags: int, data: bytes = b""
+    macs: tuple[bytes, bytes],
+    ips: tuple[bytes, bytes],
+    ports: tuple[int, int],
+    flags: int,
+    data: bytes = b"",
+    seq: int = 1,
 ) -> bytes:
-    tcp = dpkt.tcp.TCP(sport=ports[0], dport=ports[1], flags=flags, seq=1, ack=1, data=data)
+    tcp = dpkt.tcp.TCP(sport=ports[0], dport=ports[1], flags=flags, seq=seq, ack=1, data=data)
     ip = dpkt.ip.IP(src=ips[0], dst=ips[1], p=6, ttl=64, data=tcp)
     return link(macs[0], macs[1], 0x0800, bytes(ip))
 
@@ -50,13 +55,13 @@ def hello() -> list[bytes]:
     syn, ack, psh, fin = 0x02, 0x10, 0x08, 0x01
     return [
         arp_request(LAPTOP, LAPTOP_IP, NAS_IP),
-        segment(*out, syn),
-        segment(*back, syn | ack),
+        segment(*out, syn, seq=0),
+        segment(*back, syn | ack, seq=0),
         segment(*out, psh | ack, b"x" * 100),
         segment(*back, psh | ack, b"y" * 1_000),
-        segment(*out, fin | ack),
-        segment(*back, fin | ack),
-        segment(*out, ack),
+        segment(*out, fin | ack, seq=101),
+        segment(*back, fin | ack, seq=1_001),
+        segment(*out, ack, seq=102),
     ]
 
 
@@ -129,6 +134,16 @@ def test_exact_objects(capture: Path) -> None:
             "state": "closed",
             "end": "closed",
             "application": "https",
+            "min_bytes": min(len(frames[n]) for n in (1, 3, 5, 7)),
+            "max_bytes": max(len(frames[n]) for n in (1, 3, 5, 7)),
+            "reply_min_bytes": min(len(frames[n]) for n in (2, 4, 6)),
+            "reply_max_bytes": max(len(frames[n]) for n in (2, 4, 6)),
+            "min_gap_us": 1_000,
+            "max_gap_us": 1_000,
+            "retransmits": 0,
+            "reply_retransmits": 0,
+            "server_rtt_us": 1_000,
+            "client_rtt_us": 1_000,
         }
     ] == objects(result, "flow")
     (summary,) = objects(result, "summary")

@@ -287,6 +287,16 @@ def flow(src: bytes, dst: bytes, **fields: Any) -> dict[str, Any]:
         "tunnels": "",
         "application": "https",
         "interface": "eth0",
+        "min_bytes": 100,
+        "max_bytes": 100,
+        "reply_min_bytes": 200,
+        "reply_max_bytes": 200,
+        "min_gap_us": 0,
+        "max_gap_us": 1,
+        "retransmits": 0,
+        "reply_retransmits": 0,
+        "server_rtt_us": 0,
+        "client_rtt_us": 0,
     }
     return {**row, **fields}
 

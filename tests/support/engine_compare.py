@@ -20,6 +20,12 @@ _CODES = {"u8": "B", "u16": "H", "u32": "I", "u64": "Q", "i64": "q"}
 _EXTRA = {"tunnel": "u16", "application": "u16"}
 
 
+MEASURES = (
+    *("min_bytes", "max_bytes", "reply_min_bytes", "reply_max_bytes", "min_gap_us", "max_gap_us"),
+    *("retransmits", "reply_retransmits", "server_rtt_us", "client_rtt_us"),
+)
+
+
 class Result(NamedTuple):
     counters: Counters
     flows: list[dict[str, Any]]
@@ -100,6 +106,7 @@ def flow_rows(result: Result) -> Counter[tuple[object, ...]]:
             row["last_ns"],
             row["src_mac"],
             row["dst_mac"],
+            *(row[name] for name in MEASURES),
         )
         for row in result.flows
     )

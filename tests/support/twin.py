@@ -38,7 +38,7 @@ class Twin(IpTwin):
             self.counters["outside_flows"] += 1
         else:
             self.counters["in_flows"] += 1
-            self.flows.count(flow, frame.quoted, ts_ns, wire, frame.macs)
+            self.flows.count(flow, frame.quoted, ts_ns, wire, frame.macs, frame.segment)
         for note in frame.notes:
             self.seen.add(note, ts_ns)
 

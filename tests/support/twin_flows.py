@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 Note = tuple[tuple[int, ...], bytes, bytes, int]
 """(VLANs, MAC, address, source) of a sighting."""
@@ -18,6 +19,14 @@ class FlowRef:
     side: int
     shown: tuple[tuple[bytes, int], tuple[bytes, int]]  # (address, port) of source and destination as seen here
     flags: int = 0
+
+
+class Segment(NamedTuple):
+    """Of TCP: flags, sequence number, octets of payload on the wire."""
+
+    flags: int
+    seq: int
+    octets: int
 
 
 @dataclass
@@ -47,6 +56,8 @@ class Flow:
     fins: list[bool] = field(default_factory=lambda: [False, False])
     state: int = ACTIVE
     opener_known: bool = False
+    credits: list[tuple[int, int, int]] = field(default_factory=list)  # side, time, octets of each frame
+    segments: list[tuple[int, int, Segment]] = field(default_factory=list)  # side, time
 
     def row(self) -> tuple[object, ...]:
         """(src, dst, two ports, packets, octets, the same for replies, flags by side, state, first, last, two MACs)."""
@@ -67,7 +78,71 @@ class Flow:
             self.last_ns,
             self.macs[a],
             self.macs[b],
+            *self._sizes(a),
+            *self._sizes(b),
+            *self._gaps(),
+            self._retransmits(a),
+            self._retransmits(b),
+            *self._round_trips(),
         )
+
+    def _sizes(self, side: int) -> tuple[int, int]:
+        sizes = [min(octets, 65_535) for sender, _, octets in self.credits if sender == side] or [0]
+        return min(sizes), max(sizes)
+
+    def _gaps(self) -> tuple[int, int]:
+        latest = self.credits[0][1]
+        gaps = []
+        for _, ts_ns, _ in self.credits:
+            if ts_ns > latest:
+                gaps.append(min((ts_ns - latest) // 1000, 0xFFFF_FFFF))
+                latest = ts_ns
+        return (min(gaps), max(gaps)) if gaps else (0, 0)
+
+    def _retransmits(self, side: int) -> int:
+        """Sequence numbers as RFC 9293 section 3.4 compares them."""
+        found = 0
+        highest: int | None = None
+        for sender, _, segment in self.segments:
+            octets = segment.octets + bool(segment.flags & 2) + (segment.flags & 1)
+            if sender != side or not octets or segment.flags & 4:
+                continue
+            end = (segment.seq + octets) % 2**32
+            if highest is None or 0 < (end - highest) % 2**32 < 2**31:
+                highest = end
+            elif octets > 1 or segment.flags & 3 or end != highest:
+                found += 1
+        return found
+
+    def _round_trips(self) -> tuple[int, int]:
+        """SYN to SYN-ACK, SYN-ACK to ACK, in microseconds; none where the first of the two came twice."""
+        starts: list[int | None] = [None, None]
+        trips: list[int | None] = [None, None]
+
+        def start(which: int, us: int) -> None:
+            if trips[which] is None:
+                if starts[which] is not None:
+                    trips[which] = 0
+                starts[which] = us
+
+        def end(which: int, us: int) -> None:
+            began = starts[which]
+            if began is not None and trips[which] is None:
+                trips[which] = max((us - began) % 2**32, 1)
+
+        for side, ts_ns, segment in self.segments:
+            us = ts_ns // 1000
+            syn, rst, ack = segment.flags & 2, segment.flags & 4, segment.flags & 16
+            if syn and not ack:
+                start(0, us)
+            elif syn:
+                end(0, us)
+                start(1, us)
+            elif ack and side == self.opener and starts[1] is not None and trips[1] is None:
+                end(1, us)
+                if rst:
+                    trips[1] = 0
+        return trips[0] or 0, trips[1] or 0
 
 
 class FlowTwin:
@@ -80,7 +155,15 @@ class FlowTwin:
     def all(self) -> list[Flow]:
         return [*self.ended, *self.table.values()]
 
-    def count(self, ref: FlowRef, quoted: FlowRef | None, ts_ns: int, octets: int, macs: tuple[bytes, bytes]) -> None:
+    def count(
+        self,
+        ref: FlowRef,
+        quoted: FlowRef | None,
+        ts_ns: int,
+        octets: int,
+        macs: tuple[bytes, bytes],
+        segment: Segment | None,
+    ) -> None:
         if quoted is not None:
             flow = self.table.get(quoted.key)
             if flow is not None and not self._over(flow, ts_ns):
@@ -96,6 +179,8 @@ class FlowTwin:
             flow = self.table[ref.key] = self._begin(ref, ts_ns, macs)
         self._credit(flow, ref.side, ts_ns, octets)
         if flow.tcp:
+            if segment is not None:
+                flow.segments.append((ref.side, ts_ns, segment))
             self._segment(flow, ref.side, ref.flags)
 
     def _begin(self, ref: FlowRef, ts_ns: int, macs: tuple[bytes, bytes]) -> Flow:
@@ -127,6 +212,7 @@ class FlowTwin:
 
     @staticmethod
     def _credit(flow: Flow, side: int, ts_ns: int, octets: int) -> None:
+        flow.credits.append((side, ts_ns, octets))
         flow.packets[side] += 1
         flow.octets[side] += octets
         flow.first_ns = min(flow.first_ns, ts_ns)

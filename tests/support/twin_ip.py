@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from support.twin_flows import FlowRef, FlowTwin, Note, Seen
+from support.twin_flows import FlowRef, FlowTwin, Note, Seen, Segment
 
 OK, TRUNCATED, MALFORMED, UNSUPPORTED = "decoded", "truncated", "malformed", "unsupported"
 ETH, IP, ARP, NDP, FORWARD = 1, 2, 3, 4, 6
@@ -67,6 +67,7 @@ class Frame:
     depth: int = 0
     guessed: bool = False  # a tunnel that only its port tells was entered
     quoted: FlowRef | None = None
+    segment: Segment | None = None
     ts_ns: int = 0
 
 
@@ -247,6 +248,7 @@ class IpTwin:
         if header < 20 or (header > view.wire and not ip.fragment):
             raise Rejected(MALFORMED, "tcp")
         frame.layers.add("tcp")
+        frame.segment = Segment(view.octets[13], view.u32(4), max(0, view.wire - header))
         return self._flow(frame, ip, view.u16(0), view.u16(2), view.octets[13])
 
     def _udp(self, view: View, frame: Frame, ip: Header) -> FlowRef | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from fieldwatch_agent import pipeline as pipeline_module
-from fieldwatch_agent.config import AgentConfig, Flows, Sightings
+from fieldwatch_agent.config import AgentConfig, Flows, Privacy, Sightings
 from fieldwatch_agent.facts import Fact
 from fieldwatch_agent.pipeline import FACTS_REMEMBERED, FactFilter, Pipeline, make_engine
 from fieldwatch_ext.capture import MemorySource
@@ -155,7 +155,7 @@ def test_switches() -> None:
     frames = sample_frames()
     _, every = run(frames)
     _, nothing = run(frames, dissect=False)
-    _, some = run(frames, ignore=("mdns", "dhcp"))
+    _, some = run(frames, config=replace(AgentConfig(), privacy=Privacy(ignore_protocols=("mdns", "dhcp"))))
 
     assert set() == facts(nothing)
     assert {fact for fact in facts(every) if fact[3] not in ("mdns", "dhcp")} == facts(some)
