@@ -1,4 +1,4 @@
-"""DNS messages as mDNS and LLMNR carry them (RFC 1035 section 4, RFC 6762 section 18), read as far as they go.
+"""DNS messages, also as mDNS and LLMNR carry them (RFC 1035 section 4, RFC 6762 section 18), read as far as they go.
 
 - The header is dpkt's; the records are walked here, because dpkt gives up the whole message at the first record type
   that it does not know (NSEC, which every Bonjour host sends) or the first octet that is not UTF-8.
@@ -26,6 +26,7 @@ CLASS_IN = dns.DNS_IN
 CLASS_MASK = 0x7FFF  # the top bit says "cache flush" (RFC 6762 section 10.2)
 TYPE_A: int = dns.DNS_A
 TYPE_AAAA: int = dns.DNS_AAAA
+TYPE_CNAME: int = dns.DNS_CNAME
 TYPE_PTR: int = dns.DNS_PTR
 TYPE_SRV: int = dns.DNS_SRV
 TYPE_TXT: int = dns.DNS_TXT
@@ -41,7 +42,7 @@ Name = tuple[bytes, ...]
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record of class IN. `target` of PTR and SRV, `address` of A and AAAA (4 or 16 octets), `strings` of TXT."""
+    """One record of class IN. `target` of PTR, SRV and CNAME, `address` of A and AAAA, `strings` of TXT."""
 
     section: str
     name: Name
@@ -53,22 +54,26 @@ class Record:
 
 
 class Message(dpkt.dns.DNS):  # type: ignore[misc]  # dpkt has no types
-    """`records` in order; `complete` is False where the message broke off or a record was bad.
+    """`records`, and the names of `questions`; `complete` is False where the message broke off or a record was bad.
 
     Raises dpkt.NeedData where there is not even a header.
     """
 
+    questions: list[Name]
     records: list[Record]
     complete: bool
 
     def unpack(self, buf: bytes) -> None:
         dpkt.Packet.unpack(self, buf)
+        self.questions = []
         self.records = []
         self.complete = True
         try:
             offset = self.__hdr_len__
             for _ in range(min(self.qd, MAX_RECORDS)):
-                offset = read_name(buf, offset)[1] + _TYPE_CLASS.size
+                name, offset = read_name(buf, offset)
+                self.questions.append(name)
+                offset += _TYPE_CLASS.size
             for section, count in ((ANSWER, self.an), (AUTHORITY, self.ns), (ADDITIONAL, self.ar)):
                 for _ in range(min(count, MAX_RECORDS - len(self.records))):
                     offset = self._read_record(buf, offset, section)
@@ -97,7 +102,7 @@ def _record(buf: bytes, start: int, end: int, section: str, name: Name, kind: in
         if end - start != (4 if kind == TYPE_A else 16):
             raise MalformedError
         return Record(section, name, kind, ttl, address=buf[start:end])
-    if kind in (TYPE_PTR, TYPE_SRV):
+    if kind in (TYPE_PTR, TYPE_SRV, TYPE_CNAME):
         at = start + (_SRV_TARGET if kind == TYPE_SRV else 0)
         target, behind = read_name(buf, at)
         if behind > end:
@@ -168,14 +173,19 @@ def plain_name(data: bytes) -> Name:
     return tuple(labels)
 
 
+def lower(name: Name) -> Name:
+    """The name as it is compared (RFC 1035 section 2.3.3)."""
+    return tuple(label.lower() for label in name)
+
+
 def reverse_address(name: Name) -> bytes:
     """The address of a reverse name (RFC 1035 section 3.5, RFC 3596 section 2.5); empty where it is none."""
-    lower = tuple(label.lower() for label in name)
+    name = lower(name)
     try:
-        if lower[-2:] == (b"in-addr", b"arpa") and len(lower) == 6:
-            return bytes(int(label) for label in reversed(lower[:4]))
-        if lower[-2:] == (b"ip6", b"arpa") and len(lower) == 34 and all(len(label) == 1 for label in lower[:32]):
-            return bytes.fromhex(b"".join(reversed(lower[:32])).decode("ascii"))
+        if name[-2:] == (b"in-addr", b"arpa") and len(name) == 6:
+            return bytes(int(label) for label in reversed(name[:4]))
+        if name[-2:] == (b"ip6", b"arpa") and len(name) == 34 and all(len(label) == 1 for label in name[:32]):
+            return bytes.fromhex(b"".join(reversed(name[:32])).decode("ascii"))
     except ValueError:
         pass
     return b""
