@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -144,8 +145,7 @@ def _server_name(value: bytes) -> bytes:
 def _numbers(data: bytes) -> list[int]:
     if len(data) % 2:
         raise MalformedError
-    numbers = (data[at] << 8 | data[at + 1] for at in range(0, len(data), 2))
-    return [number for number in numbers if not _is_grease(number)]
+    return [number for number in struct.unpack(f">{len(data) // 2}H", data) if not _is_grease(number)]
 
 
 def _is_grease(number: int) -> bool:

@@ -101,7 +101,7 @@ class Begun:
     """A hello of which something has arrived."""
 
     def __init__(self, packet: Packet) -> None:
-        self.connection_id = packet.connection_id
+        self.keys_of = packet.version, packet.connection_id
         self.keys = client_keys(packet.version, packet.connection_id)
         self.pieces: dict[int, bytes] = {}
         self._octets = 0
@@ -166,9 +166,9 @@ def _opened(packet: Packet, begun: Begun | None) -> tuple[Begun, bytes | None]:
     """The payload and the hello it belongs to; None where it opens with no keys that are known."""
     if begun is not None:
         payload = open_packet(packet, begun.keys)
-        if payload is not None or packet.connection_id == begun.connection_id:
+        if payload is not None or (packet.version, packet.connection_id) == begun.keys_of:
             return begun, payload
-    begun = Begun(packet)  # the first packet, or the first after a Retry (RFC 9001 section 5.2)
+    begun = Begun(packet)  # the first packet, or the first after a Retry or in another version
     return begun, open_packet(packet, begun.keys)
 
 

@@ -238,6 +238,14 @@ def test_after_a_retry_the_hello_begins_anew() -> None:
     assert [([], True), (LONG_SAID, True)] == [read(octets) for octets in again]
 
 
+def test_in_another_version_the_hello_begins_anew() -> None:
+    """RFC 9000 section 6.2: the server refused the first one; the connection id stays."""
+    again = [packet(crypto(at, LONG[at : at + 900])) for at in (0, 900)]
+    read(packet(crypto(0, LONG[:900]), version=V2))
+
+    assert [([], True), (LONG_SAID, True)] == [read(octets) for octets in again]
+
+
 def test_a_packet_without_the_keys_of_its_connection_is_not_read_and_not_malformed() -> None:
     """What a client sends later, of a connection whose beginning was not seen."""
     assert read(packet(RFC_FRAME, connection_id=b"server", keys_of=ID)) == ([], True)
