@@ -9,10 +9,9 @@ from collections.abc import Iterator
 
 from fieldwatch_ext.engine import Slow
 
+from fieldwatch_agent.dissectors.headers import read_headers
 from fieldwatch_agent.dissectors.notes import MalformedError, fact, sender
 from fieldwatch_agent.facts import Binding, Fact
-
-MAX_HEADERS = 32
 
 KINDS = ((b"NOTIFY ", "NOTIFY"), (b"M-SEARCH ", "M-SEARCH"), (b"HTTP/", "response"))
 GOODBYE = b"ssdp:byebye"
@@ -41,23 +40,6 @@ def dissect(slow: Slow) -> Iterator[Fact | Binding]:
                 yield fact(slow, subject, "device_type", device_type, evidence, 70)
     if not complete:
         raise MalformedError
-
-
-def read_headers(data: bytes) -> tuple[dict[bytes, bytes], bool]:
-    """{lower-case name: value}, the first of each counts, at most `MAX_HEADERS`; and whether the last line was whole.
-
-    A line without its end was cut and does not count. The empty line at the end may be missing: many devices forget it.
-    """
-    headers: dict[bytes, bytes] = {}
-    *lines, cut = data.split(b"\n", MAX_HEADERS)
-    for line in lines:
-        line = line.strip()
-        if not line:
-            return headers, True
-        name, colon, value = line.partition(b":")
-        if colon:
-            headers.setdefault(name.strip().lower(), value.strip())
-    return headers, not cut.strip()
 
 
 def device_type_of(target: bytes) -> bytes:
