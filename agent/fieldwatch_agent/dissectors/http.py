@@ -1,7 +1,7 @@
 """HTTP/1 heads (RFC 9112, fields RFC 9110): which program asks, which answers, and the name a server is asked by.
 
 - Only the first segment of a side is read: a head that it cuts gives its whole lines.
-- Who passes messages on for others says so, and then its fields are theirs: neither `user_agent` nor `server` is its own.
+- Who passes messages on for others says so, and then the program in them is theirs: it gives no fact.
 - `Host` is what the client calls the server: hearsay about the address that it spoke to. A request through a proxy
   (absolute or authority form, section 3.2) names somebody else.
 """

@@ -29,9 +29,7 @@ def to_peer(protocol: str, payload: bytes, **changes: Any) -> Slow:
 def listen(dissector: Dissector, frame: Slow) -> Heard:
     facts: list[tuple[str, str, str]] = []
     try:
-        for item in dissector(frame):
-            if isinstance(item, Fact) and item.subject and item.value:
-                facts.append(item[:3])
+        facts.extend(item[:3] for item in dissector(frame) if isinstance(item, Fact) and item.subject and item.value)
     except MalformedError:
         return Heard(facts, False)
     return Heard(facts, True)
