@@ -7,6 +7,8 @@ two arrays, one for each transport.
 
 from __future__ import annotations
 
+from functools import cache
+
 PORTS = 65_536
 
 # Label, then its ports: 53 = TCP and UDP, t22 = TCP only, u67 = UDP only, a-b = a range. None: only content tells.
@@ -116,6 +118,7 @@ def content_labels() -> dict[str, int]:
     return {content: LABELS.index(label) for content, label in CONTENT_LABELS.items()}
 
 
+@cache  # a quarter of a megabyte, the same for every engine
 def port_labels() -> tuple[bytes, bytes]:
     """(TCP, UDP): 65,536 label numbers each, u16 little-endian, by port."""
     tables = {transport: bytearray(2 * PORTS) for transport in "tu"}
