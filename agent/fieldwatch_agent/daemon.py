@@ -13,8 +13,6 @@ from __future__ import annotations
 import gc
 import json
 import os
-import random
-import secrets
 import signal
 import socket
 import subprocess
@@ -89,7 +87,7 @@ class Daemon:
         self._identity: Identity | None = None
         self._renewal: subprocess.Popen[str] | None = None
         self._renew_not_before = 0.0
-        self._spread = random.SystemRandom().random()
+        self._spread = int.from_bytes(os.urandom(4)) / 2**32
         self._address = ""
         self._problem: BaseException | None = None
 
@@ -153,7 +151,7 @@ class Daemon:
 
     def _open_books(self) -> Ledger:
         """Declare what the run before lost, and start this run's ledger."""
-        run = secrets.randbits(63) or 1
+        run = int.from_bytes(os.urandom(8)) >> 1 or 1
         left = read_ledger(self.folder)
         losses = self._spool.call(lambda store: accounts.reconcile(store, run, left, self._boot))
         for loss in losses:

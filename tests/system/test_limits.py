@@ -16,6 +16,9 @@ from system.kills import QUICK, TargetSite
 pytestmark = [pytest.mark.slow, pytest.mark.live, pytest.mark.timeout(180)]
 MAX_FLOWS = 65_536
 MOST_RESIDENT_KIB = 64 << 10
+MOST_IDLE_BYTES = 40_000_000  # these two without the capture ring
+MOST_AT_10_000_FLOWS_BYTES = 48_000_000
+DEFAULT_RING_KIB = 4 << 10
 
 
 def _status_kib(agent: Agent, name: str) -> int:
@@ -23,6 +26,42 @@ def _status_kib(agent: Agent, name: str) -> int:
     assert agent.process is not None
     lines = Path(f"/proc/{agent.process.pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+def _ring_kib(agent: Agent) -> int:
+    """Resident part of what is mapped from sockets: the capture ring (proc_pid_smaps(5))."""
+    assert agent.process is not None
+    ring, inside = 0, False
+    for line in Path(f"/proc/{agent.process.pid}/smaps").read_text().splitlines():
+        name, *values = line.split()
+        if not name.endswith(":"):  # a mapping begins: addresses, ..., what is mapped
+            inside = "socket:" in line
+        elif inside and name == "Rss:":
+            ring += int(values[0])
+    return ring
+
+
+def test_memory_idle_and_at_10_000_flows(tmp_path: Path) -> None:
+    """Default configuration, connected: at most 40 MB, and 48 MB at 10,000 flows, peaks included, the ring not."""
+    require_namespaces()
+    with wire() as over:
+        site = TargetSite(tmp_path, over, {}, 40_000)
+        try:
+            site.start()
+            wait_for(lambda: '"connected' in site.agent.log.read_text(), "the agent is connected")
+            beats = "SELECT count(*) FROM agent WHERE status <> '{}'"
+            wait_for(lambda: site.collector.ask(beats)[0][0], "a heartbeat has arrived")
+            idle_kib, ring_kib = _status_kib(site.agent, "VmHWM"), _ring_kib(site.agent)
+            wait_for(lambda: site.sender.say("go") >= 10_000 * FRAMES_A_FLOW, "the flows were sent", 60)
+            sent = site.sender.say("pause")
+            wait_for(lambda: site.agent.spool()["frames_seen"] >= sent, "the agent has taken the frames")
+            peak_kib = _status_kib(site.agent, "VmHWM")
+        finally:
+            site.close()
+
+    assert ring_kib == DEFAULT_RING_KIB
+    assert (idle_kib - ring_kib) << 10 <= MOST_IDLE_BYTES, f"idle {idle_kib} KiB with the ring"
+    assert (peak_kib - ring_kib) << 10 <= MOST_AT_10_000_FLOWS_BYTES, f"peak {peak_kib} KiB with the ring"
 
 
 def test_memory_with_a_full_table_of_flows(tmp_path: Path) -> None:

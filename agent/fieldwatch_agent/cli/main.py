@@ -5,13 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from fieldwatch_ext.errors import CaptureError
-from fieldwatch_proto.cli.command import Program
+from fieldwatch_agent.cli import daemon
 
 COMMANDS = ("read", "run", "enrol", "spool", "bench", "vendors", "doctor", "config")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    if (handed := daemon.handed_over()) is not None:
+        return daemon.main(handed)
+    from fieldwatch_ext.errors import CaptureError
+    from fieldwatch_proto.cli.command import Program
+
     program = Program(
         "fieldwatch-agent",
         "Listens to networks, keeps what it learns until it is safe, and ships it to a collector.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fieldwatch_proto.cli.command import Failure, Program, UsageError
 
-from fieldwatch_agent.lean import leave_out
+from fieldwatch_agent.cli.daemon import hand_over
 
 if TYPE_CHECKING:
     from fieldwatch_agent.config import AgentConfig
@@ -70,31 +69,11 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-# For glibc: one heap instead of one for each thread, and freed memory goes back; for Python: code without columns for
-# the marks under a traceback's lines. Saves 4 to 5 MB with a full table.
-LEAN = {
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_TRIM_THRESHOLD_": "65536",
-    "MALLOC_MMAP_THRESHOLD_": "32768",
-    "PYTHONNODEBUGRANGES": "1",
-}
-
-
-def _begin_again_lean() -> None:
-    """Start this program anew with `LEAN`, which is read at the start of a process; nothing is loaded yet."""
-    if not any(name in os.environ for name in LEAN):
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **LEAN})  # noqa: S606
-
-
 def run(args: argparse.Namespace) -> int:
-    _begin_again_lean()
-    leave_out()
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it would say in its own form, we say in one line
+    """Prepare, and become the daemon."""
     from fieldwatch_proto import logs
 
     from fieldwatch_agent.config import load_config
-    from fieldwatch_agent.daemon import Daemon, Options
-    from fieldwatch_agent.enrolment.identity import EnrolmentError
     from fieldwatch_agent.spool.items import SpoolError
 
     if args.use_api and args.local_only:
@@ -102,28 +81,31 @@ def run(args: argparse.Namespace) -> int:
     if args.clean_connections is not None and args.clean_connections < 0:
         raise UsageError(f"--clean-connections {args.clean_connections}: accepted is a number of days, 0 or more")
     flags = {
-        "data": args.data,
-        "capture.interfaces": tuple(args.interface) if args.interface else None,
+        "data": str(args.data) if args.data else None,
+        "capture.interfaces": args.interface,
         "capture.filter": args.filter,
         "collector.address": args.collector,
         "log.level": "debug" if args.verbose else None,
     }
     config = load_config(args.config, flags).value
     logs.configure(config.log.level, config.log.format)
-    try:
-        if args.reset:
+    if args.reset:
+        try:
             _reset(config, ask=not args.yes)
-        if args.update:
-            _update_vendors(args)
-        options = Options(
-            replay=args.replay,
-            local_only=args.local_only,
-            must_ship=args.use_api,
-            clean_flows_days=args.clean_connections,
-        )
-        return Daemon(config, options).run()
-    except (SpoolError, EnrolmentError) as problem:
-        raise Failure(str(problem)) from None
+        except SpoolError as problem:
+            raise Failure(str(problem)) from None
+    if args.update:
+        _update_vendors(args)
+    hand_over(
+        str(args.config) if args.config else None,
+        flags,
+        {
+            "replay": args.replay,
+            "local_only": args.local_only,
+            "must_ship": args.use_api,
+            "clean_flows_days": args.clean_connections,
+        },
+    )
 
 
 def _reset(config: AgentConfig, *, ask: bool) -> None:

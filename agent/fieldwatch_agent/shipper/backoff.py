@@ -10,7 +10,7 @@ class Backoff:
 
     def __init__(self, min_s: float = 1.0, max_s: float = 300.0, dice: random.Random | None = None) -> None:
         self._min_s, self._max_s = min_s, max(min_s, max_s)
-        self._dice = dice or random.SystemRandom()
+        self._given_dice = dice
         self._tries = 0
 
     def next(self) -> float:
@@ -21,6 +21,11 @@ class Backoff:
     def slowest(self) -> float:
         """For what will hardly mend itself: near the longest pause."""
         return self._dice.uniform(self._max_s / 2, self._max_s)
+
+    @property
+    def _dice(self) -> random.Random:
+        """Made with the first pause: until then the daemon does without `random` (see `lean`)."""
+        return self._given_dice or random.SystemRandom()
 
     def reset(self) -> None:
         self._tries = 0

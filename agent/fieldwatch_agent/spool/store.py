@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import secrets
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -407,7 +407,7 @@ class Store:
         ordinal = self.state.streams[-1].ordinal + 1 if self.state.streams else 1
         epoch = 0
         while epoch == 0 or any(stream.epoch == epoch for stream in self.state.streams):
-            epoch = secrets.randbits(63)
+            epoch = int.from_bytes(os.urandom(8)) >> 1
         self.state.streams.append(Stream(epoch, ordinal, 1))
         self._own[epoch] = 1
 
