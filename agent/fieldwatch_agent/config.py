@@ -18,7 +18,10 @@ DEFAULT_FILE = Path("/etc/fieldwatch/agent.toml")
 DEFAULT_DATA = "/var/lib/fieldwatch/agent"
 ENV_PREFIX = "FIELDWATCH_AGENT"
 METHODS = ("ring", "libpcap")
-PROTOCOLS = ("dhcp", "dhcpv6", "mdns", "llmnr", "nbns", "nbds", "ssdp", "lldp", "cdp")
+PROTOCOLS = (
+    *("dhcp", "dhcpv6", "mdns", "llmnr", "nbns", "nbds", "ssdp", "lldp", "cdp"),
+    *("dns", "wsd", "radius", "igmp", "quic", "tcp_syn", "tls", "http", "smb"),
+)
 
 # "host:port", "192.0.2.1:7443", "[2001:db8::1]:7443"
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+(%[\w.-]+)?\]|[^\s:\[\]/]+):([0-9]{1,5})")

@@ -13,6 +13,9 @@ class Fact(NamedTuple):
     hostname, netbios_name, netbios_group, system_name, friendly_name   names (`identity.NAME_FACTS` ranks them)
     vendor_class, dhcp_fingerprint (option 55, "1,3,6,15"), client_id    DHCP
     service (mDNS / SSDP service type), server, user_agent, location, model, manufacturer, device_type
+    dns_name, tls_name, http_host                           what others call the host at an address: hearsay
+    ja4, tcp_fingerprint, os, smb_dialect, dns_domain       what programs and systems show of themselves
+    ssid, framed_ip, user_name (a person's; RADIUS accounting only), multicast_group, role, device_uuid, place
     system_description, platform, port_id, port_description, management_ip, capabilities, native_vlan, chassis_id
     netbios_suffix is never a key: it stands in the evidence of the name
     """

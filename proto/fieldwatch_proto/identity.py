@@ -30,11 +30,16 @@ NAME_FACTS = (
     ("system_name", "lldp"),
     ("system_name", "cdp"),
     ("hostname", "mdns"),
+    ("hostname", "smb"),
     ("netbios_name", "nbns"),
     ("netbios_name", "nbds"),
+    ("netbios_name", "smb"),
     ("hostname", "llmnr"),
     ("friendly_name", "ssdp"),
     ("friendly_name", "mdns"),
+    ("friendly_name", "wsd"),
+    ("system_name", "radius"),
+    ("dns_name", "dns"),
 )
 _RANK = {pair: place for place, pair in enumerate(NAME_FACTS)}
 
@@ -56,6 +61,8 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class Name:
+    """A name of a device, and what told it."""
+
     name: str
     source: str
 

@@ -104,6 +104,8 @@ class EndReason(IntEnum):
 
 @dataclass(frozen=True)
 class Column:
+    """One column of a kind: its name, and the type that the codec packs."""
+
     name: str
     type: str
 

@@ -3,7 +3,7 @@
 One file per protocol, each a generator from the kernel's `Slow` frame to `Fact` and `Binding`. They read payloads that
 strangers chose: a message that breaks off yields what could be read and is counted, nothing is logged, and what one
 message may yield is bounded. May import `fieldwatch_ext`, `fieldwatch_proto` and `fieldwatch_agent.facts`; keeps no
-state beside the counters.
+state beside the counters and the hellos that `quic` has begun to read.
 """
 
 from __future__ import annotations
@@ -24,13 +24,16 @@ MAX_REPEATS = 4 * MAX_FACTS  # what is looked at to find them: a message may say
 
 Dissector = Callable[[Slow], Iterator[Fact | Binding]]
 
-DISSECTORS = ("dhcp", "dhcpv6", "mdns", "llmnr", "nbns", "nbds", "ssdp", "lldp", "cdp")
+DISSECTORS = (
+    *("dhcp", "dhcpv6", "mdns", "llmnr", "nbns", "nbds", "ssdp", "lldp", "cdp"),
+    *("dns", "wsd", "radius", "igmp", "quic", "tcp_syn", "tls", "http", "smb"),
+)
 """The protocols; each is the name of its file."""
 
 
 @cache
 def _dissector(protocol: str) -> Dissector:
-    """Imported with the first message of its protocol: together they take 0.6 MB, and no network speaks them all."""
+    """Imported with the first message of its protocol: together they take a megabyte, and few networks speak all."""
     found: Dissector = import_module(f"{__name__}.{protocol}").dissect
     return found
 

@@ -30,6 +30,15 @@ _DESTINATIONS: dict[str, tuple[bytes, bytes, int]] = {
     "ssdp": (bytes.fromhex("01005e7ffffa"), bytes([239, 255, 255, 250]), 1900),
     "lldp": (bytes.fromhex("0180c200000e"), b"", 0),
     "cdp": (bytes.fromhex("01000ccccccc"), b"", 0),
+    "dns": (PEER_MAC, bytes([192, 168, 1, 20]), 53),
+    "smb": (PEER_MAC, bytes([192, 168, 1, 20]), 445),
+    "radius": (PEER_MAC, bytes([192, 168, 1, 20]), 1813),
+    "tls": (PEER_MAC, bytes([203, 0, 113, 5]), 443),
+    "quic": (PEER_MAC, bytes([203, 0, 113, 5]), 443),
+    "http": (PEER_MAC, bytes([192, 168, 1, 20]), 80),
+    "tcp_syn": (PEER_MAC, bytes([192, 168, 1, 20]), 80),
+    "wsd": (bytes.fromhex("01005e7ffffa"), bytes([239, 255, 255, 250]), 3702),
+    "igmp": (bytes.fromhex("01005e000016"), bytes([224, 0, 0, 22]), 0),
 }
 
 

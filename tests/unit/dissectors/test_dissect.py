@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from messages import (
     IP,
+    IP6,
     IP_TEXT,
     MAC,
     address,
@@ -37,8 +38,19 @@ from messages import dhcp as dhcp_message
 from test_cdp import GOLDEN as CDP
 from test_dhcp import GOLDEN as DHCP_OPTIONS
 from test_dhcpv6 import REPLY, SOLICIT, relayed
+from test_dns import GOLDEN as DNS
+from test_http import REQUEST, RESPONSE
+from test_igmp import MLD2_REPORT, V3_REPORT
 from test_lldp import GOLDEN as LLDP
+from test_quic import GOLDEN as QUIC
+from test_radius import GOLDEN as RADIUS
+from test_smb import AUTHENTICATE as SMB_CLIENT
+from test_smb import GOLDEN as SMB_SERVER
+from test_smb import SMB1_RESPONSE
 from test_ssdp import NOTIFY
+from test_tcp_syn import GOLDEN as SYN
+from test_tls import GOLDEN as TLS
+from test_wsd import HELLO, MATCHES
 
 GOLDEN = [
     slow("dhcp", dhcp_message(DHCP_OPTIONS)),
@@ -68,6 +80,20 @@ GOLDEN = [
     slow("ssdp", NOTIFY),
     slow("lldp", LLDP),
     slow("cdp", CDP),
+    slow("dns", DNS),
+    slow("smb", SMB_SERVER),
+    slow("smb", SMB_CLIENT),
+    slow("smb", SMB1_RESPONSE),
+    slow("radius", RADIUS),
+    slow("tls", TLS),
+    slow("quic", QUIC),
+    slow("http", REQUEST),
+    slow("http", RESPONSE),
+    slow("tcp_syn", SYN),
+    slow("wsd", HELLO),
+    slow("wsd", MATCHES),
+    slow("igmp", V3_REPORT),
+    slow("igmp", MLD2_REPORT, src_ip=IP6, dst_ip=bytes.fromhex("ff02") + bytes(13) + b"\x16"),
 ]
 
 
@@ -94,7 +120,7 @@ def test_every_prefix_of_a_message_says_a_part_of_it_and_nothing_else(frame: Slo
 
 
 def test_a_protocol_without_dissector_says_nothing() -> None:
-    assert dissect(slow("ssdp", NOTIFY)._replace(protocol="quic")) == []
+    assert dissect(slow("ssdp", NOTIFY)._replace(protocol="gopher")) == []
 
 
 def test_messages_are_counted_by_protocol() -> None:
@@ -193,6 +219,9 @@ def test_the_storm_of_pointers_is_read() -> None:
             "mdns",
             dns(answers=(text("x._device-info._tcp.local", *[b"model=" + bytes([65 + i % 26]) for i in range(7000)]),)),
         ),
+        slow("dns", pointer_storm()),
+        slow("smb", b"\0\0\0\0\xfeSMB" * 200),
+        slow("radius", b"\x04\0\x10\0" + bytes(16) + b"\x1a\x02" * 2038),
         slow("dhcp", dhcp_message(option(12, b"a" * 255) * 230)),
         slow("dhcpv6", b"\x01\0\0\0" + b"\0\x27\0\0" * 15_000),
         slow("ssdp", b"NOTIFY * HTTP/1.1\r\n" + b"a:b\r\n" * 12_000),

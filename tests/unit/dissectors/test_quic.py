@@ -415,7 +415,7 @@ def _timed(payload: bytes) -> float:
 def test_the_daemon_reads_it_without_openssl() -> None:
     """`run` leaves OpenSSL out (lean.py): the keys are derived all the same."""
     program = (
-        "from fieldwatch_agent.lean import leave_out; leave_out()\n"
+        "from fieldwatch_agent.lean import become_lean; become_lean()\n"
         "import sys\n"
         "from fieldwatch_agent.dissectors.quic import dissect\n"
         "from fieldwatch_ext.engine import Slow\n"
