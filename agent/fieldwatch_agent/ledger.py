@@ -29,6 +29,8 @@ from pathlib import Path
 
 from fieldwatch_proto.schema import Kind
 
+from fieldwatch_agent.ownership import give
+
 FILE_NAME = "ledger"
 LEDGER_BYTES = 4096
 MAX_SLOTS = 30
@@ -143,8 +145,9 @@ class Ledger:
     def __init__(self, folder: Path, run: int) -> None:
         self.run = run
         fresh = folder / f"{FILE_NAME}.new"
-        fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
+            give(fd, folder)
             head = _MAGIC + run.to_bytes(8, "little") + boot_id()
             os.write(fd, head.ljust(LEDGER_BYTES, b"\0"))
             os.fsync(fd)

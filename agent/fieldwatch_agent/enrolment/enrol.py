@@ -24,6 +24,7 @@ from fieldwatch_agent.enrolment.identity import (
     load_identity,
     store_identity,
 )
+from fieldwatch_agent.ownership import give
 
 TIMEOUT_S = 20.0
 MAX_TOKEN_FILE_BYTES = 16 << 10
@@ -117,6 +118,7 @@ def _pending_key(folder: Path) -> EllipticCurvePrivateKey:
     key = keys.make_key()
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
+        give(fd, folder)
         os.write(fd, keys.key_pem(key))
         os.fsync(fd)
     finally:

@@ -12,6 +12,8 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from fieldwatch_agent.ownership import give
+
 INGEST_PORT = 7443
 ENROLMENT_PORT = 7444
 TARGET_NAME = "collector.fieldwatch.internal"
@@ -87,6 +89,11 @@ def store_identity(folder: Path, identity: Identity, credentials: Credentials) -
     while (place := folder / f"{_LINK}.{serial}").exists():
         serial += 1
     place.mkdir(mode=0o700)
+    fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        give(fd, folder)
+    finally:
+        os.close(fd)
     contents = (credentials.key, credentials.certificate, credentials.ca, json.dumps(asdict(identity)).encode())
     for name, octets in zip(FILES, contents, strict=True):
         _write(place / name, octets)
@@ -104,6 +111,7 @@ def store_identity(folder: Path, identity: Identity, credentials: Credentials) -
 def _write(path: Path, octets: bytes) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
+        give(fd, path.parent)
         os.write(fd, octets)
         os.fsync(fd)
     finally:

@@ -12,6 +12,7 @@ import os
 import sqlite3
 from pathlib import Path
 
+from fieldwatch_agent.ownership import give
 from fieldwatch_agent.spool.file import WAL_BYTES
 
 FILE_NAME = "ballast"
@@ -28,6 +29,7 @@ def make(folder: Path) -> bool:
     except OSError:
         return False
     try:
+        give(fd, folder)
         os.posix_fallocate(fd, 0, BALLAST_BYTES)
     except OSError:
         path.unlink()

@@ -19,6 +19,7 @@ import sys
 import time
 from pathlib import Path
 
+from fieldwatch_agent.ownership import give
 from fieldwatch_agent.spool.items import SpoolError
 
 FILE_NAME = "spool.db"
@@ -63,7 +64,8 @@ class Lock:
     def __init__(self, folder: Path) -> None:
         path = folder / LOCK_NAME
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            give(self._fd, folder)
         except OSError as problem:
             raise SpoolError(
                 f"{path}: {problem.strerror}; give this user the folder, or choose another with --data"
@@ -132,6 +134,12 @@ def open_file(folder: Path) -> tuple[sqlite3.Connection, str]:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
+    with contextlib.suppress(OSError):  # it is there, or SQLite finds the same trouble; the WAL gets the file's owner
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            give(fd, path.parent)
+        finally:
+            os.close(fd)
     connection = sqlite3.connect(path, isolation_level=None, timeout=5.0)
     try:
         for pragma in _PRAGMAS.strip().splitlines():
