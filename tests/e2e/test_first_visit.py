@@ -18,6 +18,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 PASSWORD = "correct horse battery"
 ROWS = "table.grid tbody tr[data-place]"
+OVERFLOWS = """() => [...document.querySelectorAll(".table-box")]
+  .filter((box) => box.scrollWidth > box.clientWidth)
+  .map((box) => box.querySelector("caption").textContent)"""
 
 
 def set_up_link(collector: Collector) -> str:
@@ -172,3 +175,43 @@ def test_a_one_time_link_logs_in_and_leaves_the_address(collector: Collector, vi
     expect(again.get_by_role("heading", name="This link does not work")).to_be_visible()
 
     assert "login" not in page.url
+
+
+def test_nothing_is_cut_off_and_any_address_has_an_answer(collector: Collector, visit: Any, tmp_path: Path) -> None:
+    """The badge beside a long name, a device's tables wide and narrow, an address that is no percent encoding."""
+    from playwright.sync_api import expect
+
+    collector.start()
+    page = visit(collector, viewport={"width": 1080, "height": 900}).open(set_up_link(collector))
+    make_account(page)
+    page.get_by_role("link", name="Devices", exact=True).click()
+    expect(page.get_by_role("heading", name="No devices yet")).to_be_visible()
+    replay_sample(collector, tmp_path)
+    wait_for(lambda: projected(collector), "the projections have caught up")
+    expect(page.locator(f"{ROWS} .badge.new")).to_have_count(collector.ask("SELECT count(*) FROM device")[0][0])
+
+    badges = page.evaluate(
+        """() => [...document.querySelectorAll("td .badge.new")].map((badge) => {
+          const [inner, outer] = [badge, badge.closest("td")].map((node) => node.getBoundingClientRect());
+          return inner.right <= outer.right;
+        })"""
+    )
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.get_by_role("link", name="LAPTOP-SALES", exact=True).click()
+    expect(page.get_by_role("table", name="Addresses")).to_be_visible()
+    wide = page.evaluate(OVERFLOWS)
+    page.set_viewport_size({"width": 360, "height": 800})
+    narrow = page.evaluate(OVERFLOWS)
+    indents = page.evaluate(
+        """() => [...document.querySelectorAll(".columns td:first-child")]
+          .map((cell) => getComputedStyle(cell).paddingLeft)"""
+    )
+    page.evaluate("location.hash = '#/devices/%'")
+    expect(page.get_by_role("heading", name="No such device")).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("heading", name="No such device")).to_be_visible()
+
+    assert {True} == set(badges)
+    assert [] == wide
+    assert [] == narrow
+    assert {"0px"} == set(indents)

@@ -1,10 +1,19 @@
 // The address behind the "#": "#/devices?q=nas" is {path: ["devices"], params: {q: "nas"}}.
 import { useEffect, useState } from "preact/hooks";
 
+// A part that is no percent encoding stands for itself: an address typed by hand may be anything.
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
 export function parse(hash) {
   const [path, query] = hash.replace(/^#?\/?/, "").split("?");
   return {
-    path: path.split("/").filter(Boolean).map(decodeURIComponent),
+    path: path.split("/").filter(Boolean).map(decoded),
     params: Object.fromEntries(new URLSearchParams(query || "")),
   };
 }

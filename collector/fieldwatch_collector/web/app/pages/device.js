@@ -54,7 +54,7 @@ function Interfaces({ interfaces, now }) {
 function Addresses({ addresses, now }) {
   if (!addresses.length) return html`<section><h2>Addresses</h2><p class="muted">No address was bound to it by ARP, NDP or DHCP yet.</p></section>`;
   const columns = [
-    { key: "ip", title: "Address", cell: (row) => html`<span class="mono">${row.ip}</span>` },
+    { key: "ip", title: "Address", wide: true, cell: (row) => html`<span class="mono">${row.ip}</span>` },
     { key: "mac", title: "On MAC", cell: (row) => html`<span class="mono">${row.mac || "–"}</span>` },
     { key: "source", title: "Source", cell: (row) => html`<span class="tag">${row.source}</span>` },
     { key: "frames", title: "Frames", number: true, cell: (row) => count(row.frames) },

@@ -18,7 +18,7 @@ export function deviceColumns({ now, sites }) {
       key: "name",
       title: "Name",
       sortable: true,
-      cell: (device) => html`<a href=${`#/devices/${device.id}`} tabindex="-1" class=${device.name ? "" : "unnamed"} title=${device.name_source ? `by ${device.name_source}` : "no name heard yet"}>${deviceName(device)}</a>${isNew(device, now) && html`<span class="badge new">new</span>`}`,
+      cell: (device) => html`<span class="named"><a href=${`#/devices/${device.id}`} tabindex="-1" class=${device.name ? "" : "unnamed"} title=${device.name_source ? `by ${device.name_source}` : "no name heard yet"}>${deviceName(device)}</a>${isNew(device, now) && html`<span class="badge new">new</span>`}</span>`,
     },
     { key: "ips", title: "IP addresses", sortable: true, cell: (device) => html`<${List} values=${device.ips} className="mono" />` },
     {
