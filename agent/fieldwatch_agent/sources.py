@@ -7,8 +7,6 @@ by the kernel module on whole frames, so that the two methods give the same reco
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 from fieldwatch_ext.bpf import Program
@@ -125,9 +123,8 @@ def _refusal(interface: str, code: int, timeout_ms: int) -> str:
 
     if code == _PERMISSION_DENIED:
         return (
-            f"no permission to capture on {interface} with libpcap: run as root, or once"
-            f" `setcap cap_net_raw=eip {os.path.realpath(sys.executable)}`;"
-            " a systemd unit needs AmbientCapabilities=CAP_NET_RAW"
+            f"no permission to capture on {interface} with libpcap: run as root, or as a service whose unit has"
+            " AmbientCapabilities=CAP_NET_RAW"
         )
     if code == _NO_SUCH_DEVICE:
         there = ", ".join(filter(is_network, pcapy.findalldevs()))

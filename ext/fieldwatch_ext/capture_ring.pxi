@@ -1,6 +1,5 @@
 import os
 import socket as _socket
-import sys
 from typing import NamedTuple
 
 from libc.errno cimport EPERM, EACCES, ENODEV, ENOMEM, ENXIO, errno
@@ -49,9 +48,8 @@ def _refusal(interface, step, error, ring_bytes):
     """One line for what the kernel would not do, with what mends it."""
     if error in (EPERM, EACCES):
         return (
-            f"no permission to capture on {interface}: run as root, or once"
-            f" `setcap cap_net_raw=eip {os.path.realpath(sys.executable)}`;"
-            " a systemd unit needs AmbientCapabilities=CAP_NET_RAW"
+            f"no permission to capture on {interface}: run as root, or as a service whose unit has"
+            " AmbientCapabilities=CAP_NET_RAW"
         )
     if error in (ENODEV, ENXIO):
         return _no_such_interface(interface)
