@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fieldwatch_proto.cli.command import Program, UsageError
+from fieldwatch_proto.cli.command import Program, UsageError, explain
 from fieldwatch_proto.logs import printable
 
 if TYPE_CHECKING:
@@ -101,5 +101,5 @@ def _length(fd: int) -> int:
 
 
 def _why(name: str, problem: Exception) -> str:
-    text = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
+    text = explain(problem) if isinstance(problem, OSError) and problem.strerror else str(problem)
     return text if name in text else f"{name}: {text}"

@@ -57,7 +57,7 @@ from fieldwatch_proto.logs import printable
 from fieldwatch_proto.settings import ConfigError, UsageError
 from fieldwatch_proto.version import VERSION
 
-__all__ = ["ConfigError", "Failure", "Program", "UsageError"]
+__all__ = ["ConfigError", "Failure", "Program", "UsageError", "explain"]
 
 HELP_COLUMNS = 78
 
@@ -174,9 +174,7 @@ class Program:
         except OSError as problem:
             if problem.strerror is None:
                 raise
-            names = [str(name) for name in (problem.filename, problem.filename2) if name is not None]
-            remedy = _remedy(problem)
-            self._say(": ".join([*names, problem.strerror]) + (f"; {remedy}" if remedy else ""))
+            self._say(explain(problem))
             return 1
 
     def _say(self, text: str) -> None:
@@ -188,6 +186,13 @@ def _refuse(parser: argparse.ArgumentParser, strange: list[str]) -> NoReturn:
     flags = [name for action in parser._actions for name in action.option_strings if name.startswith("--")]
     near = difflib.get_close_matches(strange[0].partition("=")[0], flags, n=1, cutoff=0.6)
     parser.error(f"unrecognized arguments: {' '.join(strange)}" + (f"; did you mean {near[0]}?" if near else ""))
+
+
+def explain(problem: OSError) -> str:
+    """The file, the system's word for what is wrong, and what mends it where that is plain."""
+    names = [str(name) for name in (problem.filename, problem.filename2) if name is not None]
+    remedy = _remedy(problem)
+    return ": ".join([*names, str(problem.strerror)]) + (f"; {remedy}" if remedy else "")
 
 
 def _remedy(problem: OSError) -> str:

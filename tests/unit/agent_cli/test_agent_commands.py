@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import json
+import os
+import pwd
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from fieldwatch_agent.cli import run
+from fieldwatch_agent.cli import read, run
 from fieldwatch_agent.cli.main import main
 from fieldwatch_agent.cli.progress import INTERVAL_S, PATIENCE_S, Progress
 from fieldwatch_agent.cli.vendors import load_vendors
@@ -117,6 +120,24 @@ def drawn(stream: io.StringIO, *, quiet: bool = False) -> str:
         progress.update("office\x1b.pcap", 450, 1_000, 12_345)
     progress.clear()
     return stream.getvalue()
+
+
+def test_a_capture_that_may_not_be_read_names_its_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line: the file, why, and who may read it."""
+    capture = tmp_path / "office.pcap"
+    capture.touch()
+
+    def refused(path: str) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(read, "_open", refused)
+    code = main(["read", str(capture)])
+
+    owner = pwd.getpwuid(os.getuid()).pw_name
+    said = f"{capture}: Permission denied; it belongs to {owner}: run this with sudo -u {owner}"
+    assert (1, f"fieldwatch-agent: {said}\n") == (code, capsys.readouterr().err)
 
 
 def test_progress() -> None:
