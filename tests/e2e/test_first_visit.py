@@ -86,6 +86,7 @@ def test_a_new_user_sees_devices_flows_and_agents(collector: Collector, visit: A
     expect(page.get_by_role("heading", name="Waiting for the first agent")).to_be_visible()
     expect(page.locator(".command").first).to_contain_text("fieldwatch-collector token create")
     expect(page.locator(".command").nth(1)).to_contain_text(f"127.0.0.1:{collector.ports['public_grpc']}")
+    expect(page.locator(".steps")).to_contain_text("in place of 127.0.0.1")
 
     other = visitor.open("/#/devices")
     expect(other.get_by_role("heading", name="No devices yet")).to_be_visible()

@@ -13,6 +13,7 @@ import { useSession } from "../session.js";
 import { useStream } from "../stream.js";
 
 const MIN_PASSWORD = 8;
+const LOOPBACK = ["127.0.0.1", "localhost", "[::1]"];
 
 function AccountForm({ secret, done }) {
   const { setPrincipal } = useSession();
@@ -59,6 +60,8 @@ export function EnrolSteps() {
       On the device that listens (copy the file <code>join-token</code> there):<${Command}
         text=${`sudo fieldwatch-agent enrol --token-file join-token --collector ${location.hostname}:${port}`}
       /><${Command} text="sudo fieldwatch-agent run" />
+      ${LOOPBACK.includes(location.hostname) &&
+      html`<p class="muted">On another device than the collector, its name or address stands in place of ${location.hostname}.</p>`}
     </li>
   </ol>`;
 }
