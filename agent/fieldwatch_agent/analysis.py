@@ -122,7 +122,8 @@ class Analysis:
     def _account(self, counters: Counters, newest_ns: int, source: FileSource, name: str) -> None:
         totals = self.totals
         totals.add(counters)
-        totals.overflow += counters.slow_limited + counters.slow_dropped
+        totals.overflow += counters.slow_limited + counters.slow_dropped + self._news.refused
+        self._news.refused = 0
         totals.filtered += source.filtered
         totals.linktypes += [text for text in source.linktypes if text not in totals.linktypes]
         if self._first_ns is not None:

@@ -32,6 +32,7 @@ Emit = Callable[[Records], None]
 STEP_BLOCKS = 16
 TAKE_AFTER_FRAMES = 4_096  # flows that ended are taken after so many frames, and at every tick
 FACTS_REMEMBERED = 8_192  # bounded: subjects and values are chosen by strangers
+VALUES_A_KEY = 64  # of one subject; a talkative Bonjour host has about 30 services
 FACT_REFRESH_NS = 3_600 * 1_000_000_000
 BINDINGS_AT_ONCE = 256
 
@@ -59,24 +60,47 @@ def make_engine(
 class FactFilter:
     """Which facts are news: each (subject, key, value, source) once, and again after `refresh_ns` of packet time.
 
-    At most `FACTS_REMEMBERED` are remembered; beyond that the one not seen for longest is forgotten, and would be news
-    again. So the set of facts never depends on the bound, only how often one is repeated.
+    Values are chosen by strangers, so what is remembered is bounded, and so is what one of them can say:
+
+    - A subject has at most `VALUES_A_KEY` values of a key within `refresh_ns`; what goes beyond is `refused`.
+    - At most `FACTS_REMEMBERED` are remembered; beyond that those of the (subject, key) that was not heard of for
+      longest are forgotten, and would be news again: this bound only changes how often a fact is told.
     """
 
     def __init__(self, refresh_ns: int = FACT_REFRESH_NS) -> None:
+        self.refused = 0
         self._refresh_ns = refresh_ns
-        self._told: OrderedDict[tuple[str, str, str, str], int] = OrderedDict()
+        self._told: OrderedDict[tuple[str, str], dict[tuple[str, str], int]] = OrderedDict()
+        self._remembered = 0
 
     def is_news(self, fact: Fact) -> bool:
-        name = (fact.subject, fact.key, fact.value, fact.source)
-        told_ns = self._told.get(name)
-        if told_ns is not None and fact.seen_ns - told_ns < self._refresh_ns:
+        name = (fact.subject, fact.key)
+        said = (fact.value, fact.source)
+        told = self._told.get(name)
+        if told is None:
+            told = self._told[name] = {}
+        else:
             self._told.move_to_end(name)
+        told_ns = told.get(said)
+        if told_ns is not None and fact.seen_ns - told_ns < self._refresh_ns:
             return False
-        self._told[name] = fact.seen_ns
-        self._told.move_to_end(name)
-        if len(self._told) > FACTS_REMEMBERED:
-            self._told.popitem(last=False)
+        if told_ns is None:
+            if len(told) >= VALUES_A_KEY and not self._forget_oldest(told, fact.seen_ns):
+                self.refused += 1
+                return False
+            self._remembered += 1
+        told[said] = fact.seen_ns
+        while self._remembered > FACTS_REMEMBERED:
+            self._remembered -= len(self._told.popitem(last=False)[1])
+        return True
+
+    def _forget_oldest(self, told: dict[tuple[str, str], int], now_ns: int) -> bool:
+        """Make room for one more value, if the one told longest ago is due to be told again anyway."""
+        oldest = min(told, key=told.__getitem__)
+        if now_ns - told[oldest] < self._refresh_ns:
+            return False
+        del told[oldest]
+        self._remembered -= 1
         return True
 
 

@@ -107,7 +107,7 @@ def test_exact_objects(capture: Path) -> None:
         "ips": ["192.168.10.21"],
         "vendor": device["vendor"],
         "names": [],
-        "sources": ["arp", "eth", "ip"],
+        "sources": ["arp", "eth", "ip", "tcp_syn"],
         "first_seen": "2023-11-14T22:13:20.123456000Z",
         "last_seen": "2023-11-14T22:13:20.130456000Z",
         "frames": 5,

@@ -12,7 +12,7 @@ import pytest
 from fieldwatch_agent import pipeline as pipeline_module
 from fieldwatch_agent.config import AgentConfig, Flows, Privacy, Sightings
 from fieldwatch_agent.facts import Fact
-from fieldwatch_agent.pipeline import FACTS_REMEMBERED, FactFilter, Pipeline, make_engine
+from fieldwatch_agent.pipeline import FACTS_REMEMBERED, VALUES_A_KEY, FactFilter, Pipeline, make_engine
 from fieldwatch_ext.capture import MemorySource
 from fieldwatch_proto.columns import Records, open_body, seal
 from fieldwatch_proto.schema import COLUMNS, Kind, SightingSource
@@ -177,8 +177,8 @@ def test_silence_ends_flows() -> None:
     assert pipeline.engine.counters().flows_active == 0
 
 
-def fact(value: str, seen_ns: int = 0) -> Fact:
-    return Fact("02:00:00:00:00:01", "hostname", value, "dhcp", "test", 90, seen_ns, 1, 0, b"")
+def fact(value: str, seen_ns: int = 0, subject: str = "02:00:00:00:00:01") -> Fact:
+    return Fact(subject, "hostname", value, "dhcp", "test", 90, seen_ns, 1, 0, b"")
 
 
 def test_news() -> None:
@@ -196,14 +196,26 @@ def test_news() -> None:
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    """The fact that was not seen for longest is forgotten first; one that is seen again stays."""
+    """The subject that was not heard of for longest is forgotten first; one that is seen again stays."""
     news = FactFilter()
     for number in range(FACTS_REMEMBERED):
-        assert news.is_news(fact(str(number)))
-    assert not news.is_news(fact("0"))
-    assert news.is_news(fact("one more"))
+        assert news.is_news(fact("x", subject=str(number)))
+    assert not news.is_news(fact("x", subject="0"))
+    assert news.is_news(fact("x", subject="one more"))
 
-    assert [news.is_news(fact("0")), news.is_news(fact("1"))] == [False, True]
+    assert [news.is_news(fact("x", subject=subject)) for subject in ("0", "1")] == [False, True]
+
+
+def test_a_subject_has_so_many_values_of_a_key() -> None:
+    """A host that invents names is told 64 of them an hour; what goes beyond is counted, and others are not touched."""
+    news = FactFilter()
+    told = [news.is_news(fact(str(number), number)) for number in range(1_000)]
+
+    assert told == [True] * VALUES_A_KEY + [False] * (1_000 - VALUES_A_KEY)
+    assert news.refused == 1_000 - VALUES_A_KEY
+    assert news.is_news(fact("new", subject="another"))
+    assert news.is_news(fact("new", HOUR_NS))  # the place of the first, which is due again
+    assert not news.is_news(fact("newer", HOUR_NS))
 
 
 def test_bindings_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
