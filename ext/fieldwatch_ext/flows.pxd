@@ -2,7 +2,7 @@
 #
 # Constraints:
 # - An entry is two neighbouring cache lines, one of them for the look-up; with its measures and its two slots of the
-#   index a flow takes 188 octets.
+#   index a flow takes 192 octets.
 # - A frame touches its own entry and nothing else: no list is re-linked for it, it only sets TOUCHED.
 # - Two lists keep the order in which entries are looked at: `open` and `closed` (TCP flows waiting for stragglers).
 #   An entry touched since it was linked goes to the tail once more (second chance); the head is then the oldest,

@@ -3,6 +3,7 @@
 # A large table is asked for in huge pages: with pages of 4 KiB the address of nearly every entry would have to be
 # looked up in memory first. A small one is not: it would be resident whole after a handful of flows.
 from libc.stdint cimport uint8_t, uintptr_t
+from libc.stdlib cimport calloc, free
 
 cdef extern from "<sys/mman.h>" nogil:
     void* mmap(void* address, size_t length, int protection, int flags, int fd, long offset) noexcept
@@ -16,29 +17,37 @@ cdef extern from "<sys/mman.h>" nogil:
     int MADV_HUGEPAGE
 
 cdef enum:
+    CACHE_LINES = 128           # two: neighbours are fetched together
     HUGE_PAGE = 1 << 21
-    LARGE_TABLE = 12 << 20
+    LARGE_TABLE = 12 << 20      # a flow table of the default size is no large one
 
 cdef struct Table:
-    void* start                 # aligned to HUGE_PAGE where the table is large, to a page else
-    void* mapped
-    size_t length
+    void* start                 # aligned to CACHE_LINES, a large one to HUGE_PAGE
+    void* memory
+    size_t mapped               # octets of `memory`, where it was mapped
+
+
+cdef inline void* _aligned(void* memory, uintptr_t to) noexcept nogil:
+    return <void*>((<uintptr_t>memory + to - 1) & ~(to - 1))
 
 
 cdef inline int table_make(Table* t, size_t octets) noexcept nogil:
-    cdef bint large = octets >= LARGE_TABLE
-    t.length = octets + HUGE_PAGE if large else octets
-    t.mapped = mmap(NULL, t.length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-    if t.mapped == MAP_FAILED:
-        t.mapped = NULL
+    if octets < LARGE_TABLE:
+        t.memory = calloc(1, octets + CACHE_LINES)
+        t.start = _aligned(t.memory, CACHE_LINES)
+        return 0 if t.memory != NULL else -1
+    t.memory = mmap(NULL, octets + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    if t.memory == MAP_FAILED:
+        t.memory = NULL
         return -1
-    t.start = t.mapped
-    if large:
-        t.start = <void*>((<uintptr_t>t.mapped + HUGE_PAGE - 1) & ~<uintptr_t>(HUGE_PAGE - 1))
-        madvise(t.start, octets, MADV_HUGEPAGE)
+    t.mapped = octets + HUGE_PAGE
+    t.start = _aligned(t.memory, HUGE_PAGE)
+    madvise(t.start, octets, MADV_HUGEPAGE)
     return 0
 
 
 cdef inline void table_free(Table* t) noexcept nogil:
-    if t.mapped != NULL:
-        munmap(t.mapped, t.length)
+    if t.mapped:
+        munmap(t.memory, t.mapped)
+    else:
+        free(t.memory)
