@@ -31,10 +31,11 @@ STAGE_ALL = ALL
 LAYER_NAMES = (
     "link", "ethernet", "cooked", "loopback", "hdlc", "vlan", "llc", "snap", "mpls", "pppoe", "ppp", "arp", "lldp",
     "cdp", "stp", "eapol", "ipv4", "ipv6", "ipv6_extension", "fragment", "ah", "tcp", "udp", "sctp", "icmp", "icmpv6",
-    "ndp", "igmp", "gre", "vxlan", "geneve", "other_ip", "nbns", "nbds",
+    "ndp", "igmp", "gre", "vxlan", "geneve", "other_ip", "nbns", "nbds", "gtpu", "erspan", "udplite",
+    "dccp", "mld",
 )
 SLOW_NAMES = ("", "dhcp", "dhcpv6", "mdns", "llmnr", "nbns", "nbds", "ssdp", "lldp", "cdp")
-TUNNEL_NAMES = ("gre", "vxlan", "geneve", "ipip", "6in4", "4in6", "6in6")
+TUNNEL_NAMES = ("gre", "vxlan", "geneve", "ipip", "6in4", "4in6", "6in6", "gtpu", "erspan")
 assert len(LAYER_NAMES) == LAYERS
 
 cdef enum:

@@ -25,6 +25,7 @@ cdef enum:
     TYPE_BRIDGED = 0x6558       # transparent Ethernet bridging
     TYPE_VLAN = 0x8100
     TYPE_IPV6 = 0x86DD
+    TYPE_ERSPAN_III = 0x22EB
     TYPE_PPP = 0x880B
     TYPE_MPLS = 0x8847
     TYPE_MPLS_UPSTREAM = 0x8848
@@ -32,6 +33,7 @@ cdef enum:
     TYPE_PPPOE = 0x8864
     TYPE_EAPOL = 0x888E
     TYPE_VLAN_SERVICE = 0x88A8
+    TYPE_ERSPAN = 0x88BE        # types I and II
     TYPE_LLDP = 0x88CC
     TYPE_VLAN_OLD = 0x9100
 

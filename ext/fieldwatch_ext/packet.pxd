@@ -48,6 +48,11 @@ cdef enum Layer:
     LAYER_OTHER_IP
     LAYER_NBNS
     LAYER_NBDS
+    LAYER_GTPU
+    LAYER_ERSPAN
+    LAYER_UDPLITE
+    LAYER_DCCP
+    LAYER_MLD
     LAYERS
 
 # What the driver of the decoder does next.
@@ -159,6 +164,12 @@ cdef inline void narrow(Cursor* c, size_t wire) noexcept nogil:
     c.wire = wire
     if c.have > wire:
         c.have = wire
+
+
+cdef inline void cut_off(Cursor* c) noexcept nogil:
+    # Whoever sent this on has cut its end off, and said so: what is missing is truncated, not malformed.
+    if c.wire < <size_t>1 << 17:
+        c.wire = <size_t>1 << 17
 
 
 cdef inline int reject(Packet* k, int verdict, int layer) noexcept nogil:

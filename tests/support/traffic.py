@@ -17,13 +17,16 @@ from support.frames import (
     ah,
     arp,
     cooked,
+    dccp,
     echo,
     echo6,
+    erspan,
     ethernet,
     ethernet_802_3,
     fragment6,
     geneve,
     gre,
+    gtpu,
     icmp,
     icmp6,
     ip,
@@ -50,6 +53,7 @@ from support.frames import (
     stp,
     tcp,
     udp,
+    udplite,
     vxlan,
 )
 
@@ -57,6 +61,7 @@ A, B, PUBLIC = "10.0.0.1", "10.0.0.2", "198.51.100.7"
 A6, B6 = "fd00::1", "2001:db8::2"
 SYN_FRAME = ipv4(A, B, tcp(40_000, 443, SYN, options=b"\x02\x04\x05\xb4"))
 PPTP = b"\x30\x81\x88\x0b\0\x08\0\x07\0\0\0\1\0\0\0\1"  # GRE version 1: key, sequence, acknowledgment
+ALERT = [(0, b"\0\5\2\0\0\1\0")]  # hop-by-hop: the router alert of RFC 2711
 NAME = netbios_label("FILESRV")
 WORKGROUP = netbios_label("WORKGROUP", 0x1E)
 
@@ -97,6 +102,20 @@ ETHERNET_FRAMES: dict[str, list[bytes]] = {
     "ipv4_later_fragment": [ethernet(ipv4(A, B, bytes(16), protocol=17, ident=9, offset=64))],
     "tcp_tiny_fragment": [ethernet(ipv4(A, B, tcp(5, 6).octets[:8], protocol=6, ident=3, more=True))],
     "sctp": [ethernet(ipv4(A, B, sctp(1000, 2000)))],
+    "udplite": [
+        ethernet(ipv4(A, B, udplite(1000, 2000, b"speech"))),
+        ethernet(ipv6(B6, A6, udplite(2000, 1000, coverage=8))),
+        ethernet(ipv4(A, B, udplite(1000, 2000, coverage=7))),
+        ethernet(ipv4(A, B, udplite(1000, 2000, coverage=9))),
+        ethernet(ipv4(B, A, icmp(3, 3, payload=_quote(ipv4(A, B, udplite(1000, 2000)))))),
+    ],
+    "dccp": [
+        ethernet(ipv4(A, B, dccp(1000, 2000))),
+        ethernet(ipv4(B, A, dccp(2000, 1000, words=3, extended=False))),
+        ethernet(ipv4(A, B, dccp(1000, 2000, words=3))),
+        ethernet(ipv4(A, B, dccp(1000, 2000, words=5))),
+        ethernet(ipv4(B, A, icmp(3, 3, payload=_quote(ipv4(A, B, dccp(1000, 2000)))))),
+    ],
     "igmp": [ethernet(ipv4(A, "224.0.0.22", bytes(8), protocol=2))],
     "ospf": [ethernet(ipv4(A, "224.0.0.5", bytes(24), protocol=89))],
     "echo": [
@@ -137,6 +156,11 @@ ETHERNET_FRAMES: dict[str, list[bytes]] = {
         ethernet(ipv6("fe80::b", "ff02::1", router_advertisement(MAC_B), hop_limit=255), src=MAC_B),
         ethernet(ipv6("fe80::b", "fe80::a", redirect6("fe80::d", B6, "02:00:00:00:00:0d"), hop_limit=255), src=MAC_B),
         ethernet(ipv6("fe80::b", "fe80::a", neighbour_advertisement("fe80::b", MAC_B), hop_limit=64), src=MAC_B),
+    ],
+    "mld": [
+        ethernet(ipv6("fe80::a", "ff02::16", icmp6(143, 0, b"\0\0\0\1", bytes(20)), hop_limit=1, extensions=ALERT)),
+        ethernet(ipv6("fe80::a", "ff02::1", icmp6(130, 0, bytes(4), bytes(16)), hop_limit=1, extensions=ALERT)),
+        ethernet(ipv6("fe80::a", "ff02::1", icmp6(131, 0, bytes(4), bytes(16)), hop_limit=64)),
     ],
     "arp": [
         ethernet(arp(1, MAC_A, A, NO_MAC, B), dst=BROADCAST, ethertype=0x0806, pad=True),
@@ -184,7 +208,8 @@ ETHERNET_FRAMES: dict[str, list[bytes]] = {
         ethernet(ipv4(A, B, gre(ethernet(SYN_FRAME, src="02:00:00:00:02:02"), protocol=0x6558), protocol=47)),
         ethernet(ipv4(A, B, gre(ipv6(A6, B6, udp(1, 2)), protocol=0x86DD, check=True, sequence=1), protocol=47)),
         ethernet(ipv4(A, B, PPTP + b"\xff\x03\0\x21" + SYN_FRAME, protocol=47)),
-        ethernet(ipv4(A, B, gre(b"erspan", protocol=0x88BE), protocol=47)),
+        ethernet(ipv4(A, B, gre(b"nobody's", protocol=0x88B5), protocol=47)),
+        ethernet(ipv4(A, B, gre(arp(2, MAC_B, B, MAC_A, A), protocol=0x0806), protocol=47)),
         ethernet(ipv4(A, B, gre(b"\x45 broken", protocol=0x0800), protocol=47)),
         ethernet(ipv4(A, B, b"\0\x02\x08\0" + SYN_FRAME, protocol=47)),
     ],
@@ -200,7 +225,34 @@ ETHERNET_FRAMES: dict[str, list[bytes]] = {
     "geneve": [
         ethernet(ipv4(A, B, geneve(ethernet(SYN_FRAME, src="02:00:00:00:03:05"), 9, options=bytes(8)))),
         ethernet(ipv4(A, B, geneve(SYN_FRAME, 9, protocol=0x0800))),
+        ethernet(ipv4(A, B, geneve(arp(2, MAC_B, B, MAC_A, A), 9, protocol=0x0806))),
         ethernet(ipv4(A, B, geneve(b"?", 9, protocol=0x1234))),
+    ],
+    "erspan": [
+        ethernet(ipv4(A, PUBLIC, erspan(ethernet(SYN_FRAME, src="02:00:00:00:04:01"), kind=1), protocol=47)),
+        ethernet(ipv4(A, PUBLIC, erspan(ethernet(SYN_FRAME, src="02:00:00:00:04:02", vlans=[9]), 77), protocol=47)),
+        ethernet(ipv4(A, PUBLIC, erspan(ethernet(ipv4(A, B, udp(1, 2, bytes(9))))[:44], 1, cut=True), protocol=47)),
+        ethernet(ipv4(A, PUBLIC, erspan(ethernet(ipv4(A, B, udp(1, 2, bytes(9))))[:40], 1, cut=True), protocol=47)),
+        ethernet(ipv4(A, PUBLIC, erspan(ethernet(ipv4(A, B, udp(1, 2, bytes(9))))[:40], 1), protocol=47)),
+        ethernet(ipv4(A, PUBLIC, erspan(ethernet(SYN_FRAME), 1023, kind=3, what=1), protocol=47)),
+        ethernet(ipv4(A, PUBLIC, erspan(ipv6(A6, B6, udp(1, 2)), 5, kind=3, what=2 << 10), protocol=47)),
+        ethernet(ipv4(A, PUBLIC, erspan(bytes(40), 5, kind=3, what=7 << 10), protocol=47)),
+        ethernet(ipv4(A, PUBLIC, gre(b"\x30" * 40, protocol=0x88BE, sequence=1), protocol=47)),
+        ethernet(ipv4(A, PUBLIC, erspan(b"", 5), protocol=47)),
+        ethernet(ipv4(A, B, erspan(ethernet(arp(2, MAC_B, B, MAC_A, A), src=MAC_B, ethertype=0x0806), 5), protocol=47)),
+    ],
+    "gtpu": [
+        ethernet(ipv4(B, PUBLIC, gtpu(SYN_FRAME, 0x1000))),
+        ethernet(ipv4(PUBLIC, B, gtpu(ipv4(B, A, tcp(443, 40_000, SYN | ACK)), 0x2000, sequence=7))),
+        ethernet(ipv4(A, B, gtpu(ipv6(A6, B6, udp(1, 2)), 5, extensions=[(0x85, b"\0\x09"), (0x40, bytes(6))]))),
+        ethernet(ipv4(A, B, gtpu(b"", 0, kind=1, sequence=1))),
+        ethernet(ipv4(A, B, gtpu(b"\xc0\x21\1\1\0\4", 5))),
+        ethernet(ipv4(A, B, gtpu(b"\x45 broken", 5))),
+        ethernet(ipv4(A, B, gtpu(SYN_FRAME, 5, length=400))),
+        ethernet(ipv4(A, B, gtpu(SYN_FRAME, 5, length=30))),
+        ethernet(ipv4(A, B, gtpu(SYN_FRAME, 5, extensions=[(0x85, bytes(2))] * 17))),
+        ethernet(ipv4(A, B, udp(1, 2152, b"\x36\xff\0\x09\0\0\0\x05\0\0\0\x85\0\0\0\0\0\0\0"))),
+        ethernet(ipv4(A, B, udp(1, 2152, b"\x10\xff\0\0" + bytes(16)))),
     ],
     "ip_in_ip": [
         ethernet(ipv4(A, B, SYN_FRAME, protocol=4)),

@@ -47,6 +47,10 @@ class View:
     def first(self, count: int) -> View:
         return View(self.octets[:count], count)
 
+    def cut_off(self) -> View:
+        """Whoever sent this on has cut its end off."""
+        return View(self.octets, max(self.wire, 1 << 17))
+
     def u16(self, at: int) -> int:
         return int(struct.unpack_from(">H", self.octets, at)[0])
 
@@ -218,6 +222,19 @@ class IpTwin:
             view.need(12, "sctp")
             frame.layers.add("sctp")
             return self._flow(frame, ip, view.u16(0), view.u16(2))
+        if ip.protocol == 136:
+            view.need(8, "udplite")
+            if 0 < view.u16(4) < 8 or (view.u16(4) > view.wire and not ip.fragment):
+                raise Rejected(MALFORMED, "udplite")
+            frame.layers.add("udplite")
+            return self._flow(frame, ip, view.u16(0), view.u16(2))
+        if ip.protocol == 33:
+            view.need(12, "dccp")
+            octets = view.octets[4] * 4
+            if octets < 12 + 4 * (view.octets[8] & 1) or (octets > view.wire and not ip.fragment):
+                raise Rejected(MALFORMED, "dccp")
+            frame.layers.add("dccp")
+            return self._flow(frame, ip, view.u16(0), view.u16(2))
         frame.layers.add("igmp" if (ip.version, ip.protocol) == (4, 2) else "other_ip")
         return self._flow(frame, ip, 0, 0)
 
@@ -274,7 +291,11 @@ class IpTwin:
                 )
             if dst_port == 6081 and len(payload.octets) >= 8:
                 octets, inner = 8 + (payload.octets[0] & 63) * 4, payload.u16(2)
-                if payload.octets[0] < 64 and len(payload.octets) >= octets and inner in (0x6558, 0x0800, 0x86DD):
+                if (
+                    payload.octets[0] < 64
+                    and len(payload.octets) >= octets
+                    and inner in (0x6558, 0x0800, 0x86DD, 0x0806)
+                ):
                     frame.layers.add("geneve")
                     return self._enter(
                         "geneve",
@@ -284,6 +305,8 @@ class IpTwin:
                         outer,
                         lambda: self._type(payload.behind(octets), frame, inner),
                     )
+            if dst_port == 2152:
+                return self._gtpu(payload, frame, ip, outer)
         return outer
 
     @staticmethod
@@ -304,6 +327,8 @@ class IpTwin:
             frame.quoted = self._quote(view.octets[8:], frame, ip.version)
         elif ip.version == 6 and 133 <= kind <= 137:
             self._ndp(view.octets, frame, ip, kind, code)
+        elif ip.version == 6 and ip.hop_limit == 1 and kind in (130, 131, 132, 143):
+            frame.layers.add("mld")
         return self._icmp_flow(frame, ip, kind, code, ident)
 
     def _quote(self, octets: bytes, frame: Frame, version: int) -> FlowRef | None:
@@ -322,7 +347,7 @@ class IpTwin:
             if len(rest) < 8:
                 return None
             return self._icmp_flow(frame, ip, rest[0], rest[1], struct.unpack_from(">H", rest, 4)[0])
-        if ip.protocol in (6, 17, 132):
+        if ip.protocol in (6, 17, 33, 132, 136):
             return self._flow(frame, ip, *struct.unpack_from(">HH", rest)) if len(rest) >= 4 else None
         return self._flow(frame, ip, 0, 0)
 
@@ -362,12 +387,66 @@ class IpTwin:
         view.need(octets, "gre")
         frame.layers.add("gre")
         outer = self._flow(frame, ip, 0, 0)
-        enterable = following in (0x0800, 0x86DD, 0x6558, 0x880B, 0x8847, 0x8100)
-        if flags & 0x4000 or ip.fragment or view.wire == octets or not enterable or frame.depth >= MAX_TUNNELS:
+        enterable = following in (0x0800, 0x86DD, 0x6558, 0x880B, 0x8847, 0x8100, 0x0806)
+        whole = not flags & 0x4000 and not ip.fragment and view.wire != octets
+        if whole and following in (0x88BE, 0x22EB):
+            return self._erspan(view.behind(octets), frame, ip, outer, following, bool(flags & 0x1000))
+        if not whole or not enterable or frame.depth >= MAX_TUNNELS:
             return outer
         return self._enter(
             "gre", ident, frame, ip, outer, lambda: self._type(view.behind(octets), frame, following), sure=True
         )
+
+    def _erspan(
+        self, view: View, frame: Frame, ip: Header, outer: FlowRef, following: int, sequenced: bool
+    ) -> FlowRef | None:
+        third = following == 0x22EB
+        octets, kind, session = 12 if third else 8 if sequenced else 0, 0, 0
+        view.need(octets, "erspan")
+        if octets:
+            if view.octets[0] >> 4 != (2 if third else 1):
+                return outer
+            session = view.u16(2)
+        if third:
+            kind = view.u16(10) >> 10 & 31
+            octets += 8 * (view.u16(10) & 1)
+            view.need(octets, "erspan")
+        frame.layers.add("erspan")
+        if view.wire == octets or kind not in (0, 2) or frame.depth >= MAX_TUNNELS:
+            return outer
+        inner = view.behind(octets)
+        if session & 0x0400:
+            inner = inner.cut_off()
+
+        def read() -> FlowRef | None:
+            if kind == 0:
+                return self._ethernet(inner, frame)
+            inner.need(1, "link")
+            return self._ipv6(inner, frame) if inner.octets[0] >> 4 == 6 else self._ipv4(inner, frame)
+
+        return self._enter("erspan", session & 0x03FF, frame, ip, outer, read, sure=True)
+
+    def _gtpu(self, view: View, frame: Frame, ip: Header, outer: FlowRef) -> FlowRef | None:
+        if len(view.octets) < 8 or view.octets[0] >> 4 != 3 or view.u16(2) > view.wire - 8:
+            return outer
+        octets = view.first(8 + view.u16(2)).octets
+        header, following, extensions = 8, 0, 0
+        if octets[0] & 7:
+            header = 12
+            following = octets[11] if octets[0] & 4 and len(octets) >= 12 else 0
+        while following and extensions < 16 and header < len(octets) and octets[header]:
+            header += octets[header] * 4
+            extensions += 1
+            following = octets[header - 1] if header <= len(octets) else 0
+        if following or header > len(octets):
+            return outer
+        frame.layers.add("gtpu")
+        version = octets[header] >> 4 if header < len(octets) else 0
+        if octets[1] != 255 or version not in (4, 6):
+            return outer
+        inner = view.first(8 + view.u16(2)).behind(header)
+        reader = self._ipv4 if version == 4 else self._ipv6
+        return self._enter("gtpu", 0, frame, ip, outer, lambda: reader(inner, frame))
 
     def _ip_in_ip(self, view: View, frame: Frame, ip: Header) -> FlowRef | None:
         outer = self._flow(frame, ip, 0, 0)

@@ -1,0 +1,81 @@
+"""On real captures of tunnels and of the air, the innermost packets are those that tshark finds: addresses, by frame.
+
+Left out on both sides, by tshark's word: fragments (the tunnel of a datagram in pieces is not entered), ICMP errors
+(credited to the flow that they quote), packets that are longer than what carries them, GTP of 1998 (version 0), and
+mirrored frames of other networks (unsupported, and as such outside all flows).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from fieldwatch_ext.capture import FileSource, MemorySource
+from fieldwatch_ext.engine import Engine
+from fieldwatch_proto.schema import ip_octets, ip_text
+from support.engine_compare import drain
+
+CORPUS = os.environ.get("FIELDWATCH_CORPUS")
+PATTERNS = ("*gtp*", "*erspan*", "*dccp*")
+FOUND = {path for pattern in PATTERNS for path in Path(CORPUS, "wide").glob(f"*/{pattern}.pcap*")} if CORPUS else set()
+CAPTURES = sorted(FOUND)
+
+pytestmark = [
+    pytest.mark.corpus,
+    pytest.mark.slow,
+    pytest.mark.skipif(not CAPTURES, reason="external captures: set FIELDWATCH_CORPUS"),
+    pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed"),
+]
+
+Pair = tuple[str, str]
+
+ODD = (
+    "ip.flags.mf == 1 or ip.frag_offset > 0 or ipv6.fraghdr or ip.bogus_ip_length or icmp.type in {3, 4, 5, 11, 12}"
+    " or udp.port == 3386 or (erspan and llc and not stp)"
+)
+FIELDS = ("frame.number", "frame.protocols", "ip.src", "ip.dst", "ipv6.src", "ipv6.dst")
+
+
+def innermost(capture: Path) -> dict[int, Pair]:
+    """Frame number -> addresses of the innermost IP header, for frames that have one and are not odd."""
+    command = ["tshark", "-n", "-r", str(capture), "-Y", f"(ip or ipv6) and not ({ODD})", "-T", "fields"]
+    command += ["-E", "occurrence=l", *(word for field in FIELDS for word in ("-e", field))]
+    told = subprocess.run(command, capture_output=True, timeout=60, check=False, text=True).stdout
+    found: dict[int, Pair] = {}
+    for line in told.splitlines():
+        number, protocols, source, destination, source6, destination6 = line.split("\t")
+        layers = [name for name in protocols.split(":") if name in ("ip", "ipv6")]
+        found[int(number)] = (source6, destination6) if layers[-1] == "ipv6" else (source, destination)
+    return found
+
+
+def pairs(capture: Path, numbers: set[int]) -> Counter[Pair]:
+    """The same of this project, by the records of those frames."""
+    engine = Engine()
+    number = 0
+    with capture.open("rb") as stream:
+        source = FileSource(stream.fileno(), name=capture.name)
+        while (block := source.read_block()) is not None:
+            for frame in block:
+                number += 1
+                if number in numbers:
+                    kept = MemorySource([(frame.ts_ns, frame.octets, frame.original)], linktype=frame.linktype)
+                    engine.process(kept)
+    found: Counter[Pair] = Counter()
+    for row in drain(engine, MemorySource([])).flows:
+        a, b = (ip_text(ip_octets(row["ip_version"], row[end])) for end in ("src", "dst"))
+        found[a, b] += row["packets"]
+        found[b, a] += row["reply_packets"]
+    return +found
+
+
+@pytest.mark.parametrize("capture", CAPTURES, ids=lambda capture: capture.stem)
+def test_innermost_packets_are_those_of_tshark(capture: Path) -> None:
+    expected = innermost(capture)
+    actual = pairs(capture, set(expected))
+
+    assert Counter(expected.values()) == actual
