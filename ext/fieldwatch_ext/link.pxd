@@ -4,6 +4,9 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from fieldwatch_ext.arp cimport read_arp
 from fieldwatch_ext.decoder cimport MAX_TAGS, Decoder, note_sender
 from fieldwatch_ext.packet cimport *
+from fieldwatch_ext.radio cimport (
+    LINKTYPE_AVS, LINKTYPE_IEEE802_11, LINKTYPE_PPI, LINKTYPE_PRISM, LINKTYPE_RADIOTAP, read_ppi, read_radio
+)
 from fieldwatch_ext.wire cimport be16, be32, mac48
 
 cdef enum:
@@ -101,14 +104,18 @@ cdef inline int read_vlans(Cursor* c, Packet* k) noexcept nogil:
 
 cdef inline int read_llc(Cursor* c, Packet* k) noexcept nogil:
     # IEEE 802.3: `type` holds the length of what follows.
-    cdef int verdict
-    cdef uint32_t oui
     if k.type > 1500:
         return reject(k, UNSUPPORTED, LAYER_LLC)
     if k.type > c.wire:
         return reject(k, MALFORMED, LAYER_LLC)
     narrow(c, k.type)
-    verdict = lacks(c, LLC_LEN)
+    return read_llc_unit(c, k)
+
+
+cdef inline int read_llc_unit(Cursor* c, Packet* k) noexcept nogil:
+    # IEEE 802.2, and SNAP.
+    cdef int verdict = lacks(c, LLC_LEN)
+    cdef uint32_t oui
     if verdict:
         return reject(k, verdict, LAYER_LLC)
     mark(k, LAYER_LLC)
@@ -310,6 +317,16 @@ cdef inline int read_loopback(Cursor* c, Packet* k) noexcept nogil:
 cdef inline int read_link(Cursor* c, Packet* k, Decoder* d, uint16_t linktype) noexcept nogil:
     # The first header of a frame that is no Ethernet frame.
     cdef int verdict
+    if linktype == LINKTYPE_PPI:
+        if read_ppi(c, k, &linktype) == STEP_REJECT:
+            return STEP_REJECT
+        if linktype == LINKTYPE_ETHERNET:
+            return STEP_ETHERNET
+    if (
+        linktype == LINKTYPE_RADIOTAP or linktype == LINKTYPE_IEEE802_11 or linktype == LINKTYPE_PRISM
+        or linktype == LINKTYPE_AVS
+    ):
+        return read_radio(c, k, linktype)
     if linktype == LINKTYPE_LINUX_SLL or linktype == LINKTYPE_LINUX_SLL2:
         return read_cooked(c, k, linktype)
     if linktype == LINKTYPE_RAW or linktype == 12 or linktype == 14:

@@ -53,6 +53,12 @@ cdef enum Layer:
     LAYER_UDPLITE
     LAYER_DCCP
     LAYER_MLD
+    LAYER_WIFI
+    LAYER_WIFI_PROTECTED
+    LAYER_RADIOTAP
+    LAYER_PRISM
+    LAYER_AVS
+    LAYER_PPI
     LAYERS
 
 # What the driver of the decoder does next.
@@ -69,6 +75,7 @@ cdef enum Step:
     STEP_MPLS
     STEP_TRANSPORT
     STEP_UDP_TUNNEL             # `Packet.type` holds the port
+    STEP_LLC_UNIT               # LLC without a length before it
 
 cdef enum Fate:
     OUTSIDE = 0                 # no flow

@@ -53,6 +53,7 @@ cdef enum:
     GRE_VERSION = 0x0007
     VXLAN_PORT = 4789
     VXLAN_HEADER_LEN = 8
+    VXLAN_VALID = 0x08          # there is an identifier; other bits have no meaning, or that of extensions
     GENEVE_PORT = 6081
     GENEVE_HEADER_LEN = 8
 
@@ -149,7 +150,7 @@ cdef inline int read_udp_tunnel(Cursor* c, Packet* k, Decoder* d) noexcept nogil
     if c.have < VXLAN_HEADER_LEN or k.depth >= MAX_TUNNELS:
         return STEP_DONE
     if k.type == VXLAN_PORT:
-        if c.at[0] != 0x08:
+        if not c.at[0] & VXLAN_VALID:
             return STEP_DONE
         mark(k, LAYER_VXLAN)
         enter_tunnel(d, k, TUNNEL_VXLAN, be32(c.at + 4) >> 8)

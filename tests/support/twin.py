@@ -9,12 +9,13 @@ import struct
 from collections.abc import Callable
 
 from support.twin_flows import FlowRef
-from support.twin_ip import ARP, MALFORMED, MAX_TAGS, OK, UNSUPPORTED, Frame, IpTwin, Rejected, View, unicast
+from support.twin_ip import ARP, MALFORMED, MAX_TAGS, OK, UNSUPPORTED, Frame, Rejected, View, unicast
+from support.twin_wifi import WifiTwin
 
 VLAN_TYPES = (0x8100, 0x88A8, 0x9100)
 
 
-class Twin(IpTwin):
+class Twin(WifiTwin):
     """Feed it frames with `frame`; read `counters`, `flows`, `seen`."""
 
     # ---- a frame
@@ -45,8 +46,12 @@ class Twin(IpTwin):
     # ---- links
 
     def _link(self, view: View, frame: Frame, linktype: int) -> FlowRef | None:
+        if linktype == 192:
+            view, linktype = self._ppi(view, frame)
         if linktype == 1:
             return self._ethernet(view, frame)
+        if linktype in (105, 119, 127, 163):
+            return self._radio(view, frame, linktype)
         if linktype in (113, 276):
             return self._cooked(view, frame, linktype)
         if linktype in (101, 12, 14):
@@ -151,7 +156,9 @@ class Twin(IpTwin):
             raise Rejected(UNSUPPORTED, "llc")
         if length > view.wire:
             raise Rejected(MALFORMED, "llc")
-        view = view.first(length)
+        return self._llc_unit(view.first(length), frame)
+
+    def _llc_unit(self, view: View, frame: Frame) -> FlowRef | None:
         view.need(3, "llc")
         frame.layers.add("llc")
         if view.octets[:2] == b"\x42\x42":

@@ -284,7 +284,7 @@ class IpTwin:
             if len(payload.octets) >= 10 and 0x10 <= payload.octets[0] <= 0x16:
                 frame.layers.add("nbds")
         elif not self._slow_port(src_port, dst_port) and not ip.fragment and frame.depth < MAX_TUNNELS:
-            if dst_port == 4789 and len(payload.octets) >= 8 and payload.octets[0] == 8:
+            if dst_port == 4789 and len(payload.octets) >= 8 and payload.octets[0] & 8:
                 frame.layers.add("vxlan")
                 return self._enter(
                     "vxlan", payload.u32(4) >> 8, frame, ip, outer, lambda: self._ethernet(payload.behind(8), frame)

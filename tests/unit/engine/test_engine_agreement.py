@@ -62,6 +62,19 @@ def test_every_octet_damaged() -> None:
     assert_agree(run(damaged), run_twin(damaged))
 
 
+def test_every_octet_of_other_links_damaged() -> None:
+    """Likewise on links that are no Ethernet, where the headers of captures have lengths of their own."""
+    chance = random.Random(3)
+    for linktype, frames in OTHER_LINKS.items():
+        damaged: list[tuple[int, bytes, int]] = []
+        for octets in frames:
+            for at in range(min(len(octets), 120)):
+                value = chance.choice((0, 0xFF, octets[at] ^ 1 << chance.randrange(8)))
+                damaged.append((len(damaged), octets[:at] + bytes([value]) + octets[at + 1 :], len(octets)))
+
+        assert_agree(run(damaged, linktype=linktype), run_twin(damaged, linktype=linktype))
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(ALL_ETHERNET), st.integers(0, 200 * SECOND)), max_size=60),
