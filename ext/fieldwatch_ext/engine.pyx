@@ -13,6 +13,7 @@ from fieldwatch_ext.addresses cimport MAX_PREFIXES, Prefix
 from fieldwatch_ext.capture cimport Source
 from fieldwatch_ext.flow_columns cimport FlowColumns, flow_columns_free, flow_columns_make
 from fieldwatch_ext.flows cimport flows_expire, flows_flush, flows_free, flows_make
+from fieldwatch_ext.fragments cimport fragments_expire, fragments_flush
 from fieldwatch_ext.hashing cimport seed_from
 from fieldwatch_ext.kernel cimport (
     ALL, DECODE, FLOWS, MASKS, READ, Kernel, block_capacity, process_block, tally_flush
@@ -223,11 +224,13 @@ cdef class Engine:
         self._busy = True
         with nogil:
             ended = flows_expire(&kernel.flows, now_ns)
+            fragments_expire(&kernel.decoder.fragments, now_ns)
         self._busy = False
         return ended
 
     def flush(self):
         cdef Kernel* kernel = self._own()
+        fragments_flush(&kernel.decoder.fragments)
         return flows_flush(&kernel.flows, kernel.newest_ns)
 
     def take_flows(self):
@@ -330,6 +333,7 @@ cdef class Engine:
 
     def counters(self):
         cdef Kernel* kernel = self._own()
+        cdef uint64_t in_flows = kernel.in_flows + kernel.decoder.fragments.waiting
         cdef int i
         for i in range(MASKS):
             tally_flush(&kernel.tally, i)
@@ -344,8 +348,8 @@ cdef class Engine:
             rejected_at={
                 name: kernel.tally.rejected_at[i] for i, name in enumerate(LAYER_NAMES) if kernel.tally.rejected_at[i]
             },
-            in_flows=kernel.in_flows,
-            outside_flows=kernel.frames - kernel.in_flows,
+            in_flows=in_flows,
+            outside_flows=kernel.frames - in_flows,
             flows_active=kernel.flows.count,
             flows_exported=kernel.flows.exported,
             flows_evicted=kernel.flows.evicted,

@@ -121,6 +121,9 @@ cdef struct Packet:
     const uint8_t* payload      # with slow != SLOW_NONE
     size_t payload_octets
     int64_t ts_ns
+    uint64_t waited_octets      # with waited > 0
+    int64_t waited_first_ns
+    int64_t waited_last_ns
     uint32_t octets             # of the whole frame on the wire
     uint32_t fragment_id
     uint32_t place              # where the flow probably stands, for prefetching
@@ -136,6 +139,7 @@ cdef struct Packet:
     uint64_t mac                # source, as `mac48` gives it; 0 = none, not a device's, or a tunnel lies between
     const uint8_t* src_mac      # NULL where the link has none
     const uint8_t* dst_mac
+    uint32_t waited             # frames that came before this one, their first fragment, and are to be credited with it
     uint16_t src_port           # with slow != SLOW_NONE
     uint16_t dst_port
     uint16_t tunnel

@@ -105,6 +105,20 @@ ETHERNET_FRAMES: dict[str, list[bytes]] = {
     "udp_to_itself": [ethernet(ipv4(A, A, udp(9, 8))), ethernet(ipv4(A, A, udp(8, 9)))],
     "ipv4_options": [ethernet(ipv4(A, B, udp(1, 2), options=b"\x94\x04\0\0"))],
     "ipv4_fragments": [ethernet(packet) for packet in ipv4_fragments(A, B, udp(700, 800, bytes(100)), mtu=60)],
+    "ipv4_fragments_reversed": [
+        ethernet(packet) for packet in reversed(ipv4_fragments(A, B, udp(700, 800, bytes(100)), ident=2, mtu=60))
+    ],
+    "icmp_fragments_reversed": [
+        ethernet(ipv4(A, PUBLIC, udp(33_000, 33_434))),
+        *(
+            ethernet(packet)
+            for packet in reversed(
+                ipv4_fragments(
+                    B, A, icmp(11, 0, payload=ipv4(A, PUBLIC, udp(33_000, 33_434, bytes(90)))), ident=4, mtu=60
+                )
+            )
+        ),
+    ],
     "ipv4_later_fragment": [ethernet(ipv4(A, B, bytes(16), protocol=17, ident=9, offset=64))],
     "tcp_tiny_fragment": [ethernet(ipv4(A, B, tcp(5, 6).octets[:8], protocol=6, ident=3, more=True))],
     "sctp": [ethernet(ipv4(A, B, sctp(1000, 2000)))],
@@ -147,6 +161,11 @@ ETHERNET_FRAMES: dict[str, list[bytes]] = {
         )
     ],
     "ipv6_fragments": [ethernet(packet) for packet in _fragmented6()],
+    "ipv6_fragments_reversed": [ethernet(packet, vlans=[3]) for packet in reversed(_fragmented6())],
+    "fragments_in_a_tunnel_reversed": [
+        ethernet(ipv4(A, B, gre(packet), protocol=47))
+        for packet in reversed(ipv4_fragments(A, B, udp(700, 800, bytes(100)), ident=5, mtu=60))
+    ],
     "ipv6_nothing": [ethernet(ipv6(A6, B6, b""), pad=True)],
     "ipv4_ah": [ethernet(ipv4(A, B, bytes([17]) + ah() + udp(1, 2).octets, protocol=51))],
     "echo6": [ethernet(ipv6(A6, B6, echo6(False, 5))), ethernet(ipv6(B6, A6, echo6(True, 5)), src=MAC_B)],

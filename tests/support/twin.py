@@ -22,7 +22,7 @@ class Twin(WifiTwin):
 
     def frame(self, ts_ns: int, octets: bytes, original: int | None = None, linktype: int = 1) -> None:
         wire = max(len(octets), original or 0)
-        frame = Frame(ts_ns=ts_ns)
+        frame = Frame(ts_ns=ts_ns, octets=wire)
         flow: FlowRef | None = None
         verdict = OK
         try:
@@ -39,7 +39,9 @@ class Twin(WifiTwin):
             self.counters["outside_flows"] += 1
         else:
             self.counters["in_flows"] += 1
-            self.flows.count(flow, frame.quoted, ts_ns, wire, frame.macs)
+            self.flows.count(flow, frame.quoted, ts_ns, wire, frame.macs, frame.waited)
+            for counter, sign in (("in_flows", 1), ("outside_flows", -1), ("fragments_lost", -1)):
+                self.counters[counter] += sign * len(frame.waited)
         for note in frame.notes:
             self.seen.add(note, ts_ns)
 

@@ -80,11 +80,20 @@ class FlowTwin:
     def all(self) -> list[Flow]:
         return [*self.ended, *self.table.values()]
 
-    def count(self, ref: FlowRef, quoted: FlowRef | None, ts_ns: int, octets: int, macs: tuple[bytes, bytes]) -> None:
+    def count(
+        self,
+        ref: FlowRef,
+        quoted: FlowRef | None,
+        ts_ns: int,
+        octets: int,
+        macs: tuple[bytes, bytes],
+        waited: list[tuple[int, int]],
+    ) -> None:
         if quoted is not None:
             flow = self.table.get(quoted.key)
             if flow is not None and not self._over(flow, ts_ns):
-                self._credit(flow, 1 - quoted.side, ts_ns, octets)
+                for frame in ((ts_ns, octets), *waited):
+                    self._credit(flow, 1 - quoted.side, *frame)
                 return
         flow = self.table.get(ref.key)
         if flow is not None and (
@@ -94,7 +103,8 @@ class FlowTwin:
             flow = None
         if flow is None:
             flow = self.table[ref.key] = self._begin(ref, ts_ns, macs)
-        self._credit(flow, ref.side, ts_ns, octets)
+        for frame in ((ts_ns, octets), *waited):
+            self._credit(flow, ref.side, *frame)
         if flow.tcp:
             self._segment(flow, ref.side, ref.flags)
 

@@ -1,11 +1,10 @@
-"""The twin's half from IP upwards: what it takes from a packet, and the types that both halves share."""
+"""The twin from IP upwards: what it takes from a packet, and the types that all of its parts share."""
 
 from __future__ import annotations
 
 import ipaddress
 import struct
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from support.twin_flows import FlowRef, FlowTwin, Note, Seen
@@ -15,6 +14,8 @@ ETH, IP, ARP, NDP, FORWARD = 1, 2, 3, 4, 6
 EXTENSIONS = (0, 43, 44, 60, 135, 139, 140)
 MAX_TAGS = 16
 MAX_TUNNELS = 4
+FRAGMENT_NS = 60_000_000_000
+FRAGMENTS_MOST = 8192
 LOCAL = [
     ipaddress.ip_network(text)
     for text in (
@@ -72,6 +73,8 @@ class Frame:
     guessed: bool = False  # a tunnel that only its port tells was entered
     quoted: FlowRef | None = None
     ts_ns: int = 0
+    octets: int = 0  # on the wire
+    waited: list[tuple[int, int]] = field(default_factory=list)  # frames that this one, their first fragment, brings
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def unicast(mac: bytes) -> bool:
 
 
 class IpTwin:
-    """IP, what it carries, and tunnels; the link layers are the other half's."""
+    """IP and what it carries; tunnels, the air and the links are the other parts'."""
 
     def __init__(
         self,
@@ -115,11 +118,21 @@ class IpTwin:
         self.tunnels: dict[tuple[object, ...], str] = {(): ""}
         self._local = LOCAL + [ipaddress.ip_network(text) for text in local_prefixes or []]
         self._fragments: dict[tuple[object, ...], tuple[FlowRef, int]] = {}
+        self._waiting: dict[tuple[object, ...], list[tuple[int, int]]] = {}  # (time, octets) of frames
 
     def _ethernet(self, view: View, frame: Frame) -> FlowRef | None:
         raise NotImplementedError
 
     def _type(self, view: View, frame: Frame, ethertype: int) -> FlowRef | None:
+        raise NotImplementedError
+
+    def _gre(self, view: View, frame: Frame, ip: Header) -> FlowRef | None:
+        raise NotImplementedError
+
+    def _ip_in_ip(self, view: View, frame: Frame, ip: Header) -> FlowRef | None:
+        raise NotImplementedError
+
+    def _udp_tunnel(self, view: View, frame: Frame, ip: Header, outer: FlowRef, port: int) -> FlowRef | None:
         raise NotImplementedError
 
     def _note_sender(self, frame: Frame) -> None:
@@ -197,13 +210,22 @@ class IpTwin:
             flow = self._transport(view, frame, ip)
             if flow is not None:
                 self._fragments[datagram] = flow, frame.ts_ns
+                waited = self._waiting.pop(datagram, [])
+                if waited and abs(frame.ts_ns - waited[0][0]) <= FRAGMENT_NS:
+                    frame.waited = waited
             return flow
         known = self._fragments.get(datagram)
-        if known is None or abs(frame.ts_ns - known[1]) > 60_000_000_000:
-            self.counters["fragments_lost"] += 1
-            return None
-        flow = known[0]
-        return FlowRef(flow.key, flow.side, flow.shown)
+        if known is not None and abs(frame.ts_ns - known[1]) <= FRAGMENT_NS:
+            return FlowRef(known[0].key, known[0].side, known[0].shown)
+        self.counters["fragments_lost"] += 1
+        if frame.depth == 0:
+            self._fragments.pop(datagram, None)
+            waiting = self._waiting.setdefault(datagram, [])
+            if waiting and abs(frame.ts_ns - waiting[0][0]) > FRAGMENT_NS:
+                waiting.clear()
+            if len(waiting) < FRAGMENTS_MOST:
+                waiting.append((frame.ts_ns, frame.octets))
+        return None
 
     # ---- behind IP
 
@@ -284,29 +306,7 @@ class IpTwin:
             if len(payload.octets) >= 10 and 0x10 <= payload.octets[0] <= 0x16:
                 frame.layers.add("nbds")
         elif not self._slow_port(src_port, dst_port) and not ip.fragment and frame.depth < MAX_TUNNELS:
-            if dst_port == 4789 and len(payload.octets) >= 8 and payload.octets[0] & 8:
-                frame.layers.add("vxlan")
-                return self._enter(
-                    "vxlan", payload.u32(4) >> 8, frame, ip, outer, lambda: self._ethernet(payload.behind(8), frame)
-                )
-            if dst_port == 6081 and len(payload.octets) >= 8:
-                octets, inner = 8 + (payload.octets[0] & 63) * 4, payload.u16(2)
-                if (
-                    payload.octets[0] < 64
-                    and len(payload.octets) >= octets
-                    and inner in (0x6558, 0x0800, 0x86DD, 0x0806)
-                ):
-                    frame.layers.add("geneve")
-                    return self._enter(
-                        "geneve",
-                        payload.u32(4) >> 8,
-                        frame,
-                        ip,
-                        outer,
-                        lambda: self._type(payload.behind(octets), frame, inner),
-                    )
-            if dst_port == 2152:
-                return self._gtpu(payload, frame, ip, outer)
+            return self._udp_tunnel(payload, frame, ip, outer, dst_port)
         return outer
 
     @staticmethod
@@ -367,129 +367,3 @@ class IpTwin:
                 self._bind(frame, option[2:], address, NDP)
                 return
             at += option[1] * 8
-
-    # ---- tunnels
-
-    def _gre(self, view: View, frame: Frame, ip: Header) -> FlowRef | None:
-        view.need(4, "gre")
-        flags, following = view.u16(0), view.u16(2)
-        version = flags & 7
-        if version > 1:
-            raise Rejected(MALFORMED, "gre")
-        octets, ident = 4, 0
-        if flags & 0xC000:
-            octets += 4
-        if flags & 0x2000:
-            view.need(octets + 4, "gre")
-            ident = 0 if version else view.u32(octets)
-            octets += 4
-        octets += 4 * bool(flags & 0x1000) + 4 * bool(version and flags & 0x0080)
-        view.need(octets, "gre")
-        frame.layers.add("gre")
-        outer = self._flow(frame, ip, 0, 0)
-        enterable = following in (0x0800, 0x86DD, 0x6558, 0x880B, 0x8847, 0x8100, 0x0806)
-        whole = not flags & 0x4000 and not ip.fragment and view.wire != octets
-        if whole and following in (0x88BE, 0x22EB):
-            return self._erspan(view.behind(octets), frame, ip, outer, following, bool(flags & 0x1000))
-        if not whole or not enterable or frame.depth >= MAX_TUNNELS:
-            return outer
-        return self._enter(
-            "gre", ident, frame, ip, outer, lambda: self._type(view.behind(octets), frame, following), sure=True
-        )
-
-    def _erspan(
-        self, view: View, frame: Frame, ip: Header, outer: FlowRef, following: int, sequenced: bool
-    ) -> FlowRef | None:
-        third = following == 0x22EB
-        octets, kind, session = 12 if third else 8 if sequenced else 0, 0, 0
-        view.need(octets, "erspan")
-        if octets:
-            if view.octets[0] >> 4 != (2 if third else 1):
-                return outer
-            session = view.u16(2)
-        if third:
-            kind = view.u16(10) >> 10 & 31
-            octets += 8 * (view.u16(10) & 1)
-            view.need(octets, "erspan")
-        frame.layers.add("erspan")
-        if view.wire == octets or kind not in (0, 2) or frame.depth >= MAX_TUNNELS:
-            return outer
-        inner = view.behind(octets)
-        if session & 0x0400:
-            inner = inner.cut_off()
-
-        def read() -> FlowRef | None:
-            if kind == 0:
-                return self._ethernet(inner, frame)
-            inner.need(1, "link")
-            return self._ipv6(inner, frame) if inner.octets[0] >> 4 == 6 else self._ipv4(inner, frame)
-
-        return self._enter("erspan", session & 0x03FF, frame, ip, outer, read, sure=True)
-
-    def _gtpu(self, view: View, frame: Frame, ip: Header, outer: FlowRef) -> FlowRef | None:
-        if len(view.octets) < 8 or view.octets[0] >> 4 != 3 or view.u16(2) > view.wire - 8:
-            return outer
-        octets = view.first(8 + view.u16(2)).octets
-        header, following, extensions = 8, 0, 0
-        if octets[0] & 7:
-            header = 12
-            following = octets[11] if octets[0] & 4 and len(octets) >= 12 else 0
-        while following and extensions < 16 and header < len(octets) and octets[header]:
-            header += octets[header] * 4
-            extensions += 1
-            following = octets[header - 1] if header <= len(octets) else 0
-        if following or header > len(octets):
-            return outer
-        frame.layers.add("gtpu")
-        version = octets[header] >> 4 if header < len(octets) else 0
-        if octets[1] != 255 or version not in (4, 6):
-            return outer
-        inner = view.first(8 + view.u16(2)).behind(header)
-        reader = self._ipv4 if version == 4 else self._ipv6
-        return self._enter("gtpu", 0, frame, ip, outer, lambda: reader(inner, frame))
-
-    def _ip_in_ip(self, view: View, frame: Frame, ip: Header) -> FlowRef | None:
-        outer = self._flow(frame, ip, 0, 0)
-        if ip.fragment or frame.depth >= MAX_TUNNELS:
-            frame.layers.add("other_ip")
-            return outer
-        inner_four = ip.protocol == 4
-        kind = {(4, True): "ipip", (4, False): "6in4", (6, True): "4in6", (6, False): "6in6"}[ip.version, inner_four]
-        reader = self._ipv4 if inner_four else self._ipv6
-        return self._enter(kind, 0, frame, ip, outer, lambda: reader(view, frame), sure=True)
-
-    def _enter(
-        self,
-        kind: str,
-        ident: int,
-        frame: Frame,
-        ip: Header,
-        outer: FlowRef,
-        read: Callable[[], FlowRef | None],
-        *,
-        sure: bool = False,
-    ) -> FlowRef | None:
-        self._note_sender(frame)
-        kept = set(frame.layers), list(frame.vlans), frame.macs, len(frame.notes), frame.tunnel
-        chain = (*frame.tunnel, (kind, frozenset((ip.src, ip.dst)), ident))
-        if chain not in self.tunnels:
-            text = f"{kind} {ipaddress.ip_address(ip.src)} {ipaddress.ip_address(ip.dst)} {ident}"
-            before = self.tunnels[frame.tunnel]
-            self.tunnels[chain] = f"{before}; {text}" if before else text
-        frame.tunnel, frame.mac, frame.source, frame.sighted = chain, None, b"", False
-        frame.depth += 1
-        frame.guessed = frame.guessed or not sure
-        try:
-            flow = read()
-        except Rejected:
-            if not frame.guessed:
-                raise  # else a port is no proof: what stood behind it was payload after all
-            frame.layers, frame.vlans, frame.macs = kept[0], kept[1], kept[2]
-            del frame.notes[kept[3] :]
-            frame.tunnel, frame.sighted, frame.quoted = kept[4], True, None
-            return outer
-        if flow is None:
-            self._note_sender(frame)
-            frame.vlans, frame.macs, frame.tunnel, frame.sighted = kept[1], kept[2], kept[4], True
-            return outer
-        return flow

@@ -1,13 +1,14 @@
-"""The twin's third part: IEEE 802.11 and what a capture puts before it."""
+"""The twin in the air: IEEE 802.11 and what a capture puts before it."""
 
 from __future__ import annotations
 
 from support.twin_flows import FlowRef
-from support.twin_ip import MALFORMED, UNSUPPORTED, Frame, IpTwin, Rejected, View, unicast
+from support.twin_ip import MALFORMED, UNSUPPORTED, Frame, Rejected, View, unicast
+from support.twin_tunnels import TunnelTwin
 
 
-class WifiTwin(IpTwin):
-    """Frames from the air; what stands behind LLC is the other part's."""
+class WifiTwin(TunnelTwin):
+    """Frames from the air; what stands behind LLC is the other parts'."""
 
     def _llc_unit(self, view: View, frame: Frame) -> FlowRef | None:
         raise NotImplementedError
