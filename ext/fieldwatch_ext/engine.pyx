@@ -33,7 +33,7 @@ LAYER_NAMES = (
     "link", "ethernet", "cooked", "loopback", "hdlc", "vlan", "llc", "snap", "mpls", "pppoe", "ppp", "arp", "lldp",
     "cdp", "stp", "eapol", "ipv4", "ipv6", "ipv6_extension", "fragment", "ah", "tcp", "udp", "sctp", "icmp", "icmpv6",
     "ndp", "igmp", "gre", "vxlan", "geneve", "other_ip", "nbns", "nbds", "gtpu", "erspan", "udplite",
-    "dccp", "mld", "wifi", "wifi_protected", "radiotap", "prism", "avs", "ppi",
+    "dccp", "mld", "wifi", "wifi_protected", "radiotap", "prism", "avs", "ppi", "pbb",
 )
 SLOW_NAMES = ("", "dhcp", "dhcpv6", "mdns", "llmnr", "nbns", "nbds", "ssdp", "lldp", "cdp")
 TUNNEL_NAMES = ("gre", "vxlan", "geneve", "ipip", "6in4", "4in6", "6in6", "gtpu", "erspan")

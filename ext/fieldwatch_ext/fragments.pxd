@@ -116,7 +116,10 @@ cdef inline void _wait(Fragments* t, Fragment* f, const uint64_t* datagram, cons
     # In the place that was found: its own, or one that makes room for it.
     cdef bint own = f.use != FRAGMENT_UNUSED and same6(f.datagram, datagram)
     cdef int use = _use(f, k.ts_ns)
-    if k.depth or (not own and use == FRAGMENT_KNOWN) or (own and use == FRAGMENT_WAITS and f.waiting >= FRAGMENTS_MOST):
+    if (
+        k.depth or (not own and use == FRAGMENT_KNOWN)
+        or (own and use == FRAGMENT_WAITS and f.waiting >= FRAGMENTS_MOST)
+    ):
         t.lost += 1
         return
     if not own or use != FRAGMENT_WAITS:

@@ -2,7 +2,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from fieldwatch_ext.arp cimport read_arp
-from fieldwatch_ext.decoder cimport MAX_TAGS, Decoder, note_sender
+from fieldwatch_ext.decoder cimport MAX_TAGS, MAX_TUNNELS, Decoder, note_sender
 from fieldwatch_ext.packet cimport *
 from fieldwatch_ext.radio cimport (
     LINKTYPE_AVS, LINKTYPE_IEEE802_11, LINKTYPE_PPI, LINKTYPE_PRISM, LINKTYPE_RADIOTAP, read_ppi, read_radio
@@ -18,6 +18,7 @@ cdef enum:
     SNAP_LEN = 8
     MPLS_LABEL_LEN = 4
     PPPOE_LEN = 6
+    PBB_TAG_LEN = 4
     SLL_HEADER_LEN = 16
     SLL2_HEADER_LEN = 20
     LOWEST_ETHERTYPE = 0x0600   # IEEE 802.3: below it the field is a length (to 1500) or nothing
@@ -38,6 +39,7 @@ cdef enum:
     TYPE_VLAN_SERVICE = 0x88A8
     TYPE_ERSPAN = 0x88BE        # types I and II
     TYPE_LLDP = 0x88CC
+    TYPE_PBB = 0x88E7
     TYPE_VLAN_OLD = 0x9100
 
 cdef enum:
@@ -233,6 +235,19 @@ cdef inline int read_ppp(Cursor* c, Packet* k) noexcept nogil:
     return reject(k, UNSUPPORTED, LAYER_PPP)
 
 
+cdef inline int read_pbb(Cursor* c, Packet* k) noexcept nogil:
+    # IEEE 802.1ah: a tag with the service instance, then the customer's frame with addresses of its own.
+    cdef int verdict = lacks(c, PBB_TAG_LEN)
+    if verdict == OK and k.backbones == MAX_TUNNELS:
+        verdict = MALFORMED
+    if verdict:
+        return reject(k, verdict, LAYER_PBB)
+    k.backbones += 1
+    mark(k, LAYER_PBB)
+    advance(c, PBB_TAG_LEN)
+    return STEP_ETHERNET
+
+
 cdef inline int read_rare_type(Cursor* c, Packet* k, Decoder* d) noexcept nogil:
     # EtherTypes other than IPv4 and IPv6.
     cdef int verdict
@@ -248,6 +263,8 @@ cdef inline int read_rare_type(Cursor* c, Packet* k, Decoder* d) noexcept nogil:
         return STEP_ETHERNET
     if k.type == TYPE_PPP:
         return STEP_PPP
+    if k.type == TYPE_PBB:
+        return read_pbb(c, k)
     if k.type == TYPE_LLDP:
         mark(k, LAYER_LLDP)
         k.slow = SLOW_LLDP

@@ -59,6 +59,7 @@ cdef enum Layer:
     LAYER_PRISM
     LAYER_AVS
     LAYER_PPI
+    LAYER_PBB
     LAYERS
 
 # What the driver of the decoder does next.
@@ -154,6 +155,7 @@ cdef struct Packet:
     uint8_t sighted             # the sightings of MAC and source are with the decoder already
     uint8_t vlan_count
     uint8_t depth               # tunnels entered
+    uint8_t backbones           # of providers, one in the other
     uint8_t slow
 
 

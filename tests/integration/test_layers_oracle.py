@@ -1,4 +1,5 @@
-"""On real captures of tunnels and of the air, the innermost packets are those that tshark finds: addresses, by frame.
+"""On real captures of tunnels and of the air, the innermost packets are those that tshark finds: addresses, by frame,
+and what ARP inside them binds.
 
 `SOMEBODY_RIGHT` names the captures where the two differ for a reason, which stands there.
 
@@ -18,12 +19,12 @@ from pathlib import Path
 import pytest
 from fieldwatch_ext.capture import FileSource, MemorySource
 from fieldwatch_ext.engine import Engine
-from fieldwatch_proto.schema import ip_octets, ip_text
+from fieldwatch_proto.schema import SightingSource, ip_octets, ip_text, mac_text
 from support.engine_compare import drain
 
 CORPUS = os.environ.get("FIELDWATCH_CORPUS")
 PATTERNS = (
-    *("*gtp*", "*erspan*", "*vxlan*", "*geneve*", "*-gre-*", "*_gre*", "*dccp*"),
+    *("*gtp*", "*erspan*", "*vxlan*", "*geneve*", "*-gre-*", "*_gre*", "*dccp*", "*pbb*"),
     *("*wlanmon*", "*radiotap*", "*802.11*", "*someip_sd*"),
 )
 FOUND = {path for pattern in PATTERNS for path in Path(CORPUS, "wide").glob(f"*/{pattern}.pcap*")} if CORPUS else set()
@@ -42,6 +43,7 @@ SOMEBODY_RIGHT = {
     "tests__bigtcp-ipv4-geneve-ipv6": "a frame of more than 64 KiB: tshark does not look behind the UDP header, we do",
     "tests__bigtcp-ipv4-vxlan-ipv6": "likewise",
     "tests__wccp_redirect_gre": "WCCP redirection has a header of its own behind GRE, which we do not read",
+    "testing__btest__Traces__pbb-recursive-frames": "fifty backbones, one in the other: malformed here",
     "testing__btest__Traces__tunnels__gre-aruba-amsdu": "802.11 in GRE under the numbers of one maker: not read",
 }
 
@@ -94,3 +96,16 @@ def test_innermost_packets_are_those_of_tshark(capture: Path) -> None:
         assert expected != actual
     else:
         assert expected == actual
+
+
+@pytest.mark.parametrize("capture", CAPTURES, ids=lambda capture: capture.stem)
+def test_arp_inside_binds_what_tshark_reads(capture: Path) -> None:
+    """Sender pairs of requests and replies, however deep they stand."""
+    command = ["tshark", "-n", "-r", str(capture), "-Y", "arp.opcode in {1, 2} and arp.src.proto_ipv4 != 0.0.0.0"]
+    command += ["-T", "fields", "-e", "arp.src.hw_mac", "-e", "arp.src.proto_ipv4"]
+    told = subprocess.run(command, capture_output=True, timeout=60, check=False, text=True).stdout
+    with capture.open("rb") as stream:
+        seen = drain(Engine(), FileSource(stream.fileno(), name=capture.name)).sightings
+    actual = {(mac_text(mac), ip_text(ip)) for _, mac, ip, source in seen if source == SightingSource.ARP}
+
+    assert {tuple(line.split("\t")) for line in told.splitlines()} == actual

@@ -106,6 +106,11 @@ def stp() -> bytes:
     return llc(0x42, 0x42, 0x03, bytes(35))
 
 
+def pbb(frame: bytes, service: int = 1) -> bytes:
+    """The service tag of IEEE 802.1ah and the customer's frame, behind EtherType 0x88E7."""
+    return struct.pack(">I", service) + frame
+
+
 def mpls(labels: Sequence[int], payload: bytes) -> bytes:
     """A label stack (RFC 3032) and what it carries."""
     last = len(labels) - 1

@@ -46,6 +46,7 @@ from support.frames import (
     neighbour_solicitation,
     netbios_label,
     options6,
+    pbb,
     ppi,
     pppoe,
     prism,
@@ -81,6 +82,13 @@ def _nested(times: int) -> bytes:
     for _ in range(times):
         packet = ipv4(A, B, packet, protocol=4)
     return packet
+
+
+def _backbones(times: int) -> bytes:
+    frame = ethernet(SYN_FRAME)
+    for number in range(times):
+        frame = ethernet(pbb(frame), src=f"02:00:00:00:07:{number:02x}", ethertype=0x88E7)
+    return frame
 
 
 def _fragmented6() -> list[bytes]:
@@ -220,6 +228,13 @@ ETHERNET_FRAMES: dict[str, list[bytes]] = {
         ethernet(pppoe(b"\x01\x01\0\x04", protocol=0xC021), ethertype=0x8864),
         ethernet(b"\x11\x09\0\0\0\x04\x01\x01\0\0", ethertype=0x8863, dst=BROADCAST),
         ethernet(pppoe(bytes(8), protocol=0x003D), ethertype=0x8864),
+    ],
+    "pbb": [
+        ethernet(pbb(ethernet(SYN_FRAME, src="02:00:00:00:06:01", vlans=[5])), ethertype=0x88E7, vlans=[100]),
+        ethernet(pbb(ethernet(arp(2, MAC_B, B, MAC_A, A), src=MAC_B, ethertype=0x0806)), ethertype=0x88E7),
+        ethernet(pbb(pbb(ethernet(SYN_FRAME))), ethertype=0x88E7),
+        _backbones(4),
+        _backbones(5),
     ],
     "lldp": [ethernet(lldp((1, b"\x04" + mac(MAC_A)), (2, b"\x05eth0"), (3, b"\0\x78")), ethertype=0x88CC)],
     "cdp": [ethernet_802_3(snap(0x00000C, 0x2000, b"\x02\xb4\0\0\0\x01\0\x08host"))],

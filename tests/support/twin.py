@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable
 
 from support.twin_flows import FlowRef
-from support.twin_ip import ARP, MALFORMED, MAX_TAGS, OK, UNSUPPORTED, Frame, Rejected, View, unicast
+from support.twin_ip import ARP, MALFORMED, MAX_TAGS, MAX_TUNNELS, OK, UNSUPPORTED, Frame, Rejected, View, unicast
 from support.twin_wifi import WifiTwin
 
 VLAN_TYPES = (0x8100, 0x88A8, 0x9100)
@@ -130,6 +130,13 @@ class Twin(WifiTwin):
             return self._vlans(view, frame, ethertype)
         if ethertype in (0x8863, 0x8864):
             return self._pppoe(view, frame, ethertype)
+        if ethertype == 0x88E7:
+            view.need(4, "pbb")
+            if frame.backbones == MAX_TUNNELS:
+                raise Rejected(MALFORMED, "pbb")
+            frame.backbones += 1
+            frame.layers.add("pbb")
+            return self._ethernet(view.behind(4), frame)
         if ethertype == 0x88CC:
             frame.layers.add("lldp")
             return None

@@ -70,6 +70,7 @@ class Frame:
     notes: list[Note] = field(default_factory=list)
     tunnel: tuple[object, ...] = ()
     depth: int = 0
+    backbones: int = 0  # of providers, one in the other
     guessed: bool = False  # a tunnel that only its port tells was entered
     quoted: FlowRef | None = None
     ts_ns: int = 0

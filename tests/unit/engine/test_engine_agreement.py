@@ -45,7 +45,12 @@ def test_every_prefix(cut: str) -> None:
 def test_every_prefix_of_other_links() -> None:
     """Likewise on links that are no Ethernet."""
     for linktype, frames in OTHER_LINKS.items():
-        prefixes = [(9, octets[:end], len(octets)) for octets in frames for end in range(len(octets) + 1)]
+        prefixes = [
+            (9, octets[:end], wire)
+            for octets in frames
+            for end in range(len(octets) + 1)
+            for wire in (len(octets), end)
+        ]
 
         assert_agree(run(prefixes, linktype=linktype), run_twin(prefixes, linktype=linktype))
 

@@ -109,6 +109,27 @@ def test_vlans_keep_flows_apart() -> None:
     assert sorted(row[5] for row in flows(result)) == [[], [7, 200], [100]]
 
 
+def test_frames_of_customers_in_a_backbone() -> None:
+    """IEEE 802.1ah: both senders are seen, the customer's frame keys the flow; ARP inside binds."""
+    data, inner_arp, *_ = ETHERNET_FRAMES["pbb"]
+
+    result = give(data, inner_arp)
+
+    assert flows(result) == [(6, "10.0.0.1", 40_000, "10.0.0.2", 443, [100, 5], "", 1, len(data), 0, 0)]
+    assert sightings(result) == {
+        *((MAC_A, "", ETH), (MAC_B, "", ETH), (MAC_B, "10.0.0.2", ARP)),
+        *(("02:00:00:00:06:01", "", ETH), ("02:00:00:00:06:01", "10.0.0.1", IP)),
+    }
+
+
+def test_backbones_in_backbones_end() -> None:
+    """Work on one frame is bounded: four of them one in the other, as with tunnels."""
+    four, five = ETHERNET_FRAMES["pbb"][-2:]
+
+    assert give(four).counters.decoded == 1
+    assert give(five).counters.rejected_at == {"pbb": 1}
+
+
 def test_vxlan() -> None:
     """The inner header keys the flow, the outer one stands in `tunnels`; inner ARP counts for the outer flow."""
     data, inner_arp, *_ = ETHERNET_FRAMES["vxlan"]
