@@ -1,4 +1,5 @@
-# Link layers: linktypes, Ethernet II, VLAN tags, 802.3 with LLC and SNAP, MPLS, PPP and PPPoE, LLDP, CDP, STP, EAPOL.
+# Link layers: linktypes, Ethernet II, VLAN tags, 802.1ah, 802.3 with LLC and SNAP, MPLS, PPP and PPPoE, LLDP, CDP,
+# STP, EAPOL.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from fieldwatch_ext.arp cimport read_arp

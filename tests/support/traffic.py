@@ -15,9 +15,7 @@ from support.frames import (
     SYN,
     Datagram,
     ah,
-    amsdu,
     arp,
-    avs,
     cooked,
     dccp,
     echo,
@@ -47,10 +45,7 @@ from support.frames import (
     netbios_label,
     options6,
     pbb,
-    ppi,
     pppoe,
-    prism,
-    radiotap,
     redirect6,
     router_advertisement,
     router_solicitation,
@@ -61,8 +56,8 @@ from support.frames import (
     udp,
     udplite,
     vxlan,
-    wifi,
 )
+from support.frames_air import amsdu, avs, ppi, prism, radiotap, wifi
 
 A, B, PUBLIC = "10.0.0.1", "10.0.0.2", "198.51.100.7"
 A6, B6 = "fd00::1", "2001:db8::2"

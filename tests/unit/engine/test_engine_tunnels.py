@@ -116,7 +116,7 @@ def test_tunnels_in_tunnels() -> None:
     assert flows(give(frame))[0][6] == "erspan 10.0.0.8 10.0.0.9 3; gtpu 10.0.0.5 10.0.0.6 0"
 
 
-def test_gre_key_is_no_erspan_session() -> None:
+def test_erspan_of_another_version() -> None:
     """A type II header of another version is nobody's: the flow is that of GRE."""
     frame = ethernet(ipv4("10.0.0.8", "10.0.0.9", gre(b"\x30" + bytes(40), protocol=0x88BE, sequence=1), protocol=47))
 

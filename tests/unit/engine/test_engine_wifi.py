@@ -6,8 +6,9 @@ import pytest
 from fieldwatch_proto.schema import SightingSource, mac_text
 from support.engine_compare import Result, run
 from support.engine_told import flows, sightings
-from support.frames import MAC_A, MAC_B, arp, avs, ethernet, ipv4, ppi, prism, radiotap, snap, udp, wifi
-from support.traffic import AIR, OTHER_LINKS, SYN_FRAME, UNIT
+from support.frames import MAC_A, MAC_B, arp, ethernet, ipv4, snap, udp
+from support.frames_air import avs, ppi, prism, radiotap, wifi
+from support.traffic import AIR, SYN_FRAME, UNIT
 
 ETH, IP, ARP = SightingSource.ETH, SightingSource.IP, SightingSource.ARP
 SYN = (6, "10.0.0.1", 40_000, "10.0.0.2", 443, [], "")
@@ -163,7 +164,6 @@ def test_verdicts(linktype: int, frame: bytes, verdict: str, layer: str) -> None
 
 def test_the_capture_may_be_short() -> None:
     """Truncated, where the wire had what the capture lacks."""
-    assert OTHER_LINKS[127]
     counters = run([(1, radiotap(wifi(UNIT))[:20], 100)], linktype=127).counters
 
     assert (counters.truncated, counters.rejected_at) == (1, {"wifi": 1})
