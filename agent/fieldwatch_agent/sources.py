@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fieldwatch_agent.config import Capture
 
 # What `read_link` of the kernel module decodes, as LINKTYPE_ values; a test holds the two together.
-DECODED_LINKTYPES = frozenset({0, 1, 9, 12, 14, 51, 101, 104, 108, 113, 228, 229, 276})
+DECODED_LINKTYPES = frozenset({0, 1, 9, 12, 14, 51, 101, 104, 105, 108, 113, 119, 127, 163, 192, 228, 229, 276})
 
 # Return codes of pcap_activate(3PCAP).
 _NO_SUCH_DEVICE, _PERMISSION_DENIED, _IFACE_NOT_UP = -5, -8, -9

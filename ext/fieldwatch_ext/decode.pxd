@@ -7,7 +7,8 @@ from fieldwatch_ext.decoder cimport Decoder, note_sender
 from fieldwatch_ext.frames cimport FrameRef
 from fieldwatch_ext.hashing cimport hash6
 from fieldwatch_ext.link cimport (
-    LINKTYPE_ETHERNET, TYPE_IPV4, TYPE_IPV6, read_ethernet, read_link, read_llc, read_mpls, read_ppp, read_rare_type
+    LINKTYPE_ETHERNET, TYPE_IPV4, TYPE_IPV6, read_ethernet, read_link, read_llc, read_llc_unit, read_mpls, read_ppp,
+    read_rare_type
 )
 from fieldwatch_ext.network cimport read_ipv4, read_ipv6
 from fieldwatch_ext.packet cimport *
@@ -33,6 +34,8 @@ cdef inline int _rare_step(Cursor* c, Packet* k, Decoder* d, int step) noexcept 
         return read_mpls(c, k)
     if step == STEP_UDP_TUNNEL:
         return read_udp_tunnel(c, k, d)
+    if step == STEP_LLC_UNIT:
+        return read_llc_unit(c, k)
     verdict = lacks(c, 1)       # STEP_IP
     if verdict:
         return reject(k, verdict, LAYER_LINK)

@@ -6,7 +6,7 @@ from fieldwatch_ext.fragments cimport Fragments
 from fieldwatch_ext.hashing cimport Seed
 from fieldwatch_ext.packet cimport OUTSIDE, SEEN_ETH, SEEN_FORWARD, SEEN_IP, Packet
 from fieldwatch_ext.sightings cimport sighting_meta
-from fieldwatch_ext.tunnels cimport TUNNEL_GENEVE, TUNNEL_VXLAN, Tunnels, tunnel_number
+from fieldwatch_ext.tunnels cimport TUNNEL_GENEVE, TUNNEL_GTPU, TUNNEL_VXLAN, Tunnels, tunnel_number
 
 cdef enum:
     MAX_TAGS = 16               # VLAN tags or MPLS labels in a row, IPv6 extension headers: more is malformed
@@ -76,7 +76,7 @@ cdef inline bint enter_tunnel(Decoder* d, Packet* k, int kind, uint32_t ident) n
     d.outer = k[0]
     d.outer_notes = d.note_count
     d.entered = 1
-    if kind == TUNNEL_VXLAN or kind == TUNNEL_GENEVE:
+    if kind == TUNNEL_VXLAN or kind == TUNNEL_GENEVE or kind == TUNNEL_GTPU:
         d.guessed = 1
     k.tunnel = tunnel_number(&d.tunnels, kind, k.version, k.src, k.dst, ident, k.tunnel)
     k.depth += 1

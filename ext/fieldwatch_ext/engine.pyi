@@ -53,14 +53,14 @@ class Counters(NamedTuple):
     unsupported: int
     by_layer: dict[str, int]  # frames that had the layer: ethernet vlan llc snap mpls pppoe arp ipv4 tcp ...
     rejected_at: dict[str, int]  # layer at which a frame was rejected
-    in_flows: int  # frames credited to a flow record (already exported or still in the table)
+    in_flows: int  # frames credited to a flow record (already exported or still in the table), or waiting for theirs
     outside_flows: int  # frames == in_flows + outside_flows
     flows_active: int
     flows_exported: int
     flows_evicted: int
     sightings: int
     sightings_evicted: int
-    fragments_lost: int  # later fragments whose first was not seen, or was forgotten: decoded, outside flows
+    fragments_lost: int  # later fragments whose first was not seen within a minute: decoded, outside flows
     slow_frames: int  # handed to dissectors
     slow_dropped: int  # dissector ring was full
     slow_limited: int  # beyond the allowance of their sender (1,000 at once, then 50 a second), or of all together

@@ -14,6 +14,7 @@ from fieldwatch_ext.capture cimport Source
 from fieldwatch_ext.content cimport CONTENTS
 from fieldwatch_ext.flow_columns cimport FlowColumns, flow_columns_free, flow_columns_make
 from fieldwatch_ext.flows cimport flows_expire, flows_flush, flows_free, flows_make
+from fieldwatch_ext.fragments cimport fragments_expire, fragments_flush
 from fieldwatch_ext.hashing cimport seed_from
 from fieldwatch_ext.kernel cimport (
     ALL, DECODE, FLOWS, MASKS, READ, Kernel, block_capacity, process_block, tally_flush
@@ -33,13 +34,14 @@ STAGE_ALL = ALL
 LAYER_NAMES = (
     "link", "ethernet", "cooked", "loopback", "hdlc", "vlan", "llc", "snap", "mpls", "pppoe", "ppp", "arp", "lldp",
     "cdp", "stp", "eapol", "ipv4", "ipv6", "ipv6_extension", "fragment", "ah", "tcp", "udp", "sctp", "icmp", "icmpv6",
-    "ndp", "igmp", "gre", "vxlan", "geneve", "other_ip", "nbns", "nbds",
+    "ndp", "igmp", "gre", "vxlan", "geneve", "other_ip", "nbns", "nbds", "gtpu", "erspan", "udplite",
+    "dccp", "mld", "wifi", "wifi_protected", "radiotap", "prism", "avs", "ppi", "pbb",
 )
 SLOW_NAMES = (
-    "", "dhcp", "dhcpv6", "mdns", "llmnr", "nbns", "nbds", "ssdp", "lldp", "cdp", "dns", "wsd", "radius", "igmp", "quic",
-    "tcp_syn", "tls", "http", "smb",
+    "", "dhcp", "dhcpv6", "mdns", "llmnr", "nbns", "nbds", "ssdp", "lldp", "cdp", "dns", "wsd", "radius", "igmp",
+    "quic", "tcp_syn", "tls", "http", "smb",
 )
-TUNNEL_NAMES = ("gre", "vxlan", "geneve", "ipip", "6in4", "4in6", "6in6")
+TUNNEL_NAMES = ("gre", "vxlan", "geneve", "ipip", "6in4", "4in6", "6in6", "gtpu", "erspan")
 CONTENT_NAMES = ("", "tls", "http", "smb", "ssh", "quic")
 assert len(LAYER_NAMES) == LAYERS
 assert len(SLOW_NAMES) == SLOW_KINDS
@@ -239,12 +241,14 @@ cdef class Engine:
         with nogil:
             ended = flows_expire(&kernel.flows, now_ns)
             streams_flush(&kernel.streams, &kernel.slow, now_ns, False)
+            fragments_expire(&kernel.decoder.fragments, now_ns)
         self._busy = False
         return ended
 
     def flush(self):
         cdef Kernel* kernel = self._own()
         streams_flush(&kernel.streams, &kernel.slow, kernel.newest_ns, True)
+        fragments_flush(&kernel.decoder.fragments)
         return flows_flush(&kernel.flows, kernel.newest_ns)
 
     def take_flows(self):
@@ -357,6 +361,7 @@ cdef class Engine:
 
     def counters(self):
         cdef Kernel* kernel = self._own()
+        cdef uint64_t in_flows = kernel.in_flows + kernel.decoder.fragments.waiting
         cdef int i
         for i in range(MASKS):
             tally_flush(&kernel.tally, i)
@@ -371,8 +376,8 @@ cdef class Engine:
             rejected_at={
                 name: kernel.tally.rejected_at[i] for i, name in enumerate(LAYER_NAMES) if kernel.tally.rejected_at[i]
             },
-            in_flows=kernel.in_flows,
-            outside_flows=kernel.frames - kernel.in_flows,
+            in_flows=in_flows,
+            outside_flows=kernel.frames - in_flows,
             flows_active=kernel.flows.count,
             flows_exported=kernel.flows.exported,
             flows_evicted=kernel.flows.evicted,

@@ -387,6 +387,16 @@ cdef inline Flow* flow_of(Flows* t, const Packet* k) noexcept nogil:
     return f
 
 
+cdef inline void _count_waited(Flow* f, int side, const Packet* k) noexcept nogil:
+    # Fragments that came before their first, which is this frame.
+    f.packets[side] += k.waited
+    f.octets[side] += k.waited_octets
+    if k.waited_first_ns < f.first_ns:
+        f.first_ns = k.waited_first_ns
+    if k.waited_last_ns > f.last_ns:
+        f.last_ns = k.waited_last_ns
+
+
 cdef inline void flow_count(Flows* t, Flow* f, int side, const Packet* k) noexcept nogil:
     # Credit a frame to a flow.
     if (f.packets[0] | f.packets[1]) == 0:
@@ -407,6 +417,8 @@ cdef inline void flow_count(Flows* t, Flow* f, int side, const Packet* k) noexce
         f.first_ns = k.ts_ns
     f.packets[side] += 1
     f.octets[side] += k.octets
+    if k.waited:
+        _count_waited(f, side, k)
 
 
 cdef inline void flow_tcp(Flows* t, Flow* f, const Packet* k) noexcept nogil:

@@ -55,7 +55,7 @@ cdef inline bint _read_quote(const uint8_t* p, size_t have, Packet* k) noexcept 
             k.tunnel, k.vlans,
         )
         return True
-    if protocol == 6 or protocol == 17 or protocol == 132:
+    if protocol == 6 or protocol == 17 or protocol == 33 or protocol == 132 or protocol == 136:
         if have < header + 4:
             return False
         src_port = be16(p + header)
@@ -92,8 +92,9 @@ cdef inline int read_icmp(Cursor* c, Packet* k, Decoder* d) noexcept nogil:
             k.fate = QUOTING
     elif six and 133 <= k.icmp_type <= 137:
         read_ndp(c, k, d)
-    elif six and (130 <= k.icmp_type <= 132 or k.icmp_type == 143):
-        k.slow = SLOW_IGMP                  # multicast listeners: RFC 2710, RFC 3810
+    elif six and k.hop_limit == 1 and (130 <= k.icmp_type <= 132 or k.icmp_type == 143):
+        mark(k, LAYER_MLD)                  # RFC 2710, RFC 3810: from the link, never through a router
+        k.slow = SLOW_IGMP
         k.payload = c.at
         k.payload_octets = c.have
     return STEP_DONE

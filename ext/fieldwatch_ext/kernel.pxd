@@ -213,7 +213,7 @@ cdef inline void _process_batch(Kernel* kernel, const FrameRef* frames, int coun
             _prefetch_sighting(kernel, &kernel.batch[i])
     for i in range(count):
         if kernel.batch[i].fate != OUTSIDE:
-            kernel.in_flows += 1
+            kernel.in_flows += 1 + kernel.batch[i].waited
             _count_frame(kernel, &kernel.batch[i], first + i)
 
 

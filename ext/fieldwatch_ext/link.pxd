@@ -1,9 +1,13 @@
-# Link layers: linktypes, Ethernet II, VLAN tags, 802.3 with LLC and SNAP, MPLS, PPP and PPPoE, LLDP, CDP, STP, EAPOL.
+# Link layers: linktypes, Ethernet II, VLAN tags, 802.1ah, 802.3 with LLC and SNAP, MPLS, PPP and PPPoE, LLDP, CDP,
+# STP, EAPOL.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from fieldwatch_ext.arp cimport read_arp
-from fieldwatch_ext.decoder cimport MAX_TAGS, Decoder, note_sender
+from fieldwatch_ext.decoder cimport MAX_TAGS, MAX_TUNNELS, Decoder, note_sender
 from fieldwatch_ext.packet cimport *
+from fieldwatch_ext.radio cimport (
+    LINKTYPE_AVS, LINKTYPE_IEEE802_11, LINKTYPE_PPI, LINKTYPE_PRISM, LINKTYPE_RADIOTAP, read_ppi, read_radio
+)
 from fieldwatch_ext.wire cimport be16, be32, mac48
 
 cdef enum:
@@ -15,6 +19,7 @@ cdef enum:
     SNAP_LEN = 8
     MPLS_LABEL_LEN = 4
     PPPOE_LEN = 6
+    PBB_TAG_LEN = 4
     SLL_HEADER_LEN = 16
     SLL2_HEADER_LEN = 20
     LOWEST_ETHERTYPE = 0x0600   # IEEE 802.3: below it the field is a length (to 1500) or nothing
@@ -25,6 +30,7 @@ cdef enum:
     TYPE_BRIDGED = 0x6558       # transparent Ethernet bridging
     TYPE_VLAN = 0x8100
     TYPE_IPV6 = 0x86DD
+    TYPE_ERSPAN_III = 0x22EB
     TYPE_PPP = 0x880B
     TYPE_MPLS = 0x8847
     TYPE_MPLS_UPSTREAM = 0x8848
@@ -32,7 +38,9 @@ cdef enum:
     TYPE_PPPOE = 0x8864
     TYPE_EAPOL = 0x888E
     TYPE_VLAN_SERVICE = 0x88A8
+    TYPE_ERSPAN = 0x88BE        # types I and II
     TYPE_LLDP = 0x88CC
+    TYPE_PBB = 0x88E7
     TYPE_VLAN_OLD = 0x9100
 
 cdef enum:
@@ -99,14 +107,18 @@ cdef inline int read_vlans(Cursor* c, Packet* k) noexcept nogil:
 
 cdef inline int read_llc(Cursor* c, Packet* k) noexcept nogil:
     # IEEE 802.3: `type` holds the length of what follows.
-    cdef int verdict
-    cdef uint32_t oui
     if k.type > 1500:
         return reject(k, UNSUPPORTED, LAYER_LLC)
     if k.type > c.wire:
         return reject(k, MALFORMED, LAYER_LLC)
     narrow(c, k.type)
-    verdict = lacks(c, LLC_LEN)
+    return read_llc_unit(c, k)
+
+
+cdef inline int read_llc_unit(Cursor* c, Packet* k) noexcept nogil:
+    # IEEE 802.2, and SNAP.
+    cdef int verdict = lacks(c, LLC_LEN)
+    cdef uint32_t oui
     if verdict:
         return reject(k, verdict, LAYER_LLC)
     mark(k, LAYER_LLC)
@@ -224,6 +236,19 @@ cdef inline int read_ppp(Cursor* c, Packet* k) noexcept nogil:
     return reject(k, UNSUPPORTED, LAYER_PPP)
 
 
+cdef inline int read_pbb(Cursor* c, Packet* k) noexcept nogil:
+    # IEEE 802.1ah: a tag with the service instance, then the customer's frame with addresses of its own.
+    cdef int verdict = lacks(c, PBB_TAG_LEN)
+    if verdict == OK and k.backbones == MAX_TUNNELS:
+        verdict = MALFORMED
+    if verdict:
+        return reject(k, verdict, LAYER_PBB)
+    k.backbones += 1
+    mark(k, LAYER_PBB)
+    advance(c, PBB_TAG_LEN)
+    return STEP_ETHERNET
+
+
 cdef inline int read_rare_type(Cursor* c, Packet* k, Decoder* d) noexcept nogil:
     # EtherTypes other than IPv4 and IPv6.
     cdef int verdict
@@ -239,6 +264,8 @@ cdef inline int read_rare_type(Cursor* c, Packet* k, Decoder* d) noexcept nogil:
         return STEP_ETHERNET
     if k.type == TYPE_PPP:
         return STEP_PPP
+    if k.type == TYPE_PBB:
+        return read_pbb(c, k)
     if k.type == TYPE_LLDP:
         mark(k, LAYER_LLDP)
         k.slow = SLOW_LLDP
@@ -308,6 +335,16 @@ cdef inline int read_loopback(Cursor* c, Packet* k) noexcept nogil:
 cdef inline int read_link(Cursor* c, Packet* k, Decoder* d, uint16_t linktype) noexcept nogil:
     # The first header of a frame that is no Ethernet frame.
     cdef int verdict
+    if linktype == LINKTYPE_PPI:
+        if read_ppi(c, k, &linktype) == STEP_REJECT:
+            return STEP_REJECT
+        if linktype == LINKTYPE_ETHERNET:
+            return STEP_ETHERNET
+    if (
+        linktype == LINKTYPE_RADIOTAP or linktype == LINKTYPE_IEEE802_11 or linktype == LINKTYPE_PRISM
+        or linktype == LINKTYPE_AVS
+    ):
+        return read_radio(c, k, linktype)
     if linktype == LINKTYPE_LINUX_SLL or linktype == LINKTYPE_LINUX_SLL2:
         return read_cooked(c, k, linktype)
     if linktype == LINKTYPE_RAW or linktype == 12 or linktype == 14:

@@ -116,7 +116,7 @@ cdef inline void measure_segment(Measures* m, const Packet* k, bint by_opener) n
     elif <int32_t>(end - m.next_seq[k.side]) > 0:
         m.next_seq[k.side] = end
     elif octets > 1 or k.tcp_flags & (TCP_SYN | TCP_FIN) or end != m.next_seq[k.side]:
-        m.retransmits[k.side] += 1              # one octet that was sent before is a keep-alive (RFC 9293 section 3.8.4)
+        m.retransmits[k.side] += 1          # one octet that was sent before is a keep-alive (RFC 9293 section 3.8.4)
 
 
 cdef inline uint32_t rtt_of(const Measures* m, int which) noexcept nogil:

@@ -48,6 +48,18 @@ cdef enum Layer:
     LAYER_OTHER_IP
     LAYER_NBNS
     LAYER_NBDS
+    LAYER_GTPU
+    LAYER_ERSPAN
+    LAYER_UDPLITE
+    LAYER_DCCP
+    LAYER_MLD
+    LAYER_WIFI
+    LAYER_WIFI_PROTECTED
+    LAYER_RADIOTAP
+    LAYER_PRISM
+    LAYER_AVS
+    LAYER_PPI
+    LAYER_PBB
     LAYERS
 
 # What the driver of the decoder does next.
@@ -64,6 +76,7 @@ cdef enum Step:
     STEP_MPLS
     STEP_TRANSPORT
     STEP_UDP_TUNNEL             # `Packet.type` holds the port
+    STEP_LLC_UNIT               # LLC without a length before it
 
 cdef enum Fate:
     OUTSIDE = 0                 # no flow
@@ -122,6 +135,9 @@ cdef struct Packet:
     const uint8_t* data         # TCP: behind the header
     uint32_t tcp_seq            # of the first of them
     int64_t ts_ns
+    uint64_t waited_octets      # with waited > 0
+    int64_t waited_first_ns
+    int64_t waited_last_ns
     uint32_t octets             # of the whole frame on the wire
     uint32_t fragment_id
     uint32_t place              # where the flow probably stands, for prefetching
@@ -139,6 +155,7 @@ cdef struct Packet:
     const uint8_t* dst_mac
     uint32_t data_octets        # that were captured
     uint32_t tcp_octets         # that were on the wire
+    uint32_t waited             # frames that came before this one, their first fragment, and are to be credited with it
     uint16_t src_port           # with slow != SLOW_NONE
     uint16_t dst_port
     uint16_t tunnel
@@ -153,6 +170,7 @@ cdef struct Packet:
     uint8_t sighted             # the sightings of MAC and source are with the decoder already
     uint8_t vlan_count
     uint8_t depth               # tunnels entered
+    uint8_t backbones           # of providers, one in the other
     uint8_t slow
 
 
@@ -174,6 +192,12 @@ cdef inline void narrow(Cursor* c, size_t wire) noexcept nogil:
     c.wire = wire
     if c.have > wire:
         c.have = wire
+
+
+cdef inline void cut_off(Cursor* c) noexcept nogil:
+    # Whoever sent this on has cut its end off, and said so: what is missing is truncated, not malformed.
+    if c.wire < <size_t>1 << 17:
+        c.wire = <size_t>1 << 17
 
 
 cdef inline int reject(Packet* k, int verdict, int layer) noexcept nogil:

@@ -16,7 +16,7 @@ from fieldwatch_ext.wire cimport mac48
 cdef enum:
     HOSTS = 4096                # buckets; hosts that meet in one take it from each other
     HOST_BURST = 1_000          # frames
-    HOST_PERIOD_NS = 20_000_000 # one more each
+    HOST_PERIOD_NS = 20_000_000     # one more each
     SUM_BURST = 50_000
     SUM_PERIOD_NS = 250_000
 

@@ -3,11 +3,15 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
 from fieldwatch_ext.content cimport is_quic_initial
 from fieldwatch_ext.decoder cimport MAX_TUNNELS, Decoder, enter_tunnel
+from fieldwatch_ext.erspan cimport read_erspan
 from fieldwatch_ext.flow_key cimport flow_key
 from fieldwatch_ext.fragments cimport fragment_find, fragment_keep
+from fieldwatch_ext.gtpu cimport GTPU_PORT, read_gtpu
 from fieldwatch_ext.hashing cimport hash6
 from fieldwatch_ext.icmp cimport read_icmp
-from fieldwatch_ext.link cimport TYPE_BRIDGED, TYPE_IPV4, TYPE_IPV6, TYPE_MPLS, TYPE_PPP, TYPE_VLAN
+from fieldwatch_ext.link cimport (
+    TYPE_ARP, TYPE_BRIDGED, TYPE_ERSPAN, TYPE_ERSPAN_III, TYPE_IPV4, TYPE_IPV6, TYPE_MPLS, TYPE_PPP, TYPE_VLAN
+)
 from fieldwatch_ext.packet cimport *
 from fieldwatch_ext.tcp_state cimport TCP_ACK, TCP_SYN
 from fieldwatch_ext.tunnels cimport (
@@ -21,13 +25,15 @@ cdef enum:
     PROTOCOL_IPV4 = 4
     PROTOCOL_TCP = 6
     PROTOCOL_UDP = 17
+    PROTOCOL_DCCP = 33
     PROTOCOL_IPV6 = 41
     PROTOCOL_GRE = 47
     PROTOCOL_ICMPV6 = 58
     PROTOCOL_SCTP = 132
+    PROTOCOL_UDPLITE = 136
 
 cdef enum:
-    PORTS_LEN = 4               # source and destination port stand first in TCP, UDP and SCTP
+    PORTS_LEN = 4               # source and destination port stand first in all that have ports
     TCP_SEQUENCE = 4
     TCP_OFFSET = 12
     TCP_FLAGS = 13
@@ -35,6 +41,12 @@ cdef enum:
     UDP_LENGTH = 4
     UDP_HEADER_LEN = 8
     SCTP_HEADER_LEN = 12
+    UDPLITE_COVERAGE = 4
+    UDPLITE_HEADER_LEN = 8
+    DCCP_OFFSET = 4
+    DCCP_EXTENDED = 8           # the octet whose lowest bit says that the sequence number has 48 bits
+    DCCP_HEADER_LEN = 12
+    DCCP_EXTENDED_LEN = 16
     GRE_HEADER_LEN = 4
     GRE_CHECKSUM = 0x8000
     GRE_ROUTING = 0x4000
@@ -48,6 +60,7 @@ cdef enum:
     HTTPS_PORT = 443
     VXLAN_PORT = 4789
     VXLAN_HEADER_LEN = 8
+    VXLAN_VALID = 0x08          # there is an identifier; other bits have no meaning, or that of extensions
     GENEVE_PORT = 6081
     GENEVE_HEADER_LEN = 8
 
@@ -160,7 +173,7 @@ cdef inline int read_udp(Cursor* c, Packet* k, Decoder* d) noexcept nogil:
         k.src_port = src_port
         k.dst_port = dst_port
         _note_netbios(k.payload, k.payload_octets, k)
-    elif (dst_port == VXLAN_PORT or dst_port == GENEVE_PORT) and not k.fragment:
+    elif (dst_port == VXLAN_PORT or dst_port == GENEVE_PORT or dst_port == GTPU_PORT) and not k.fragment:
         advance(c, UDP_HEADER_LEN)
         k.type = dst_port
         return STEP_UDP_TUNNEL
@@ -168,22 +181,24 @@ cdef inline int read_udp(Cursor* c, Packet* k, Decoder* d) noexcept nogil:
 
 
 cdef inline int read_udp_tunnel(Cursor* c, Packet* k, Decoder* d) noexcept nogil:
-    # VXLAN (RFC 7348) or Geneve (RFC 8926), told by the port alone: what does not look like it is payload.
+    # VXLAN (RFC 7348), Geneve (RFC 8926) or GTP-U, told by the port alone: what does not look like it is payload.
     cdef size_t options
     if c.have < VXLAN_HEADER_LEN or k.depth >= MAX_TUNNELS:
         return STEP_DONE
     if k.type == VXLAN_PORT:
-        if c.at[0] != 0x08:
+        if not c.at[0] & VXLAN_VALID:
             return STEP_DONE
         mark(k, LAYER_VXLAN)
         enter_tunnel(d, k, TUNNEL_VXLAN, be32(c.at + 4) >> 8)
         advance(c, VXLAN_HEADER_LEN)
         return STEP_ETHERNET
+    if k.type == GTPU_PORT:
+        return read_gtpu(c, k, d)
     options = <size_t>(c.at[0] & 0x3F) * 4
     k.type = be16(c.at + 2)
     if c.at[0] >> 6 != 0 or c.have < GENEVE_HEADER_LEN + options:
         return STEP_DONE
-    if k.type != TYPE_BRIDGED and k.type != TYPE_IPV4 and k.type != TYPE_IPV6:
+    if k.type != TYPE_BRIDGED and k.type != TYPE_IPV4 and k.type != TYPE_IPV6 and k.type != TYPE_ARP:
         return STEP_DONE
     mark(k, LAYER_GENEVE)
     enter_tunnel(d, k, TUNNEL_GENEVE, be32(c.at + 4) >> 8)
@@ -222,10 +237,16 @@ cdef inline int read_gre(Cursor* c, Packet* k, Decoder* d) noexcept nogil:
     mark(k, LAYER_GRE)
     _keyed(k, 0, 0)
     if (
+        (following == TYPE_ERSPAN or following == TYPE_ERSPAN_III)
+        and not (flags & GRE_ROUTING or k.fragment or c.wire == octets)
+    ):
+        advance(c, octets)
+        return read_erspan(c, k, d, following == TYPE_ERSPAN_III, flags & GRE_SEQUENCE != 0)
+    if (
         flags & GRE_ROUTING or k.fragment or c.wire == octets
         or (
             following != TYPE_IPV4 and following != TYPE_IPV6 and following != TYPE_BRIDGED
-            and following != TYPE_PPP and following != TYPE_MPLS and following != TYPE_VLAN
+            and following != TYPE_PPP and following != TYPE_MPLS and following != TYPE_VLAN and following != TYPE_ARP
         )
         or not enter_tunnel(d, k, TUNNEL_GRE, ident)
     ):
@@ -250,6 +271,33 @@ cdef inline int read_ip_in_ip(Packet* k, Decoder* d) noexcept nogil:
     return STEP_IPV4 if inner_four else STEP_IPV6
 
 
+cdef inline int read_udplite(const Cursor* c, Packet* k) noexcept nogil:
+    # RFC 3828: UDP with the length of what the checksum covers in the place of its own; 0 is all of it.
+    cdef int verdict = lacks(c, UDPLITE_HEADER_LEN)
+    cdef size_t coverage
+    if verdict:
+        return reject(k, verdict, LAYER_UDPLITE)
+    coverage = be16(c.at + UDPLITE_COVERAGE)
+    if (coverage != 0 and coverage < UDPLITE_HEADER_LEN) or (coverage > c.wire and not k.fragment):
+        return reject(k, MALFORMED, LAYER_UDPLITE)
+    mark(k, LAYER_UDPLITE)
+    return _keyed(k, be16(c.at), be16(c.at + 2))
+
+
+cdef inline int read_dccp(const Cursor* c, Packet* k) noexcept nogil:
+    # RFC 4340 section 5.1.
+    cdef int verdict = lacks(c, DCCP_HEADER_LEN)
+    cdef size_t header, least
+    if verdict:
+        return reject(k, verdict, LAYER_DCCP)
+    header = <size_t>c.at[DCCP_OFFSET] * 4
+    least = DCCP_EXTENDED_LEN if c.at[DCCP_EXTENDED] & 1 else DCCP_HEADER_LEN
+    if header < least or (header > c.wire and not k.fragment):
+        return reject(k, MALFORMED, LAYER_DCCP)
+    mark(k, LAYER_DCCP)
+    return _keyed(k, be16(c.at), be16(c.at + 2))
+
+
 cdef inline int read_rare_transport(Cursor* c, Packet* k, Decoder* d) noexcept nogil:
     # Everything but whole TCP segments and UDP datagrams.
     cdef int verdict
@@ -265,6 +313,10 @@ cdef inline int read_rare_transport(Cursor* c, Packet* k, Decoder* d) noexcept n
             return reject(k, verdict, LAYER_SCTP)
         mark(k, LAYER_SCTP)
         return _keyed(k, be16(c.at), be16(c.at + 2))
+    if k.protocol == PROTOCOL_UDPLITE:
+        return read_udplite(c, k)
+    if k.protocol == PROTOCOL_DCCP:
+        return read_dccp(c, k)
     if k.protocol == PROTOCOL_IGMP and k.version == 4:
         mark(k, LAYER_IGMP)
         k.slow = SLOW_IGMP

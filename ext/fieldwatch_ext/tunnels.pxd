@@ -18,6 +18,8 @@ cdef enum TunnelKind:           # TUNNEL_NAMES in engine.pyx has the same order
     TUNNEL_6IN4
     TUNNEL_4IN6
     TUNNEL_6IN6
+    TUNNEL_GTPU
+    TUNNEL_ERSPAN
 
 cdef struct Tunnel:
     uint64_t key[6]             # lower address (2), upper address (2), id | kind << 32 | version << 40, parent

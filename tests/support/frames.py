@@ -106,6 +106,11 @@ def stp() -> bytes:
     return llc(0x42, 0x42, 0x03, bytes(35))
 
 
+def pbb(frame: bytes, service: int = 1) -> bytes:
+    """The service tag of IEEE 802.1ah and the customer's frame, behind EtherType 0x88E7."""
+    return struct.pack(">I", service) + frame
+
+
 def mpls(labels: Sequence[int], payload: bytes) -> bytes:
     """A label stack (RFC 3032) and what it carries."""
     last = len(labels) - 1
@@ -267,6 +272,17 @@ def sctp(src_port: int, dst_port: int, chunks: bytes = b"") -> Datagram:
     return Datagram(132, struct.pack(">HHII", src_port, dst_port, 0, 0) + chunks)
 
 
+def udplite(src_port: int, dst_port: int, payload: bytes = b"", *, coverage: int = 0) -> Datagram:
+    """RFC 3828; with coverage 0 its checksum is that of UDP."""
+    return Datagram(136, struct.pack(">HHHH", src_port, dst_port, coverage, 0) + payload, 6)
+
+
+def dccp(src_port: int, dst_port: int, *, words: int = 4, extended: bool = True) -> Datagram:
+    """A DCCP-Data header (RFC 4340), `words` as its data offset; without its checksum: nothing here looks at it."""
+    header = struct.pack(">HHBBHB", src_port, dst_port, words, 0, 0, 2 << 1 | extended)
+    return Datagram(33, header + bytes(7 if extended else 3))
+
+
 def icmp(kind: int, code: int = 0, rest: bytes = bytes(4), payload: bytes = b"") -> Datagram:
     """`rest` are the 4 octets that depend on the type."""
     body = struct.pack(">BBH", kind, code, 0) + rest + payload
@@ -338,6 +354,39 @@ def geneve(
 ) -> Datagram:
     """UDP to port 6081 (RFC 8926)."""
     return udp(src_port, 6081, struct.pack(">BBHI", len(options) // 4, 0, protocol, vni << 8) + options + payload)
+
+
+def gtpu(
+    payload: bytes,
+    teid: int,
+    *,
+    kind: int = 255,
+    sequence: int | None = None,
+    extensions: Sequence[tuple[int, bytes]] = (),
+    length: int | None = None,
+    src_port: int = 2152,
+) -> Datagram:
+    """UDP to port 2152 (3GPP TS 29.281); `extensions`: (type, content of 4n + 2 octets), in order."""
+    flags = 0x30 | (0x02 if sequence is not None else 0) | (0x04 if extensions else 0)
+    optional = b""
+    if flags & 0x07:
+        types = [number for number, _ in extensions] + [0]
+        optional = struct.pack(">HBB", sequence or 0, 0, types[0])
+        for (_, content), following in zip(extensions, types[1:], strict=True):
+            optional += bytes([(len(content) + 2) // 4]) + content + bytes([following])
+    octets = len(optional) + len(payload) if length is None else length
+    return udp(src_port, 2152, struct.pack(">BBHI", flags, kind, octets, teid) + optional + payload)
+
+
+def erspan(payload: bytes, session: int = 0, *, kind: int = 2, what: int = 0, cut: bool = False) -> bytes:
+    """GRE with a mirrored frame of ERSPAN type `kind`; `what` are the last 16 bits of the type III header."""
+    flags = session | (0x0400 if cut else 0)
+    if kind == 1:
+        return gre(payload, protocol=0x88BE)
+    if kind == 2:
+        return gre(struct.pack(">HHI", 0x1064, flags, 0) + payload, protocol=0x88BE, sequence=1)
+    header = struct.pack(">HHIHH", 0x2064, flags, 0, 0, what) + (bytes(8) if what & 1 else b"")
+    return gre(header + payload, protocol=0x22EB, sequence=1)
 
 
 # ---- NetBIOS

@@ -9,19 +9,20 @@ import struct
 from collections.abc import Callable
 
 from support.twin_flows import FlowRef
-from support.twin_ip import ARP, MALFORMED, MAX_TAGS, OK, UNSUPPORTED, Frame, IpTwin, Rejected, View, unicast
+from support.twin_ip import ARP, MALFORMED, MAX_TAGS, MAX_TUNNELS, OK, UNSUPPORTED, Frame, Rejected, View, unicast
+from support.twin_wifi import WifiTwin
 
 VLAN_TYPES = (0x8100, 0x88A8, 0x9100)
 
 
-class Twin(IpTwin):
+class Twin(WifiTwin):
     """Feed it frames with `frame`; read `counters`, `flows`, `seen`."""
 
     # ---- a frame
 
     def frame(self, ts_ns: int, octets: bytes, original: int | None = None, linktype: int = 1) -> None:
         wire = max(len(octets), original or 0)
-        frame = Frame(ts_ns=ts_ns)
+        frame = Frame(ts_ns=ts_ns, octets=wire)
         flow: FlowRef | None = None
         verdict = OK
         try:
@@ -38,15 +39,21 @@ class Twin(IpTwin):
             self.counters["outside_flows"] += 1
         else:
             self.counters["in_flows"] += 1
-            self.flows.count(flow, frame.quoted, ts_ns, wire, frame.macs, frame.segment)
+            self.flows.count(flow, frame.quoted, ts_ns, wire, frame.macs, frame.segment, frame.waited)
+            for counter, sign in (("in_flows", 1), ("outside_flows", -1), ("fragments_lost", -1)):
+                self.counters[counter] += sign * len(frame.waited)
         for note in frame.notes:
             self.seen.add(note, ts_ns)
 
     # ---- links
 
     def _link(self, view: View, frame: Frame, linktype: int) -> FlowRef | None:
+        if linktype == 192:
+            view, linktype = self._ppi(view, frame)
         if linktype == 1:
             return self._ethernet(view, frame)
+        if linktype in (105, 119, 127, 163):
+            return self._radio(view, frame, linktype)
         if linktype in (113, 276):
             return self._cooked(view, frame, linktype)
         if linktype in (101, 12, 14):
@@ -123,6 +130,13 @@ class Twin(IpTwin):
             return self._vlans(view, frame, ethertype)
         if ethertype in (0x8863, 0x8864):
             return self._pppoe(view, frame, ethertype)
+        if ethertype == 0x88E7:
+            view.need(4, "pbb")
+            if frame.backbones == MAX_TUNNELS:
+                raise Rejected(MALFORMED, "pbb")
+            frame.backbones += 1
+            frame.layers.add("pbb")
+            return self._ethernet(view.behind(4), frame)
         if ethertype == 0x88CC:
             frame.layers.add("lldp")
             return None
@@ -151,7 +165,9 @@ class Twin(IpTwin):
             raise Rejected(UNSUPPORTED, "llc")
         if length > view.wire:
             raise Rejected(MALFORMED, "llc")
-        view = view.first(length)
+        return self._llc_unit(view.first(length), frame)
+
+    def _llc_unit(self, view: View, frame: Frame) -> FlowRef | None:
         view.need(3, "llc")
         frame.layers.add("llc")
         if view.octets[:2] == b"\x42\x42":

@@ -56,7 +56,7 @@ class Flow:
     fins: list[bool] = field(default_factory=lambda: [False, False])
     state: int = ACTIVE
     opener_known: bool = False
-    credits: list[tuple[int, int, int]] = field(default_factory=list)  # side, time, octets of each frame
+    credits: list[tuple[int, int, int]] = field(default_factory=list)  # side, time, octets (0: it waited) of a frame
     segments: list[tuple[int, int, Segment]] = field(default_factory=list)  # side, time
 
     def row(self) -> tuple[object, ...]:
@@ -87,16 +87,16 @@ class Flow:
         )
 
     def _sizes(self, side: int) -> tuple[int, int]:
-        sizes = [min(octets, 65_535) for sender, _, octets in self.credits if sender == side] or [0]
+        sizes = [min(octets, 65_535) for sender, _, octets in self.credits if sender == side and octets] or [0]
         return min(sizes), max(sizes)
 
     def _gaps(self) -> tuple[int, int]:
         latest = self.credits[0][1]
         gaps = []
-        for _, ts_ns, _ in self.credits:
-            if ts_ns > latest:
+        for _, ts_ns, octets in self.credits:
+            if ts_ns > latest and octets:
                 gaps.append(min((ts_ns - latest) // 1000, 0xFFFF_FFFF))
-                latest = ts_ns
+            latest = max(latest, ts_ns)
         return (min(gaps), max(gaps)) if gaps else (0, 0)
 
     def _retransmits(self, side: int) -> int:
@@ -163,11 +163,12 @@ class FlowTwin:
         octets: int,
         macs: tuple[bytes, bytes],
         segment: Segment | None,
+        waited: list[tuple[int, int]],
     ) -> None:
         if quoted is not None:
             flow = self.table.get(quoted.key)
             if flow is not None and not self._over(flow, ts_ns):
-                self._credit(flow, 1 - quoted.side, ts_ns, octets)
+                self._credit(flow, 1 - quoted.side, ts_ns, octets, waited)
                 return
         flow = self.table.get(ref.key)
         if flow is not None and (
@@ -177,7 +178,7 @@ class FlowTwin:
             flow = None
         if flow is None:
             flow = self.table[ref.key] = self._begin(ref, ts_ns, macs)
-        self._credit(flow, ref.side, ts_ns, octets)
+        self._credit(flow, ref.side, ts_ns, octets, waited)
         if flow.tcp:
             if segment is not None:
                 flow.segments.append((ref.side, ts_ns, segment))
@@ -211,12 +212,15 @@ class FlowTwin:
         return ts_ns - flow.last_ns >= limit or flow.last_ns - ts_ns >= self.idle_ns
 
     @staticmethod
-    def _credit(flow: Flow, side: int, ts_ns: int, octets: int) -> None:
+    def _credit(flow: Flow, side: int, ts_ns: int, octets: int, waited: list[tuple[int, int]]) -> None:
+        """One frame, and the fragments that waited for it: these are in the sums, and not in sizes and gaps."""
         flow.credits.append((side, ts_ns, octets))
-        flow.packets[side] += 1
-        flow.octets[side] += octets
-        flow.first_ns = min(flow.first_ns, ts_ns)
-        flow.last_ns = max(flow.last_ns, ts_ns)
+        flow.credits += [(side, early_ns, 0) for early_ns, _ in waited]
+        for frame_ns, frame_octets in ((ts_ns, octets), *waited):
+            flow.packets[side] += 1
+            flow.octets[side] += frame_octets
+            flow.first_ns = min(flow.first_ns, frame_ns)
+            flow.last_ns = max(flow.last_ns, frame_ns)
 
     @staticmethod
     def _segment(flow: Flow, side: int, flags: int) -> None:

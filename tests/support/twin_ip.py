@@ -1,11 +1,10 @@
-"""The twin's half from IP upwards: what it takes from a packet, and the types that both halves share."""
+"""The twin from IP upwards: what it takes from a packet, and the types that all of its parts share."""
 
 from __future__ import annotations
 
 import ipaddress
 import struct
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from support.twin_flows import FlowRef, FlowTwin, Note, Seen, Segment
@@ -15,6 +14,8 @@ ETH, IP, ARP, NDP, FORWARD = 1, 2, 3, 4, 6
 EXTENSIONS = (0, 43, 44, 60, 135, 139, 140)
 MAX_TAGS = 16
 MAX_TUNNELS = 4
+FRAGMENT_NS = 60_000_000_000
+FRAGMENTS_MOST = 8192
 LOCAL = [
     ipaddress.ip_network(text)
     for text in (
@@ -47,6 +48,10 @@ class View:
     def first(self, count: int) -> View:
         return View(self.octets[:count], count)
 
+    def cut_off(self) -> View:
+        """Whoever sent this on has cut its end off."""
+        return View(self.octets, max(self.wire, 1 << 17))
+
     def u16(self, at: int) -> int:
         return int(struct.unpack_from(">H", self.octets, at)[0])
 
@@ -65,10 +70,13 @@ class Frame:
     notes: list[Note] = field(default_factory=list)
     tunnel: tuple[object, ...] = ()
     depth: int = 0
+    backbones: int = 0  # of providers, one in the other
     guessed: bool = False  # a tunnel that only its port tells was entered
     quoted: FlowRef | None = None
     segment: Segment | None = None
     ts_ns: int = 0
+    octets: int = 0  # on the wire
+    waited: list[tuple[int, int]] = field(default_factory=list)  # frames that this one, their first fragment, brings
 
 
 @dataclass(frozen=True)
@@ -95,7 +103,7 @@ def unicast(mac: bytes) -> bool:
 
 
 class IpTwin:
-    """IP, what it carries, and tunnels; the link layers are the other half's."""
+    """IP and what it carries; tunnels, the air and the links are the other parts'."""
 
     def __init__(
         self,
@@ -112,11 +120,21 @@ class IpTwin:
         self.tunnels: dict[tuple[object, ...], str] = {(): ""}
         self._local = LOCAL + [ipaddress.ip_network(text) for text in local_prefixes or []]
         self._fragments: dict[tuple[object, ...], tuple[FlowRef, int]] = {}
+        self._waiting: dict[tuple[object, ...], list[tuple[int, int]]] = {}  # (time, octets) of frames
 
     def _ethernet(self, view: View, frame: Frame) -> FlowRef | None:
         raise NotImplementedError
 
     def _type(self, view: View, frame: Frame, ethertype: int) -> FlowRef | None:
+        raise NotImplementedError
+
+    def _gre(self, view: View, frame: Frame, ip: Header) -> FlowRef | None:
+        raise NotImplementedError
+
+    def _ip_in_ip(self, view: View, frame: Frame, ip: Header) -> FlowRef | None:
+        raise NotImplementedError
+
+    def _udp_tunnel(self, view: View, frame: Frame, ip: Header, outer: FlowRef, port: int) -> FlowRef | None:
         raise NotImplementedError
 
     def _note_sender(self, frame: Frame) -> None:
@@ -194,13 +212,22 @@ class IpTwin:
             flow = self._transport(view, frame, ip)
             if flow is not None:
                 self._fragments[datagram] = flow, frame.ts_ns
+                waited = self._waiting.pop(datagram, [])
+                if waited and abs(frame.ts_ns - waited[0][0]) <= FRAGMENT_NS:
+                    frame.waited = waited
             return flow
         known = self._fragments.get(datagram)
-        if known is None or abs(frame.ts_ns - known[1]) > 60_000_000_000:
-            self.counters["fragments_lost"] += 1
-            return None
-        flow = known[0]
-        return FlowRef(flow.key, flow.side, flow.shown)
+        if known is not None and abs(frame.ts_ns - known[1]) <= FRAGMENT_NS:
+            return FlowRef(known[0].key, known[0].side, known[0].shown)
+        self.counters["fragments_lost"] += 1
+        if frame.depth == 0:
+            self._fragments.pop(datagram, None)
+            waiting = self._waiting.setdefault(datagram, [])
+            if waiting and abs(frame.ts_ns - waiting[0][0]) > FRAGMENT_NS:
+                waiting.clear()
+            if len(waiting) < FRAGMENTS_MOST:
+                waiting.append((frame.ts_ns, frame.octets))
+        return None
 
     # ---- behind IP
 
@@ -218,6 +245,19 @@ class IpTwin:
         if ip.protocol == 132:
             view.need(12, "sctp")
             frame.layers.add("sctp")
+            return self._flow(frame, ip, view.u16(0), view.u16(2))
+        if ip.protocol == 136:
+            view.need(8, "udplite")
+            if 0 < view.u16(4) < 8 or (view.u16(4) > view.wire and not ip.fragment):
+                raise Rejected(MALFORMED, "udplite")
+            frame.layers.add("udplite")
+            return self._flow(frame, ip, view.u16(0), view.u16(2))
+        if ip.protocol == 33:
+            view.need(12, "dccp")
+            octets = view.octets[4] * 4
+            if octets < 12 + 4 * (view.octets[8] & 1) or (octets > view.wire and not ip.fragment):
+                raise Rejected(MALFORMED, "dccp")
+            frame.layers.add("dccp")
             return self._flow(frame, ip, view.u16(0), view.u16(2))
         frame.layers.add("igmp" if (ip.version, ip.protocol) == (4, 2) else "other_ip")
         return self._flow(frame, ip, 0, 0)
@@ -269,23 +309,7 @@ class IpTwin:
             if len(payload.octets) >= 10 and 0x10 <= payload.octets[0] <= 0x16:
                 frame.layers.add("nbds")
         elif not self._slow_port(src_port, dst_port) and not ip.fragment and frame.depth < MAX_TUNNELS:
-            if dst_port == 4789 and len(payload.octets) >= 8 and payload.octets[0] == 8:
-                frame.layers.add("vxlan")
-                return self._enter(
-                    "vxlan", payload.u32(4) >> 8, frame, ip, outer, lambda: self._ethernet(payload.behind(8), frame)
-                )
-            if dst_port == 6081 and len(payload.octets) >= 8:
-                octets, inner = 8 + (payload.octets[0] & 63) * 4, payload.u16(2)
-                if payload.octets[0] < 64 and len(payload.octets) >= octets and inner in (0x6558, 0x0800, 0x86DD):
-                    frame.layers.add("geneve")
-                    return self._enter(
-                        "geneve",
-                        payload.u32(4) >> 8,
-                        frame,
-                        ip,
-                        outer,
-                        lambda: self._type(payload.behind(octets), frame, inner),
-                    )
+            return self._udp_tunnel(payload, frame, ip, outer, dst_port)
         return outer
 
     @staticmethod
@@ -306,6 +330,8 @@ class IpTwin:
             frame.quoted = self._quote(view.octets[8:], frame, ip.version)
         elif ip.version == 6 and 133 <= kind <= 137:
             self._ndp(view.octets, frame, ip, kind, code)
+        elif ip.version == 6 and ip.hop_limit == 1 and kind in (130, 131, 132, 143):
+            frame.layers.add("mld")
         return self._icmp_flow(frame, ip, kind, code, ident)
 
     def _quote(self, octets: bytes, frame: Frame, version: int) -> FlowRef | None:
@@ -324,7 +350,7 @@ class IpTwin:
             if len(rest) < 8:
                 return None
             return self._icmp_flow(frame, ip, rest[0], rest[1], struct.unpack_from(">H", rest, 4)[0])
-        if ip.protocol in (6, 17, 132):
+        if ip.protocol in (6, 17, 33, 132, 136):
             return self._flow(frame, ip, *struct.unpack_from(">HH", rest)) if len(rest) >= 4 else None
         return self._flow(frame, ip, 0, 0)
 
@@ -344,75 +370,3 @@ class IpTwin:
                 self._bind(frame, option[2:], address, NDP)
                 return
             at += option[1] * 8
-
-    # ---- tunnels
-
-    def _gre(self, view: View, frame: Frame, ip: Header) -> FlowRef | None:
-        view.need(4, "gre")
-        flags, following = view.u16(0), view.u16(2)
-        version = flags & 7
-        if version > 1:
-            raise Rejected(MALFORMED, "gre")
-        octets, ident = 4, 0
-        if flags & 0xC000:
-            octets += 4
-        if flags & 0x2000:
-            view.need(octets + 4, "gre")
-            ident = 0 if version else view.u32(octets)
-            octets += 4
-        octets += 4 * bool(flags & 0x1000) + 4 * bool(version and flags & 0x0080)
-        view.need(octets, "gre")
-        frame.layers.add("gre")
-        outer = self._flow(frame, ip, 0, 0)
-        enterable = following in (0x0800, 0x86DD, 0x6558, 0x880B, 0x8847, 0x8100)
-        if flags & 0x4000 or ip.fragment or view.wire == octets or not enterable or frame.depth >= MAX_TUNNELS:
-            return outer
-        return self._enter(
-            "gre", ident, frame, ip, outer, lambda: self._type(view.behind(octets), frame, following), sure=True
-        )
-
-    def _ip_in_ip(self, view: View, frame: Frame, ip: Header) -> FlowRef | None:
-        outer = self._flow(frame, ip, 0, 0)
-        if ip.fragment or frame.depth >= MAX_TUNNELS:
-            frame.layers.add("other_ip")
-            return outer
-        inner_four = ip.protocol == 4
-        kind = {(4, True): "ipip", (4, False): "6in4", (6, True): "4in6", (6, False): "6in6"}[ip.version, inner_four]
-        reader = self._ipv4 if inner_four else self._ipv6
-        return self._enter(kind, 0, frame, ip, outer, lambda: reader(view, frame), sure=True)
-
-    def _enter(
-        self,
-        kind: str,
-        ident: int,
-        frame: Frame,
-        ip: Header,
-        outer: FlowRef,
-        read: Callable[[], FlowRef | None],
-        *,
-        sure: bool = False,
-    ) -> FlowRef | None:
-        self._note_sender(frame)
-        kept = set(frame.layers), list(frame.vlans), frame.macs, len(frame.notes), frame.tunnel
-        chain = (*frame.tunnel, (kind, frozenset((ip.src, ip.dst)), ident))
-        if chain not in self.tunnels:
-            text = f"{kind} {ipaddress.ip_address(ip.src)} {ipaddress.ip_address(ip.dst)} {ident}"
-            before = self.tunnels[frame.tunnel]
-            self.tunnels[chain] = f"{before}; {text}" if before else text
-        frame.tunnel, frame.mac, frame.source, frame.sighted = chain, None, b"", False
-        frame.depth += 1
-        frame.guessed = frame.guessed or not sure
-        try:
-            flow = read()
-        except Rejected:
-            if not frame.guessed:
-                raise  # else a port is no proof: what stood behind it was payload after all
-            frame.layers, frame.vlans, frame.macs = kept[0], kept[1], kept[2]
-            del frame.notes[kept[3] :]
-            frame.tunnel, frame.sighted, frame.quoted = kept[4], True, None
-            return outer
-        if flow is None:
-            self._note_sender(frame)
-            frame.vlans, frame.macs, frame.tunnel, frame.sighted = kept[1], kept[2], kept[4], True
-            return outer
-        return flow

@@ -45,7 +45,12 @@ def test_every_prefix(cut: str) -> None:
 def test_every_prefix_of_other_links() -> None:
     """Likewise on links that are no Ethernet."""
     for linktype, frames in OTHER_LINKS.items():
-        prefixes = [(9, octets[:end], len(octets)) for octets in frames for end in range(len(octets) + 1)]
+        prefixes = [
+            (9, octets[:end], wire)
+            for octets in frames
+            for end in range(len(octets) + 1)
+            for wire in (len(octets), end)
+        ]
 
         assert_agree(run(prefixes, linktype=linktype), run_twin(prefixes, linktype=linktype))
 
@@ -60,6 +65,19 @@ def test_every_octet_damaged() -> None:
             damaged.append((len(damaged), octets[:at] + bytes([value]) + octets[at + 1 :], len(octets)))
 
     assert_agree(run(damaged), run_twin(damaged))
+
+
+def test_every_octet_of_other_links_damaged() -> None:
+    """Likewise on links that are no Ethernet, where the headers of captures have lengths of their own."""
+    chance = random.Random(3)
+    for linktype, frames in OTHER_LINKS.items():
+        damaged: list[tuple[int, bytes, int]] = []
+        for octets in frames:
+            for at in range(min(len(octets), 120)):
+                value = chance.choice((0, 0xFF, octets[at] ^ 1 << chance.randrange(8)))
+                damaged.append((len(damaged), octets[:at] + bytes([value]) + octets[at + 1 :], len(octets)))
+
+        assert_agree(run(damaged, linktype=linktype), run_twin(damaged, linktype=linktype))
 
 
 @settings(max_examples=60, deadline=None)

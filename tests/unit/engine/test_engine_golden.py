@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from fieldwatch_proto.schema import SightingSource, ip_octets, ip_text, mac_text, vlan_ids
-from support.engine_compare import Result, run
+from fieldwatch_proto.schema import SightingSource, mac_text
+from support.engine_compare import run
+from support.engine_told import flows, give, sightings
 from support.frames import MAC_A, MAC_B, arp, ethernet, icmp, ipv4, ipv4_fragments, tcp, udp, vxlan
 from support.traffic import ETHERNET_FRAMES, SYN_FRAME
 
@@ -17,34 +16,6 @@ ETH, IP, ARP, NDP, FORWARD = (
     SightingSource.NDP,
     SightingSource.FORWARD,
 )
-
-
-def give(*frames: bytes, **options: Any) -> Result:
-    return run([(at * 1000, octets, len(octets)) for at, octets in enumerate(frames, 1)], **options)
-
-
-def flows(result: Result) -> list[tuple[Any, ...]]:
-    """(protocol, src, src_port, dst, dst_port, VLANs, tunnel, packets, bytes, reply_packets, reply_bytes)."""
-    return [
-        (
-            row["protocol"],
-            ip_text(ip_octets(row["ip_version"], row["src"])),
-            row["src_port"],
-            ip_text(ip_octets(row["ip_version"], row["dst"])),
-            row["dst_port"],
-            vlan_ids(row["vlans"]),
-            result.tunnels[row["tunnel"]],
-            row["packets"],
-            row["bytes"],
-            row["reply_packets"],
-            row["reply_bytes"],
-        )
-        for row in result.flows
-    ]
-
-
-def sightings(result: Result) -> set[tuple[str, str, int]]:
-    return {(mac_text(mac), ip_text(ip), source) for _, mac, ip, source in result.sightings}
 
 
 def test_tcp_octets() -> None:
@@ -136,6 +107,27 @@ def test_vlans_keep_flows_apart() -> None:
     )
 
     assert sorted(row[5] for row in flows(result)) == [[], [7, 200], [100]]
+
+
+def test_frames_of_customers_in_a_backbone() -> None:
+    """IEEE 802.1ah: both senders are seen, the customer's frame keys the flow; ARP inside binds."""
+    data, inner_arp, *_ = ETHERNET_FRAMES["pbb"]
+
+    result = give(data, inner_arp)
+
+    assert flows(result) == [(6, "10.0.0.1", 40_000, "10.0.0.2", 443, [100, 5], "", 1, len(data), 0, 0)]
+    assert sightings(result) == {
+        *((MAC_A, "", ETH), (MAC_B, "", ETH), (MAC_B, "10.0.0.2", ARP)),
+        *(("02:00:00:00:06:01", "", ETH), ("02:00:00:00:06:01", "10.0.0.1", IP)),
+    }
+
+
+def test_backbones_in_backbones_end() -> None:
+    """Work on one frame is bounded: four of them one in the other, as with tunnels."""
+    four, five = ETHERNET_FRAMES["pbb"][-2:]
+
+    assert give(four).counters.decoded == 1
+    assert give(five).counters.rejected_at == {"pbb": 1}
 
 
 def test_vxlan() -> None:

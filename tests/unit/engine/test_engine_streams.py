@@ -190,10 +190,12 @@ def test_datagrams(ports: tuple[int, int], payload: bytes, protocol: str) -> Non
 def test_membership_reports() -> None:
     """IGMP, and the listener messages of ICMPv6."""
     report = Datagram(2, b"\x16\0\0\0\xef\1\2\3")
-    listener = icmp6(143, 0, bytes(4))
+    listener = ipv6("fe80::1", "ff02::16", icmp6(143, 0, bytes(4)), hop_limit=1)
 
     assert [protocol for protocol, _ in handed(ethernet(ipv4(CLIENT, "239.1.2.3", report)))] == ["igmp"]
-    assert [protocol for protocol, _ in handed(ethernet(ipv6("fe80::1", "ff02::16", listener)))] == ["igmp"]
+    assert [protocol for protocol, _ in handed(ethernet(listener))] == [
+        "igmp"
+    ]
     assert handed(ethernet(ipv6("fe80::1", "ff02::1", icmp6(128, 0, bytes(4))))) == []
 
 
