@@ -57,7 +57,6 @@ cdef enum:
     DNS_PORT = 53
     DNS_HEADER_LEN = 12
     DNS_RESPONSE = 0x80         # in the third octet (RFC 1035 section 4.1.1)
-    HTTPS_PORT = 443
     VXLAN_PORT = 4789
     VXLAN_HEADER_LEN = 8
     VXLAN_VALID = 0x08          # there is an identifier; other bits have no meaning, or that of extensions
@@ -125,14 +124,12 @@ cdef inline uint8_t slow_kind(uint16_t port) noexcept nogil:
 
 
 cdef inline uint8_t _slow_content(
-    const uint8_t* payload, size_t have, size_t wire, uint16_t src_port, uint16_t dst_port
+    const uint8_t* payload, size_t have, size_t wire, uint16_t src_port
 ) noexcept nogil:
-    # What the first octets must tell as well: answers of name servers, and how a QUIC connection begins.
+    # What the first octets must tell: answers of name servers, and how a QUIC connection begins, at whatever port.
     if src_port == DNS_PORT:
         return SLOW_DNS if have >= DNS_HEADER_LEN and payload[2] & DNS_RESPONSE else SLOW_NONE
-    if dst_port == HTTPS_PORT and is_quic_initial(payload, have, wire):
-        return SLOW_QUIC
-    return SLOW_NONE
+    return SLOW_QUIC if is_quic_initial(payload, have, wire) else SLOW_NONE
 
 
 cdef inline void _note_netbios(const uint8_t* payload, size_t have, Packet* k) noexcept nogil:
@@ -164,9 +161,7 @@ cdef inline int read_udp(Cursor* c, Packet* k, Decoder* d) noexcept nogil:
     if k.slow == SLOW_NONE:
         k.slow = slow_kind(src_port)
     if k.slow == SLOW_NONE:
-        k.slow = _slow_content(
-            c.at + UDP_HEADER_LEN, c.have - UDP_HEADER_LEN, c.wire - UDP_HEADER_LEN, src_port, dst_port
-        )
+        k.slow = _slow_content(c.at + UDP_HEADER_LEN, c.have - UDP_HEADER_LEN, c.wire - UDP_HEADER_LEN, src_port)
     if k.slow != SLOW_NONE:
         k.payload = c.at + UDP_HEADER_LEN
         k.payload_octets = c.have - UDP_HEADER_LEN

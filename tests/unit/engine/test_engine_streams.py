@@ -174,7 +174,7 @@ INITIAL_V2 = b"\xd3\x6b\x33\x43\xcf\x08" + bytes(1_194)
         ((40_000, 443), b"\xe3" + INITIAL[1:], ""),  # a handshake packet
         ((40_000, 443), b"\x43" + INITIAL[1:], ""),  # a short header
         ((40_000, 443), INITIAL[:1] + b"\0\0\0\2" + INITIAL[5:], ""),
-        ((443, 40_000), INITIAL, ""),
+        ((40_000, 784), INITIAL, "quic"),
         ((40_000, 3_702), b"<", "wsd"),
         ((3_702, 40_000), b"<", "wsd"),
         ((1_813, 40_000), b"\x04", "radius"),
@@ -193,9 +193,7 @@ def test_membership_reports() -> None:
     listener = ipv6("fe80::1", "ff02::16", icmp6(143, 0, bytes(4)), hop_limit=1)
 
     assert [protocol for protocol, _ in handed(ethernet(ipv4(CLIENT, "239.1.2.3", report)))] == ["igmp"]
-    assert [protocol for protocol, _ in handed(ethernet(listener))] == [
-        "igmp"
-    ]
+    assert [protocol for protocol, _ in handed(ethernet(listener))] == ["igmp"]
     assert handed(ethernet(ipv6("fe80::1", "ff02::1", icmp6(128, 0, bytes(4))))) == []
 
 
