@@ -1,10 +1,11 @@
 # What an IP address says about its sender: local, forwarded, or nothing. Addresses are words as they lie in the frame.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from fieldwatch_ext.packet cimport SEEN_FORWARD, SEEN_IP, SEEN_NOT
+from fieldwatch_ext.packet cimport SEEN_FORWARD, SEEN_IP, SEEN_NOT, Packet
 
 cdef enum:
     MAX_PREFIXES = 256
+    HOPS_ON_PURPOSE = 32        # up to here a hop limit may be a traceroute's, a multicast's, an application's
 
 cdef struct Prefix:
     uint64_t net[2]
@@ -49,8 +50,20 @@ cdef inline bint is_local(uint8_t version, const uint64_t* ip, const Prefixes* e
     return False
 
 
-cdef inline uint8_t seen_by_source(uint8_t version, const uint64_t* ip, const Prefixes* extra) noexcept nogil:
-    # How a frame with this source address counts for the MAC that sent it.
-    if not bindable(version, ip):
-        return SEEN_NOT
-    return SEEN_IP if is_local(version, ip, extra) else SEEN_FORWARD
+cdef inline bint counted_down(uint8_t hop_limit) noexcept nogil:
+    # A router had it: systems begin at 64, 128 or 255.
+    return hop_limit > HOPS_ON_PURPOSE and hop_limit != 64 and hop_limit != 128 and hop_limit != 255
+
+
+cdef inline void judge_source(Packet* k, const Prefixes* extra) noexcept nogil:
+    # How the source address counts for the MAC that sent the frame. A public IPv4 source was forwarded, whatever its
+    # TTL says: gateways of virtual machines send all with 64. A global IPv6 address is what every host has.
+    k.seen = SEEN_NOT
+    k.seen_local = False
+    if not bindable(k.version, k.src):
+        return
+    k.seen_local = is_local(k.version, k.src, extra)
+    if k.mac != 0 and (counted_down(k.hop_limit) or (k.version == 4 and not k.seen_local)):
+        k.seen = SEEN_FORWARD
+    elif k.seen_local:
+        k.seen = SEEN_IP

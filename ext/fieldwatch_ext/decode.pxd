@@ -2,7 +2,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
-from fieldwatch_ext.addresses cimport seen_by_source
+from fieldwatch_ext.addresses cimport judge_source
 from fieldwatch_ext.decoder cimport Decoder, note_sender
 from fieldwatch_ext.frames cimport FrameRef
 from fieldwatch_ext.hashing cimport hash6
@@ -102,4 +102,4 @@ cdef inline void decode(Decoder* d, const FrameRef* frame, Packet* k) noexcept n
             return
     k.hash = hash6(&d.seed, k.key)
     if not k.sighted:
-        k.seen = seen_by_source(k.version, k.src, &d.prefixes)
+        judge_source(k, &d.prefixes)

@@ -1,10 +1,10 @@
 # What the decoder keeps from frame to frame, and the sightings that a frame gives beside those of its flow.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from fieldwatch_ext.addresses cimport Prefixes, bindable, seen_by_source
+from fieldwatch_ext.addresses cimport Prefixes, bindable, judge_source
 from fieldwatch_ext.fragments cimport Fragments
 from fieldwatch_ext.hashing cimport Seed
-from fieldwatch_ext.packet cimport OUTSIDE, SEEN_ETH, SEEN_FORWARD, SEEN_IP, Packet
+from fieldwatch_ext.packet cimport OUTSIDE, SEEN_ETH, SEEN_NOT, Packet
 from fieldwatch_ext.sightings cimport sighting_meta
 from fieldwatch_ext.tunnels cimport TUNNEL_GENEVE, TUNNEL_GTPU, TUNNEL_VXLAN, Tunnels, tunnel_number
 
@@ -61,11 +61,9 @@ cdef inline void note_sender(Decoder* d, Packet* k) noexcept nogil:
     if k.mac != 0:
         note(d, k, k.mac, SEEN_ETH, 0, 0, 0)
     if k.version != 0:
-        k.seen = seen_by_source(k.version, k.src, &d.prefixes)
-        if k.seen == SEEN_IP:
-            note(d, k, k.mac, SEEN_IP, k.version, k.src[0], k.src[1])
-        elif k.seen == SEEN_FORWARD and k.mac != 0:
-            note(d, k, k.mac, SEEN_FORWARD, 0, 0, 0)
+        judge_source(k, &d.prefixes)
+        if k.seen != SEEN_NOT:
+            note(d, k, k.mac, k.seen, k.version, k.src[0] if k.seen_local else 0, k.src[1] if k.seen_local else 0)
 
 
 cdef inline bint enter_tunnel(Decoder* d, Packet* k, int kind, uint32_t ident) noexcept nogil:

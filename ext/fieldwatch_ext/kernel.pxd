@@ -17,7 +17,7 @@ from fieldwatch_ext.frames cimport BLOCK_FRAMES, FrameRef
 from fieldwatch_ext.hashing cimport hash6
 from fieldwatch_ext.index cimport NOWHERE, index_home
 from fieldwatch_ext.packet cimport (
-    OK, OUTSIDE, QUOTING, SEEN_ETH, SEEN_FORWARD, SEEN_IP, SLOW_NONE, SLOW_QUIC, Packet
+    OK, OUTSIDE, QUOTING, SEEN_ETH, SEEN_NOT, SLOW_NONE, SLOW_QUIC, Packet
 )
 from fieldwatch_ext.sightings cimport Sightings, see, sighting_meta, sightings_room
 from fieldwatch_ext.slow cimport SlowFrame, SlowRing, slow_keep, slow_reserve
@@ -100,19 +100,20 @@ cdef inline int block_capacity(const Kernel* kernel) noexcept nogil:
 
 cdef inline void _see_sender(Kernel* kernel, Flow* f, int side, const Packet* k) noexcept nogil:
     # The MAC and the source address of a frame; their places stand in the flow entry.
-    cdef uint64_t meta
+    cdef uint64_t ip0 = 0
+    cdef uint64_t ip1 = 0
     if k.mac != 0:
         f.eth_place[side] = see(
             &kernel.sightings, f.eth_place[side], k.vlans, sighting_meta(k.mac, SEEN_ETH, 0), 0, 0, k.ts_ns
         )
-    if k.seen == SEEN_IP:
-        meta = sighting_meta(k.mac, SEEN_IP, k.version)
-        f.ip_place[side] = see(
-            &kernel.sightings, f.ip_place[side], k.vlans, meta, k.src[0], k.src[1], k.ts_ns
-        )
-    elif k.seen == SEEN_FORWARD and k.mac != 0:
-        meta = sighting_meta(k.mac, SEEN_FORWARD, 0)
-        f.ip_place[side] = see(&kernel.sightings, f.ip_place[side], k.vlans, meta, 0, 0, k.ts_ns)
+    if k.seen == SEEN_NOT:
+        return
+    if k.seen_local:
+        ip0 = k.src[0]
+        ip1 = k.src[1]
+    f.ip_place[side] = see(
+        &kernel.sightings, f.ip_place[side], k.vlans, sighting_meta(k.mac, k.seen, k.version), ip0, ip1, k.ts_ns
+    )
 
 
 cdef inline void _see_third(Kernel* kernel, const Packet* k) noexcept nogil:

@@ -167,6 +167,7 @@ cdef struct Packet:
     uint8_t icmp_type
     uint8_t icmp_code
     uint8_t seen                # SEEN_IP, SEEN_FORWARD or SEEN_NOT of the source address
+    uint8_t seen_local          # the sighting holds the address, not its version alone
     uint8_t sighted             # the sightings of MAC and source are with the decoder already
     uint8_t vlan_count
     uint8_t depth               # tunnels entered

@@ -6,8 +6,11 @@ Constraints:
 - ARP, NDP and DHCP bind an address to a MAC with authority. A plain IP frame is weak evidence: it binds a local
   address to its sender only where no authority says otherwise and the sender does not route.
 - Link-local addresses are never routed (RFC 3927 section 7, RFC 4291 section 2.5.6): they belong to who sends them.
-- A MAC routes when it sent frames with a source that is not local, or when it sent frames of an address that
-  authority binds to another MAC, or of more than `MAX_WEAK_ADDRESSES` local addresses of one family.
+- A MAC routes a family, IPv4 or IPv6, when it sent frames of it whose source is not local and that were forwarded, or
+  frames of an address that authority binds to another MAC, or of more than `MAX_WEAK_ADDRESSES` local addresses.
+- A local address is behind its sender, too, when all frames of it were forwarded and the sender has another address of
+  the family. A lone one stays with the sender: a host that hides others behind its own address (NAT) forwards as well.
+- Whether a frame was forwarded, its hop limit tells (docs/decisions/0010-who-routes.md).
 - Public addresses are never devices; multicast and broadcast MACs are no devices.
 """
 
@@ -17,10 +20,11 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from fieldwatch_proto.schema import AUTHORITATIVE, SightingSource, mac_text
+from fieldwatch_proto.schema import AUTHORITATIVE, WEAK, SightingSource, mac_text
 
 MAX_WEAK_ADDRESSES = 8
 NO_MAC = bytes(6)
+FAMILIES = (4, 16)  # octets of an address
 NEVER_NS = (1 << 63) - 1
 
 # Facts whose value is a name of their subject, best first, as (key, source); "" = any source.
@@ -44,6 +48,7 @@ NAME_FACTS = (
 _RANK = {pair: place for place, pair in enumerate(NAME_FACTS)}
 
 Prefix = ipaddress.IPv4Network | ipaddress.IPv6Network
+Place = tuple[bytes, int]  # a MAC and a family
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +130,13 @@ def is_bindable(ip: bytes) -> bool:
     return len(ip) == 16 and ip[0] != 0xFF and any(ip[:15])
 
 
+def forwards(source: SightingSource, ip: bytes, prefixes: Sequence[Prefix] = ()) -> tuple[int, ...]:
+    """The families that a MAC routes by this row alone. Rows of old agents do not tell which: both."""
+    if source is not SightingSource.FORWARD or (any(ip) and is_local(ip, prefixes)):
+        return ()
+    return (len(ip),) if ip else FAMILIES
+
+
 def resolve(
     sightings: Iterable[Sighting], facts: Iterable[tuple[str, str, str, str, int]], prefixes: Sequence[Prefix] = ()
 ) -> list[Device]:
@@ -145,11 +157,11 @@ def resolve(
         key = f"mac:{mac_text(mac)}" if mac != NO_MAC else f"ip:{ipaddress.ip_address(ip)}"
         found = devices.get(key)
         if found is None:
-            found = devices[key] = Device(key, mac, routes=mac in routers)
+            found = devices[key] = Device(key, mac, routes=any((mac, family) in routers for family in FAMILIES))
         return found
 
     for row in rows:
-        if row.source in (SightingSource.ETH, SightingSource.FORWARD):
+        if row.source is SightingSource.ETH or forwards(row.source, row.ip, prefixes):
             if row.mac == NO_MAC:
                 continue
             target = device(row.mac, b"")
@@ -169,14 +181,15 @@ def resolve(
             holders = owners.get(row.ip)
             if holders and row.mac not in holders:
                 continue  # seen through a router; its owner is known
-            routed = row.mac in routers and not holders and not is_link_local(row.ip)
-            if row.mac == NO_MAC or routed:
+            kept = routers.get((row.mac, len(row.ip)))
+            behind = kept is not None and row.ip not in kept and not holders and not is_link_local(row.ip)
+            if row.mac == NO_MAC or behind:
                 target = device(NO_MAC, row.ip)
                 target.frames += row.frames
             else:
                 target = device(row.mac, b"")
             target.ips.add(row.ip)
-            target.sources.add(row.source.text)
+            target.sources.add(SightingSource.IP.text)
         target.vlans.update(row.vlans)
         target.see(row.first_ns, row.last_ns)
 
@@ -184,19 +197,36 @@ def resolve(
     return [devices[key] for key in sorted(devices)]
 
 
-def _routers(rows: Sequence[Sighting], owners: dict[bytes, set[bytes]], prefixes: Sequence[Prefix]) -> set[bytes]:
-    routers = {row.mac for row in rows if row.source is SightingSource.FORWARD}
-    weak: dict[tuple[bytes, int], set[bytes]] = {}
+def _routers(
+    rows: Sequence[Sighting], owners: dict[bytes, set[bytes]], prefixes: Sequence[Prefix]
+) -> dict[Place, set[bytes]]:
+    """Who forwards what -> the local addresses without authority that are the MAC's own all the same."""
+    found: dict[Place, set[bytes]] = {}
+    weak: dict[Place, set[bytes]] = {}
+    direct: dict[Place, set[bytes]] = {}  # of weak: frames came that nobody had forwarded
     for row in rows:
-        if row.source is not SightingSource.IP or row.mac == NO_MAC or not is_local(row.ip, prefixes):
+        if row.source not in WEAK or row.mac == NO_MAC:
             continue
+        for family in forwards(row.source, row.ip, prefixes):
+            found[row.mac, family] = set()
+        if not any(row.ip) or not is_local(row.ip, prefixes):
+            continue
+        place = row.mac, len(row.ip)
         holders = owners.get(row.ip)
         if holders and row.mac not in holders:
-            routers.add(row.mac)
+            found[place] = set()
         elif not holders and not is_link_local(row.ip):
-            weak.setdefault((row.mac, len(row.ip)), set()).add(row.ip)
-    routers.update(mac for (mac, _), addresses in weak.items() if len(addresses) > MAX_WEAK_ADDRESSES)
-    return routers
+            weak.setdefault(place, set()).add(row.ip)
+            if row.source is SightingSource.IP:
+                direct.setdefault(place, set()).add(row.ip)
+    held = {(mac, len(ip)) for ip, macs in owners.items() if not is_link_local(ip) for mac in macs}
+    for place, addresses in weak.items():
+        own = direct.get(place, set())
+        if len(addresses) > MAX_WEAK_ADDRESSES:
+            found[place] = set()
+        elif own != addresses and (len(addresses) > 1 or place in held):
+            found.setdefault(place, own)
+    return found
 
 
 def _mac_octets(text: str) -> bytes:

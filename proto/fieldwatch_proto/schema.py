@@ -54,14 +54,14 @@ class Class(IntEnum):
 
 
 class SightingSource(IntEnum):
-    """By what a (VLAN, MAC, IP) was seen. ARP, NDP and DHCP bind with authority, IP is weak, the others carry no IP."""
+    """By what a (VLAN, MAC, IP) was seen. ARP, NDP and DHCP bind with authority, IP and FORWARD are weak."""
 
     ETH = 1  # the MAC sent a frame
     IP = 2  # plain IP frame with a local source address
     ARP = 3
     NDP = 4
     DHCP = 5
-    FORWARD = 6  # the MAC sent IP frames whose source is not local: it routes
+    FORWARD = 6  # IP frames that a router had before; with the address where it is local, else with its version alone
     DHCPV6 = 7
 
     @property
@@ -70,6 +70,7 @@ class SightingSource(IntEnum):
 
 
 AUTHORITATIVE = frozenset({SightingSource.ARP, SightingSource.NDP, SightingSource.DHCP, SightingSource.DHCPV6})
+WEAK = frozenset({SightingSource.IP, SightingSource.FORWARD})
 
 
 class FlowState(IntEnum):

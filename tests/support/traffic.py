@@ -158,6 +158,12 @@ ETHERNET_FRAMES: dict[str, list[bytes]] = {
     "icmp_error_alone": [ethernet(ipv4(B, A, icmp(3, 3, payload=_quote(ipv4(A, B, udp(3, 4))))))],
     "icmp_error_short": [ethernet(ipv4(B, A, icmp(3, 3, payload=b"E")))],
     "ipv6": [ethernet(ipv6(A6, B6, tcp(1, 2, SYN))), ethernet(ipv6(B6, A6, tcp(2, 1, SYN | ACK)), src=MAC_B)],
+    "forwarded": [
+        *(ethernet(ipv4(A, B, udp(1, 2), ttl=ttl), src=MAC_B) for ttl in (1, 32, 33, 63, 64, 65, 127, 128, 254, 255)),
+        *(ethernet(ipv6(B6, A6, udp(1, 2), hop_limit=hops)) for hops in (0, 32, 57, 64, 128, 254, 255)),
+        ethernet(ipv6("fd00::7", A6, udp(1, 2), hop_limit=63)),
+        ethernet(ipv4(PUBLIC, A, udp(1, 2), ttl=64)),
+    ],
     "ipv6_extensions": [
         ethernet(
             ipv6(A6, B6, udp(1, 2), extensions=[(0, options6()), (43, options6(16)), (60, options6()), (51, ah())])

@@ -66,6 +66,7 @@ class Frame:
     mac: bytes | None = None  # of the sender of the header that is read now
     macs: tuple[bytes, bytes] = (bytes(6), bytes(6))
     source: bytes = b""  # IP source of the header that is read now
+    hop_limit: int = 0  # of that header
     sighted: bool = False
     notes: list[Note] = field(default_factory=list)
     tunnel: tuple[object, ...] = ()
@@ -145,10 +146,13 @@ class IpTwin:
             frame.notes.append((tuple(frame.vlans[:4]), frame.mac, b"", ETH))
         if frame.source and bindable(frame.source):
             address = ipaddress.ip_address(frame.source)
-            if any(address in prefix for prefix in self._local if prefix.version == address.version):
-                frame.notes.append((tuple(frame.vlans[:4]), frame.mac or bytes(6), frame.source, IP))
-            elif frame.mac:
-                frame.notes.append((tuple(frame.vlans[:4]), frame.mac, b"", FORWARD))
+            local = any(address in prefix for prefix in self._local if prefix.version == address.version)
+            shown = frame.source if local else bytes(len(frame.source))
+            lowered = frame.hop_limit > 32 and frame.hop_limit not in (64, 128, 255)
+            if frame.mac and (lowered or (address.version == 4 and not local)):
+                frame.notes.append((tuple(frame.vlans[:4]), frame.mac, shown, FORWARD))
+            elif local:
+                frame.notes.append((tuple(frame.vlans[:4]), frame.mac or bytes(6), shown, IP))
 
     def _bind(self, frame: Frame, mac: bytes, ip: bytes, source: int) -> None:
         if unicast(mac) and bindable(ip):
@@ -168,7 +172,7 @@ class IpTwin:
         fragment = "later" if place & 0x1FFF else "first" if place & 0x2000 else ""
         if fragment:
             frame.layers.add("fragment")
-        frame.source = view.octets[12:16]
+        frame.source, frame.hop_limit = view.octets[12:16], view.octets[8]
         ident = view.u16(4) << 8 | view.octets[9]
         ip = Header(4, view.octets[9], frame.source, view.octets[16:20], view.octets[8], fragment, ident)
         return self._extensions(view.behind(header), frame, ip)
@@ -179,7 +183,7 @@ class IpTwin:
         if view.octets[0] >> 4 != 6 or length > view.wire - 40:
             raise Rejected(MALFORMED, "ipv6")
         frame.layers.add("ipv6")
-        frame.source = view.octets[8:24]
+        frame.source, frame.hop_limit = view.octets[8:24], view.octets[7]
         ip = Header(6, view.octets[6], frame.source, view.octets[24:40], view.octets[7])
         view = view.behind(40)
         return self._extensions(view.first(length) if length or ip.protocol == 59 else view, frame, ip)

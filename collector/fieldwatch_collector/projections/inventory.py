@@ -38,7 +38,7 @@ Event = dict[str, Any]
 
 @dataclass(slots=True)
 class _Touched:
-    """What a batch touched. `turned`: MACs that began or ceased to route; their addresses become other devices'."""
+    """What a batch touched. `turned`: MACs that began or ceased to keep addresses; these become other devices'."""
 
     macs: set[bytes] = field(default_factory=set)
     ips: set[bytes] = field(default_factory=set)
@@ -261,7 +261,7 @@ class _Resolution:
                 self._ips.add(ip)
                 self._macs |= model.macs_of((ip,))
         self._macs.discard(NO_MAC)
-        self._ips.discard(b"")
+        self._ips = {ip for ip in self._ips if any(ip)}
         self._subjects = touched.subjects
 
     def run(self) -> list[Event]:

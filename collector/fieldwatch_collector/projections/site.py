@@ -13,8 +13,19 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
 
-from fieldwatch_proto.identity import MAX_WEAK_ADDRESSES, NO_MAC, Prefix, Sighting, is_bindable, is_link_local, is_local
-from fieldwatch_proto.schema import AUTHORITATIVE, SightingSource, vlan_ids
+from fieldwatch_proto.identity import (
+    FAMILIES,
+    MAX_WEAK_ADDRESSES,
+    NO_MAC,
+    Place,
+    Prefix,
+    Sighting,
+    forwards,
+    is_bindable,
+    is_link_local,
+    is_local,
+)
+from fieldwatch_proto.schema import AUTHORITATIVE, WEAK, SightingSource, vlan_ids
 
 from fieldwatch_collector.ids import new_ulid
 
@@ -77,12 +88,14 @@ class SiteModel:
         self.by_id: dict[str, DeviceRow] = {}
         self.holders: dict[bytes, str] = {}  # address -> device id
         self._by_ip: dict[bytes, set[SightingKey]] = {}
-        self._firm: dict[bytes, set[SightingKey]] = {}  # MAC -> rows of every source but plain IP
+        self._firm: dict[bytes, set[SightingKey]] = {}  # MAC -> rows of every source but weak ones that have an address
         self._owners: dict[bytes, set[bytes]] = {}  # address -> MACs that hold it by authority
-        self._forwards: set[bytes] = set()  # MACs that sent frames of others
+        self._held: set[Place] = set()  # that hold one which is not link-local
+        self._forwards: set[Place] = set()  # that forwarded a source which is not local
         self._near: dict[bytes, set[bytes]] = {}  # MAC -> link-local addresses that nobody holds: they are its own
-        self._weak: dict[bytes, dict[int, set[bytes]]] = {}  # MAC -> family -> other local addresses of that sort
-        self._foreign: dict[bytes, set[bytes]] = {}  # MAC -> addresses it used that others hold
+        self._weak: dict[Place, set[bytes]] = {}  # other local addresses of that sort
+        self._direct: dict[Place, set[bytes]] = {}  # local addresses of frames that nobody had forwarded
+        self._foreign: dict[Place, set[bytes]] = {}  # addresses it used that others hold
 
     @classmethod
     def load(cls, connection: sqlite3.Connection, site: str, prefixes: Sequence[Prefix] = ()) -> SiteModel:
@@ -118,69 +131,68 @@ class SiteModel:
     # Sightings --------------------------------------------------------------------------------------------------
 
     def add_sighting(self, key: SightingKey, seen: Seen) -> set[bytes]:
-        """Take a row that was not there; the MACs that begin or cease to route because of it."""
+        """Take a row that was not there; the MACs that begin or cease to keep other addresses because of it."""
         self.sightings[key] = seen
-        mac, ip = key.mac, key.ip
+        mac, ip, source = key.mac, key.ip, SightingSource(key.source)
         if any(ip):
             self._by_ip.setdefault(ip, set()).add(key)
-        source = SightingSource(key.source)
-        if source is not SightingSource.IP:
+        routed = forwards(source, ip, self._prefixes)
+        weak = source in WEAK and not routed
+        if not weak:
             self._firm.setdefault(mac, set()).add(key)
         if mac == NO_MAC:
             return set()
+        users = {mac} if weak else set()
+        binds = source in AUTHORITATIVE and is_bindable(ip) and mac not in self._owners.get(ip, ())
+        if binds:
+            users = {row.mac for row in self._by_ip[ip] if row.source in WEAK} - {NO_MAC}
+        before = {each: self.kept_ips(each) - {ip} for each in users | {mac}}
+        self._forwards.update((mac, family) for family in routed)
         if source is SightingSource.IP:
-            return self._reclassify(ip, {mac})
-        if source is SightingSource.FORWARD:
-            routed = self.routes(mac)
-            self._forwards.add(mac)
-            return set() if routed else {mac}
-        if source in AUTHORITATIVE and is_bindable(ip):
-            owners = self._owners.setdefault(ip, set())
-            if mac not in owners:
-                owners.add(mac)
-                users = {row.mac for row in self._by_ip[ip] if row.source == SightingSource.IP}
-                return self._reclassify(ip, users - {NO_MAC})
-        return set()
+            self._direct.setdefault((mac, len(ip)), set()).add(ip)
+        if binds:
+            self._owners.setdefault(ip, set()).add(mac)
+            if not is_link_local(ip):
+                self._held.add((mac, len(ip)))
+        self._classify(ip, users)
+        return {each for each, kept in before.items() if kept != self.kept_ips(each) - {ip}}
 
-    def _reclassify(self, ip: bytes, macs: set[bytes]) -> set[bytes]:
-        """What it says of these MACs that they sent plain frames from `ip`; those for which routing changed."""
+    def _classify(self, ip: bytes, macs: set[bytes]) -> None:
+        """What it says of these MACs that they sent frames from `ip`."""
         if not is_local(ip, self._prefixes):
-            return set()
-        changed = set()
+            return
         owners = self._owners.get(ip)
         for mac in macs:
-            before = self.routes(mac)
-            weak = (
-                self._near.setdefault(mac, set())
-                if is_link_local(ip)
-                else self._weak.setdefault(mac, {}).setdefault(len(ip), set())
-            )
-            foreign = self._foreign.setdefault(mac, set())
+            place = mac, len(ip)
+            weak = self._near.setdefault(mac, set()) if is_link_local(ip) else self._weak.setdefault(place, set())
+            foreign = self._foreign.setdefault(place, set())
             weak.discard(ip)
             foreign.discard(ip)
             if not owners:
                 weak.add(ip)
             elif mac not in owners:
                 foreign.add(ip)
-            if before != self.routes(mac):
-                changed.add(mac)
-        return changed
 
-    def routes(self, mac: bytes) -> bool:
-        """Whether the MAC routes, by the rule of `identity`."""
-        return (
-            mac in self._forwards
-            or bool(self._foreign.get(mac))
-            or any(len(ips) > MAX_WEAK_ADDRESSES for ips in self._weak.get(mac, {}).values())
-        )
+    def _kept(self, place: Place) -> set[bytes]:
+        """Of the weak addresses those that the MAC does not forward, by the rule of `identity`."""
+        weak = self._weak.get(place, set())
+        if place in self._forwards or self._foreign.get(place) or len(weak) > MAX_WEAK_ADDRESSES:
+            return set()
+        if len(weak) > 1 or place in self._held:
+            return weak & self._direct.get(place, set())
+        return weak
+
+    def kept_ips(self, mac: bytes) -> set[bytes]:
+        """Local addresses that nobody holds by authority and that are the MAC's own; link-local ones beside these."""
+        return set().union(*(self._kept((mac, family)) for family in FAMILIES))
 
     def macs_of(self, ips: Iterable[bytes]) -> set[bytes]:
         """MACs that were seen with any of these addresses."""
         return {key.mac for ip in ips for key in self._by_ip.get(ip, ()) if key.mac != NO_MAC}
 
     def weak_ips(self, mac: bytes) -> set[bytes]:
-        """Local addresses that the MAC used and nobody holds by authority; its own as long as it does not route."""
-        return set().union(*self._weak.get(mac, {}).values())
+        """Local addresses that the MAC used and nobody holds by authority, its own or not."""
+        return set().union(*(self._weak.get((mac, family), ()) for family in FAMILIES))
 
     def own_ips(self, macs: Iterable[bytes]) -> set[bytes]:
         """Addresses that may be shown with these MACs."""
@@ -188,8 +200,7 @@ class SiteModel:
         for mac in macs:
             found.update(key.ip for key in self._firm.get(mac, ()) if any(key.ip))
             found |= self._near.get(mac, set())
-            if not self.routes(mac):
-                found |= self.weak_ips(mac)
+            found |= self.kept_ips(mac)
         return found
 
     def rows_for(self, macs: set[bytes], ips: set[bytes]) -> list[Sighting]:
@@ -198,14 +209,9 @@ class SiteModel:
         keys: set[SightingKey] = set()
         for mac in macs:
             keys |= self._firm.get(mac, set())
-            if not self.routes(mac):
-                witnesses = self.weak_ips(mac) | self._near.get(mac, set())
-            elif mac in self._forwards:
-                witnesses = set()
-            elif self._foreign.get(mac):
-                witnesses = {next(iter(self._foreign[mac]))}
-            else:
-                witnesses = {ip for family in self._weak[mac].values() for ip in islice(family, MAX_WEAK_ADDRESSES + 1)}
+            witnesses = set(self._near.get(mac, ()))
+            for family in FAMILIES:
+                witnesses.update(self._witnesses((mac, family)))
             for ip in witnesses:
                 keys.update(key for key in self._by_ip[ip] if key.mac == mac)
         for ip in ips:
@@ -227,6 +233,12 @@ class SiteModel:
                 )
             )
         return rows
+
+    def _witnesses(self, place: Place) -> Iterable[bytes]:
+        """Addresses whose rows, with the firm ones, show what the MAC forwards and what it keeps."""
+        if place in self._forwards:
+            return ()
+        return islice(self._foreign.get(place) or self._weak.get(place, set()), MAX_WEAK_ADDRESSES + 1)
 
     def weight(self, ip: bytes, mac: bytes) -> tuple[bool, int]:
         """How well a device holds an address: by authority or not, and when last. NO_MAC: behind a router."""

@@ -52,13 +52,21 @@ class Tables:
 
 
 IPS = [bytes([10, 0, 0, n]) for n in range(1, 7)] + [bytes([8, 8, 8, 8]), bytes.fromhex("fe80" + "00" * 13 + "01")]
-MANY = IPS + [bytes([10, 0, 1, n]) for n in range(1, 10)]  # more than one host uses without routing
+UNIQUE = [bytes.fromhex("fd00" + "00" * 13 + end) for end in ("01", "02")]
+MANY = IPS + UNIQUE + [bytes([10, 0, 1, n]) for n in range(1, 10)]  # more than one host uses without routing
 MACS = [mac(n) for n in range(1, 6)] + [NO_MAC]
-PLAIN = (SightingSource.ETH, SightingSource.FORWARD)
+PUBLIC = [b"", bytes(4), bytes(16)]  # what FORWARD says of a source that is not local; old agents: nothing
+
+
+def shown_ip(source: SightingSource, ip: bytes, public: bytes | None) -> bytes:
+    if source is SightingSource.ETH:
+        return b""
+    return public if source is SightingSource.FORWARD and public is not None else ip
+
 
 sightings = st.builds(
-    lambda where, ip, source, first, length, vlan, frames: {
-        **sighting(0, b"" if source in PLAIN else ip, source),
+    lambda where, ip, public, source, first, length, vlan, frames: {
+        **sighting(0, shown_ip(source, ip, public), source),
         "mac": where,
         "first_ns": first,
         "last_ns": first + length,
@@ -67,7 +75,8 @@ sightings = st.builds(
     },
     st.sampled_from(MACS),
     st.sampled_from(MANY),
-    st.sampled_from([*SightingSource, *[SightingSource.IP] * 6]),
+    st.sampled_from([*PUBLIC, None, None, None]),
+    st.sampled_from([*SightingSource, *[SightingSource.IP] * 4, *[SightingSource.FORWARD] * 2]),
     st.integers(1, 1_000),
     st.integers(0, 1_000),
     st.sampled_from([0, 7]),

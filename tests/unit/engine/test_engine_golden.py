@@ -6,7 +6,7 @@ import pytest
 from fieldwatch_proto.schema import SightingSource, mac_text
 from support.engine_compare import run
 from support.engine_told import flows, give, sightings
-from support.frames import MAC_A, MAC_B, arp, ethernet, icmp, ipv4, ipv4_fragments, tcp, udp, vxlan
+from support.frames import MAC_A, MAC_B, arp, ethernet, icmp, ipv4, ipv4_fragments, ipv6, tcp, udp, vxlan
 from support.traffic import ETHERNET_FRAMES, SYN_FRAME
 
 ETH, IP, ARP, NDP, FORWARD = (
@@ -64,10 +64,32 @@ def test_neighbour_discovery() -> None:
 
 
 def test_router_swallows_nothing() -> None:
-    """A source that is not local gives its MAC a FORWARD sighting and no address."""
-    result = give(ethernet(ipv4("198.51.100.7", "10.0.0.1", udp(53, 9)), src=MAC_B))
+    """A source that is not local gives its MAC a FORWARD sighting of the family, and no address."""
+    result = give(
+        ethernet(ipv4("198.51.100.7", "10.0.0.1", udp(53, 9)), src=MAC_B),
+        ethernet(ipv6("2001:db8:7::7", "2001:db8::1", udp(53, 9), hop_limit=57), src=MAC_B),
+    )
 
-    assert sightings(result) == {(MAC_B, "", ETH), (MAC_B, "", FORWARD)}
+    assert sightings(result) == {(MAC_B, "", ETH), (MAC_B, "0.0.0.0", FORWARD), (MAC_B, "::", FORWARD)}
+
+
+@pytest.mark.parametrize("hop_limit", [1, 30, 32, 64, 128, 255])
+def test_a_global_address_makes_no_router(hop_limit: int) -> None:
+    """Every host of an IPv6 network has one; where no router lowered the hop limit, it tells nothing of the MAC."""
+    result = give(ethernet(ipv6("2001:db8::5", "2001:db8::9", udp(53, 9), hop_limit=hop_limit)))
+
+    assert sightings(result) == {(MAC_A, "", ETH)}
+
+
+@pytest.mark.parametrize(
+    ("ttl", "source"),
+    [(1, IP), (32, IP), (33, FORWARD), (63, FORWARD), (64, IP), (127, FORWARD), (128, IP), (254, FORWARD), (255, IP)],
+)
+def test_a_lowered_hop_limit_was_forwarded(ttl: int, source: SightingSource) -> None:
+    """Systems begin at 64, 128 or 255; up to 32 an application may have chosen it."""
+    result = give(ethernet(ipv4("10.0.0.1", "10.0.0.2", udp(53, 9), ttl=ttl)))
+
+    assert sightings(result) == {(MAC_A, "", ETH), (MAC_A, "10.0.0.1", source)}
 
 
 def test_echo_is_one_flow() -> None:

@@ -54,6 +54,58 @@ def test_a_router_gets_only_what_authority_binds() -> None:
     assert devices[1].routes
 
 
+def test_a_family_is_routed_by_itself() -> None:
+    """Forwarded frames of global IPv6 sources say nothing of a private IPv4 address, and the other way round."""
+    addresses = [seen(ROUTER, "192.168.1.5", IP), seen(ROUTER, "fd00::5", IP)]
+    six = resolve([seen(ROUTER, "::", FORWARD), *addresses], [])
+    four = resolve([seen(ROUTER, "0.0.0.0", FORWARD), *addresses], [])
+    old = resolve([seen(ROUTER, "", FORWARD), *addresses], [])  # of an agent that told no family
+
+    assert holders(six) == {"ip:fd00::5": {"fd00::5"}, "mac:00:16:3e:00:00:02": {"192.168.1.5"}}
+    assert holders(four) == {"ip:192.168.1.5": {"192.168.1.5"}, "mac:00:16:3e:00:00:02": {"fd00::5"}}
+    assert [device.key for device in old] == ["ip:192.168.1.5", "ip:fd00::5", "mac:00:16:3e:00:00:02"]
+    assert [[device.routes for device in devices] for devices in (six, four, old)] == [
+        [False, True],
+        [False, True],
+        [False, False, True],
+    ]
+
+
+@pytest.mark.parametrize("source", [ARP, IP])
+def test_a_gateway_keeps_its_own_address_of_few(source: SightingSource) -> None:
+    """One private address that was forwarded, beside one that was not: with or without ARP each is where it belongs."""
+    rows = [seen(ROUTER, "192.168.1.1", source), seen(ROUTER, "10.9.0.4", FORWARD)]
+
+    assert holders(resolve(rows, [])) == {"ip:10.9.0.4": {"10.9.0.4"}, "mac:00:16:3e:00:00:02": {"192.168.1.1"}}
+
+
+def test_forwarded_addresses_alone_are_not_the_senders() -> None:
+    """Two addresses, both forwarded: the MAC has none that is known."""
+    rows = [seen(ROUTER, "", ETH), seen(ROUTER, "10.9.0.4", FORWARD), seen(ROUTER, "10.9.0.5", FORWARD)]
+
+    assert holders(resolve(rows, [])) == {
+        "ip:10.9.0.4": {"10.9.0.4"},
+        "ip:10.9.0.5": {"10.9.0.5"},
+        "mac:00:16:3e:00:00:02": set(),
+    }
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [seen(HOST, "192.168.1.5", FORWARD)],
+        [seen(HOST, "192.168.1.5", FORWARD), seen(HOST, "fe80::5", NDP), seen(HOST, "169.254.1.1", ARP)],
+        [seen(HOST, "192.168.1.5", FORWARD), seen(HOST, "192.168.1.5", ARP), seen(HOST, "192.168.1.6", IP)],
+        [seen(HOST, "192.168.1.5", FORWARD), seen(HOST, "192.168.1.5", IP), seen(HOST, "192.168.1.6", IP)],
+    ],
+)
+def test_a_host_that_hides_others_behind_its_address(rows: list[Sighting]) -> None:
+    """Containers and virtual machines behind NAT: forwarded frames of the host's own address, which stays its own."""
+    devices = resolve(rows, [])
+
+    assert holders(devices) == {"mac:00:16:3e:00:00:01": {str(ipaddress.ip_address(row.ip)) for row in rows}}
+
+
 def test_frames_of_an_address_owned_elsewhere_make_a_router() -> None:
     """An address that ARP binds to one MAC and another sends from: the other routes, the owner keeps it."""
     devices = resolve(
@@ -82,7 +134,7 @@ def test_link_local_and_unique_local_do_not_count_against_each_other() -> None:
 
 def test_a_router_keeps_its_link_local_address() -> None:
     """Nobody forwards link-local packets: such a source is the sender's own, however much else it forwards."""
-    rows = [seen(ROUTER, "", FORWARD), seen(ROUTER, "fe80::1", IP), seen(ROUTER, "169.254.1.1", IP)]
+    rows = [seen(ROUTER, "", FORWARD), seen(ROUTER, "fe80::1", FORWARD), seen(ROUTER, "169.254.1.1", IP)]
 
     assert holders(resolve(rows, [])) == {"mac:00:16:3e:00:00:02": {"fe80::1", "169.254.1.1"}}
 
