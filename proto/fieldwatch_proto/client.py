@@ -134,7 +134,7 @@ class Client:
         ordering: str = "",
         limit: int = 0,
     ) -> Iterator[query_pb2.Flow]:
-        """Flow records, the newest first; ordering is last_seen, bytes or packets, "-" in front = descending."""
+        """Flow records, the newest first. Orderings are those of query.proto, "-" in front = descending."""
         request = query_pb2.ListFlowsRequest(
             site=site,
             since=since,
@@ -260,7 +260,10 @@ def _error(problem: grpc.RpcError, address: str) -> ClientError:
 
 
 def as_dict(message: Message) -> dict[str, Any]:
-    """The object that REST serves: every field by its name, numbers as numbers, an event's data as an object."""
+    """The object that REST serves: every field by its name, numbers as numbers, an event's data as an object.
+
+    An `optional` field that is absent is None.
+    """
     found: dict[str, Any] = {}
     for field in message.DESCRIPTOR.fields:
         value = getattr(message, field.name)
@@ -269,7 +272,7 @@ def as_dict(message: Message) -> dict[str, Any]:
         elif field.type == FieldDescriptor.TYPE_MESSAGE:
             found[field.name] = as_dict(value)
         else:
-            found[field.name] = value
+            found[field.name] = value if not field.has_presence or message.HasField(field.name) else None
     if isinstance(message, query_pb2.Event):
         found["data"] = json.loads(message.data or "{}")
     return found

@@ -364,6 +364,8 @@ def test_a_device_is_shown_by_any_of_its_names(fieldwatch: Command) -> None:
 def test_flows_agents_sites_and_events_are_listed(fieldwatch: Command) -> None:
     """Every list of the command against a real collector."""
     flows = [json.loads(line) for line in fieldwatch("flows", "ls", "--port", "53", "-o", "ndjson").stdout.splitlines()]
+    ssh = csv.DictReader(io.StringIO(fieldwatch("flows", "ls", "--application", "ssh", "-o", "csv").stdout))
+    rtts = {(int(flow["server_rtt_us"]) > 0, flow["client_rtt_us"]) for flow in ssh}
     top = json.loads(fieldwatch("flows", "top", "--by", "application", "--limit", "3", "-o", "json").stdout)
     table = fieldwatch("flows", "top", "--by", "protocol").stdout.splitlines()
     agents = list(csv.DictReader(io.StringIO(fieldwatch("agents", "ls", "-o", "csv").stdout)))
@@ -371,6 +373,7 @@ def test_flows_agents_sites_and_events_are_listed(fieldwatch: Command) -> None:
 
     assert flows
     assert {53 in (flow["src_port"], flow["dst_port"]) for flow in flows} == {True}
+    assert rtts == {(True, "")}
     assert len(top) == 3
     assert table[0].split() == ["WHAT", "BYTES", "SHARE", "PACKETS", "FLOWS"]
     assert [agent["site"] for agent in agents] == ["branch", "hq"]

@@ -214,8 +214,8 @@ def _flow(
     connection.execute(
         "INSERT INTO flow(site, agent, first_ns, last_ns, protocol, src, dst, src_port, dst_port, vlans, src_mac,"
         " dst_mac, packets, bytes, reply_packets, reply_bytes, tcp_flags, state, end_reason, tunnels, application,"
-        " interface, src_device, dst_device)"
-        " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, 0, x'', x'', ?, ?, ?, ?, ?, ?, ?, '', ?, 'eth0', ?, ?)",
+        " interface, src_device, dst_device, retransmits, reply_retransmits, server_rtt_us, client_rtt_us)"
+        " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, 0, x'', x'', ?, ?, ?, ?, ?, ?, ?, '', ?, 'eth0', ?, ?, ?, ?, ?, ?)",
         (
             site,
             agents[sites.index(site)],
@@ -236,6 +236,11 @@ def _flow(
             application,
             source,
             target,
+            # Large flows lose segments; of ssh the ACK of the opener was not seen.
+            int(size) if protocol == 6 and size > 3 else 0,
+            int(size) if protocol == 6 and size > 2 else 0,
+            int(size * 9_000) if protocol == 6 else 0,
+            int(size * 400) if protocol == 6 and application != "ssh" else 0,
         ),
     )
 

@@ -29,7 +29,7 @@ def list_flows(
     protocol: Annotated[str, Query(description="IANA keyword, or its number")] = "",
     application: str = "",
     ordering: Annotated[
-        str, Query(description="last_seen, first_seen, bytes, packets; - in front = descending")
+        str, Query(description="last_seen, first_seen, bytes, packets, retransmits; - in front = descending")
     ] = "-last_seen",
 ) -> Response:
     """Flow records that overlap the time from `since` to `until`."""

@@ -1,7 +1,8 @@
 """The shapes of the answers, for OpenAPI: made from the messages of query.proto, so that they are written once.
 
-REST differs from protobuf in three places: an event's `data` is an object and not its text; a list has the shape
-`{count, next, previous, results}`; and what only REST has (series, status) stands at the end of this file.
+REST differs from protobuf in four places: an event's `data` is an object and not its text; an `optional` field that
+is absent is null; a list has the shape `{count, next, previous, results}`; and what only REST has (series, status)
+stands at the end of this file.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ def _type(field: FieldDescriptor) -> Any:
     if field.full_name in _OBJECTS:
         return dict[str, Any]
     inner: Any = _SCALARS[field.type] if field.message_type is None else _model(field.message_type)
-    return list[inner] if field.is_repeated else inner
+    if field.is_repeated:
+        return list[inner]
+    return inner | None if field.message_type is None and field.has_presence else inner
 
 
 def _list(of: type[BaseModel]) -> type[BaseModel]:

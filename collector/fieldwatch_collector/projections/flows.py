@@ -19,7 +19,8 @@ _CHUNK = 500
 INSERT = (
     "INSERT INTO flow(site, agent, first_ns, last_ns, protocol, src, dst, src_port, dst_port, vlans, src_mac, dst_mac,"
     " packets, bytes, reply_packets, reply_bytes, tcp_flags, state, end_reason, tunnels, application, interface,"
-    " src_device, dst_device) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " src_device, dst_device, retransmits, reply_retransmits, server_rtt_us, client_rtt_us)"
+    f" VALUES({', '.join(28 * '?')})"
 )
 
 
@@ -69,6 +70,10 @@ class FlowProjection:
                 batch.column("interface"),
                 src_device,
                 dst_device,
+                batch.column("retransmits"),
+                batch.column("reply_retransmits"),
+                batch.column("server_rtt_us"),
+                batch.column("client_rtt_us"),
                 strict=True,
             ),
         )

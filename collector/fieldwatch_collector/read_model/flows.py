@@ -20,6 +20,7 @@ _ORDERINGS = {
     "first_seen": "first_ns",
     "bytes": "(bytes + reply_bytes)",
     "packets": "(packets + reply_packets)",
+    "retransmits": "(retransmits + reply_retransmits)",
 }
 
 
@@ -126,6 +127,10 @@ def flow_of(row: sqlite3.Row) -> dict[str, Any]:
         "dst_name": "",
         "tunnels": row["tunnels"],
         "interface": row["interface"],
+        "retransmits": row["retransmits"],
+        "reply_retransmits": row["reply_retransmits"],
+        "server_rtt_us": row["server_rtt_us"] or None,
+        "client_rtt_us": row["client_rtt_us"] or None,
     }
 
 

@@ -27,7 +27,8 @@ COLUMNS = (
 _WHEN_AND_WHERE = ("first_seen", "last_seen", "site", "agent", "interface")
 _WHO = ("protocol", "src", "src_port", "dst", "dst_port", "src_name", "dst_name", "src_device", "dst_device")
 _WHAT = ("bytes", "reply_bytes", "packets", "reply_packets", "state", "application")
-CSV_COLUMNS = tuple(map(Column, (*_WHEN_AND_WHERE, *_WHO, *_WHAT)))
+_HOW = ("retransmits", "reply_retransmits", "server_rtt_us", "client_rtt_us")
+CSV_COLUMNS = tuple(map(Column, (*_WHEN_AND_WHERE, *_WHO, *_WHAT, *_HOW)))
 TOP_COLUMNS = (
     Column("label", "WHAT"),
     Column("bytes", align="right", show=bytes_text),
@@ -70,7 +71,7 @@ def _ls_arguments(parser: argparse.ArgumentParser) -> None:
         "--ordering",
         default="",
         metavar="FIELD",
-        help="last_seen, first_seen, bytes or packets; --ordering=-bytes = descending",
+        help="last_seen, first_seen, bytes, packets or retransmits; --ordering=-bytes = descending",
     )
 
 

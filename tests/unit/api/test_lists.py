@@ -116,6 +116,24 @@ def test_csv_has_a_header_and_one_row_each(viewer: httpx.Client) -> None:
     assert [row["name"] for row in expected] == [row["name"] for row in rows]
 
 
+def test_a_round_trip_that_is_not_known_is_null(viewer: httpx.Client) -> None:
+    """In JSON and NDJSON; an empty cell in CSV, and never 0."""
+    question = {"application": "ssh", "ordering": "-retransmits", "limit": 1}
+    listed = viewer.get("/api/v1/flows", params=question).json()["results"][0]
+    line = json.loads(viewer.get("/api/v1/flows", params=question | {"format": "ndjson"}).text)
+    cells = next(csv.DictReader(io.StringIO(viewer.get("/api/v1/flows", params=question | {"format": "csv"}).text)))
+
+    assert listed["retransmits"] > 0
+    assert listed["server_rtt_us"] > 0
+    assert listed["client_rtt_us"] is None
+    assert listed == line
+    assert (cells["retransmits"], cells["server_rtt_us"], cells["client_rtt_us"]) == (
+        str(listed["retransmits"]),
+        str(listed["server_rtt_us"]),
+        "",
+    )
+
+
 def test_a_limited_export_links_to_the_next_page(viewer: httpx.Client) -> None:
     """Rows alone have no place for `next`: it is a Link header (RFC 8288)."""
     answer = viewer.get("/api/v1/devices", params={"format": "ndjson", "limit": 40})

@@ -123,6 +123,9 @@ def test_the_description_is_readable_without_login(nobody: httpx.Client) -> None
     assert "security" not in description["paths"]["/healthz"]["get"]
     device = description["components"]["schemas"]["Device"]["properties"]
     assert list(device) == [field.name for field in query_pb2.Device.DESCRIPTOR.fields]
+    flow = description["components"]["schemas"]["Flow"]["properties"]
+    assert [kind["type"] for kind in flow["server_rtt_us"]["anyOf"]] == ["integer", "null"]
+    assert flow["retransmits"]["type"] == "integer"
     listed = description["paths"]["/api/v1/devices"]["get"]["responses"]
     assert set(listed["200"]["content"]) == {"application/json", "text/csv", "application/x-ndjson"}
     assert set(listed["4XX"]["content"]) == {"application/problem+json"}

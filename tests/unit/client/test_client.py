@@ -70,6 +70,13 @@ def test_objects_have_every_field_and_numbers_are_numbers() -> None:
     assert as_dict(detail)["device"]["macs"] == []
 
 
+def test_what_is_not_known_is_none_and_not_zero() -> None:
+    """An optional field that is absent; one that is there has its value, were it 0."""
+    flow = as_dict(query_pb2.Flow(server_rtt_us=0))
+
+    assert (flow["retransmits"], flow["server_rtt_us"], flow["client_rtt_us"]) == (0, 0, None)
+
+
 @pytest.mark.parametrize(
     ("kind", "subject", "data", "text"),
     [

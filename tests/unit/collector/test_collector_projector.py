@@ -11,13 +11,14 @@ import pytest
 from fieldwatch_collector.projections import Projector, projector
 from fieldwatch_collector.store import BatchItem
 from fieldwatch_collector.store.sqlite import SqliteStore
-from fieldwatch_proto.columns import digest, records_of, seal
+from fieldwatch_proto.columns import Records, digest, records_of, seal
 from fieldwatch_proto.schema import Kind, SightingSource, mac_text
 from support.collector import fact, flow, mac, sighting
 from support.stack import wait_for
 
 AGENT = "00000000-0000-4000-8000-000000000001"
 IPS = [bytes([10, 0, 0, number]) for number in range(1, 9)]
+MEASURES = ("retransmits", "reply_retransmits", "server_rtt_us", "client_rtt_us")
 
 
 def metric(name: str, value: float, ts_ns: int = 5, labels: str = "{}") -> dict[str, Any]:
@@ -30,7 +31,7 @@ def event(type_: str, data: str = '{"n":1}') -> dict[str, Any]:
 
 WORLD: list[tuple[Kind, list[dict[str, Any]]]] = [
     (Kind.SIGHTING, [sighting(n, IPS[n]) for n in range(4)]),
-    (Kind.FLOW, [flow(IPS[0], IPS[1]), flow(IPS[1], IPS[7])]),
+    (Kind.FLOW, [flow(IPS[0], IPS[1]), flow(IPS[1], IPS[7], reply_retransmits=3, server_rtt_us=20_000)]),
     (Kind.FACT, [fact(mac_text(mac(0)), "hostname", "nas", "dhcp"), fact("10.0.0.2", "hostname", "tv", "mdns")]),
     (Kind.METRIC, [metric("frames_total", 10), metric("temperature", 40.5), metric("bad", float("nan"))]),
     (Kind.SIGHTING, [sighting(5, IPS[7]), sighting(0, IPS[0], SightingSource.ETH, frames=9)]),
@@ -60,13 +61,16 @@ class Site:
         )
 
     def put(self, first_seq: int, batches: Sequence[tuple[Kind, list[dict[str, Any]]]]) -> None:
+        self.put_records(first_seq, [records_of(kind, rows) for kind, rows in batches])
+
+    def put_records(self, first_seq: int, batches: Sequence[Records]) -> None:
         import asyncio
 
         items = []
-        for seq, (kind, rows) in enumerate(batches, first_seq):
-            sealed = seal(records_of(kind, rows))
+        for seq, records in enumerate(batches, first_seq):
+            sealed, kind = seal(records), int(records.kind)
             items.append(
-                BatchItem(1, seq, int(kind), 1, 1, sealed.records, sealed.raw_bytes, 0, 9, sealed.digest, sealed.body)
+                BatchItem(1, seq, kind, 1, 1, sealed.records, sealed.raw_bytes, 0, 9, sealed.digest, sealed.body)
             )
         asyncio.run(self.store.put(AGENT, items))
 
@@ -110,6 +114,28 @@ def test_everything_comes_out_once_and_is_published(tmp_path: Path) -> None:
     assert ["agent.capture.lost", "agent.alarm"] == [type_ for _, type_ in told if type_.startswith("agent.")]
     assert {"device.updated"} == {message["type"] for message in site.updates}
     assert set(names) == {f"mac:{message['data']['macs'][0]}" for message in site.updates}
+
+
+def test_flows_of_an_agent_that_does_not_measure_hold_zeros(tmp_path: Path) -> None:
+    """A column that an older agent does not know; one that is there keeps its values, up to the largest."""
+    most = (1 << 32) - 1
+    newer = records_of(
+        Kind.FLOW,
+        [flow(IPS[0], IPS[1], retransmits=1, reply_retransmits=2, server_rtt_us=3, client_rtt_us=most)],
+    )
+    older = Records(
+        newer.kind,
+        newer.count,
+        {name: column for name, column in newer.columns.items() if name not in MEASURES},
+    )
+    site = Site(tmp_path / "db")
+    site.store.attach(site.projector)
+    site.put_records(1, [newer, older])
+    site.catch_up()
+    found = site.ask(f"SELECT {', '.join(MEASURES)} FROM flow ORDER BY id")
+    site.store.close()
+
+    assert [(1, 2, 3, most), (0, 0, 0, 0)] == found
 
 
 def test_a_restart_goes_on_where_the_last_commit_was(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from fieldwatch_collector.store import (
 from fieldwatch_collector.store.migrate import migrations
 from fieldwatch_collector.store.ranges import add, holds, overlaps
 from fieldwatch_collector.store.sqlite import SqliteStore
+from fieldwatch_collector.store.tables import schema_problems
 from fieldwatch_proto.columns import digest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -111,6 +112,29 @@ def test_the_count_of_records_is_made_up_for_what_was_stored_before(tmp_path: Pa
     store.close()
 
     assert [(1, 42), (2, 5), (3, 0)] == counted
+
+
+def test_flows_of_before_get_zeros_for_what_was_not_kept(tmp_path: Path) -> None:
+    """The fourth migration: the rows stay, and the file is as if it had been made anew."""
+    connection = sqlite3.connect(tmp_path / "collector.db", isolation_level=None)
+    for number, sql in migrations("sqlite")[:3]:
+        connection.executescript(f"{sql}\nPRAGMA user_version = {number};")
+    connection.execute(
+        "INSERT INTO flow VALUES(7, 'hq', 'a', 1, 2, 6, x'', x'', 1, 2, 0, x'', x'', 3, 4, 5, 6, 0, 0, 1,"
+        " '', '', '', '', '')"
+    )
+    before = schema_problems(connection)
+    connection.close()
+    store = SqliteStore(tmp_path / "collector.db")
+    store.migrate()
+    rows = ask(store, "SELECT id, packets, retransmits, reply_retransmits, server_rtt_us, client_rtt_us FROM flow")
+    with store.reader() as reader:
+        after = schema_problems(reader)
+    store.close()
+
+    assert "table flow: column server_rtt_us is missing" in before
+    assert [(7, 3, 0, 0, 0, 0)] == rows
+    assert [] == after
 
 
 async def test_sparse_ranges_are_bounded(store: SqliteStore) -> None:

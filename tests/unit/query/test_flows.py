@@ -12,7 +12,7 @@ from support.asking import HOUR_NS, NOW_NS, walk
 from support.filled_store import device_id
 
 
-@pytest.mark.parametrize("ordering", ["", "last_seen", "-bytes", "bytes", "-packets", "first_seen"])
+@pytest.mark.parametrize("ordering", ["", "last_seen", "-bytes", "bytes", "-packets", "first_seen", "-retransmits"])
 def test_pages_hold_every_flow_once_whatever_the_order(model: ReadModel, ordering: str) -> None:
     """As for devices."""
     whole = model.list_flows(ordering=ordering, limit=1_000)["results"]
@@ -59,3 +59,26 @@ def test_a_flow_reads_as_people_write_it(model: ReadModel, rows: Callable[..., l
     assert (flow["first_seen"], flow["last_seen"]) == (time_text(row["first_ns"]), time_text(row["last_ns"]))
     names = {one["id"]: one["name"] for one in rows("SELECT id, name FROM device")}
     assert (flow["src_name"], flow["dst_name"]) == (names[row["src_device"]], names.get(row["dst_device"], ""))
+
+
+def test_a_round_trip_that_is_not_known_is_none(model: ReadModel, rows: Callable[..., list[Any]]) -> None:
+    """0 in the table stands for it; retransmissions are counts, and 0 is one."""
+    ends = ("retransmits", "reply_retransmits", "server_rtt_us", "client_rtt_us")
+    row = rows("SELECT * FROM flow WHERE application = 'ssh' ORDER BY last_ns DESC LIMIT 1")[0]
+    ssh = model.list_flows(application="ssh", limit=1)["results"][0]
+    dns = model.list_flows(application="dns", limit=1)["results"][0]
+
+    assert row["server_rtt_us"] > 0
+    assert [row["retransmits"], row["reply_retransmits"], row["server_rtt_us"], None] == [ssh[end] for end in ends]
+    assert [0, 0, None, None] == [dns[end] for end in ends]
+
+
+def test_flows_are_ordered_by_the_retransmissions_of_both_sides(
+    model: ReadModel, rows: Callable[..., list[Any]]
+) -> None:
+    """The worst first, as plain SQL has it."""
+    expected = [row["n"] for row in rows("SELECT retransmits + reply_retransmits AS n FROM flow ORDER BY n DESC")]
+    found = model.list_flows(ordering="-retransmits", limit=1_000)["results"]
+
+    assert expected == [flow["retransmits"] + flow["reply_retransmits"] for flow in found]
+    assert expected[0] > expected[-1] == 0
