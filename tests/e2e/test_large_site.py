@@ -1,13 +1,16 @@
-"""Ten thousand devices, a lost connection, a narrow screen and a keyboard: the page on ordinary bad days."""
+"""Ten thousand devices, many claims, lost segments, a lost connection, a narrow screen and a keyboard: the page on
+ordinary bad days."""
 
 from __future__ import annotations
 
+import re
+import sqlite3
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from fieldwatch_collector.services import open_services
-from support.filled_store import fill
+from support.filled_store import device_id, fill
 from support.stack import Collector, wait_for
 
 if TYPE_CHECKING:
@@ -34,6 +37,17 @@ def _log_in(page: Page) -> None:
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Log in").click()
     page.locator(ROWS).first.wait_for()
+
+
+def _claim(collector: Collector, device: str, claims: list[tuple[str, str]]) -> None:
+    """Give a device these claims, on the disk of a collector that runs."""
+    with sqlite3.connect(collector.data / "collector.db", timeout=30) as connection:
+        connection.executemany(
+            "INSERT INTO claim(site, subject, key, value, source, confidence, first_ns, last_ns, times, evidence,"
+            " agent, device) VALUES('hq', '', ?, ?, 'test', 50, 1, 2, 3, 'Membership report to 239.255.0.250', '', ?)",
+            [(*claim, device) for claim in claims],
+        )
+    connection.close()
 
 
 def _focused_row(page: Page) -> str | None:
@@ -120,6 +134,72 @@ def test_a_phone_needs_no_sideways_scrolling(collector: Collector, visit: Any) -
         too_wide[place] = _too_wide(page)
 
     assert {place: [] for place in too_wide} == too_wide
+
+
+def test_a_device_with_many_claims_stays_readable(collector: Collector, visit: Any) -> None:
+    """Values stand key by key, all but the best of many fold, and the longest break: on a desk and on a phone."""
+    from playwright.sync_api import expect
+
+    _start(collector, 10)
+    device = device_id(1)
+    groups = [("multicast_group", f"239.255.{n}.250") for n in range(60)]
+    many = [("ja4", f"t13d{n:02d}16h2_8daaf6152771_02713d6af862") for n in range(6)]
+    _claim(collector, device, [*groups, *many, ("user_agent", "Mozilla/5.0 " * 21), ("client_id", "01" * 127)])
+    page = visit(collector, viewport={"width": 1280, "height": 900}).open()
+    _log_in(page)
+    page.goto(f"http://127.0.0.1:{collector.ports['http']}/#/devices/{device}")
+    claims = page.get_by_role("table", name="Identity")
+    keys = claims.get_by_role("rowheader")
+    expect(keys).to_have_text(
+        ["client id", "hostname", "ja4 6", "multicast group 60", "user agent", "vendor class"], use_inner_text=True
+    )
+    rows = claims.locator("tbody").filter(has_text="multicast group").locator("tr")
+    folded = rows.count()
+    few = claims.locator("tbody").filter(has_text="ja4").locator("tr").count()
+    wide = _too_wide(page)
+    claims.get_by_role("button", name="55 more values of multicast group").click()
+    expect(rows).to_have_count(61)
+    page.set_viewport_size({"width": 360, "height": 800})
+    narrow = _too_wide(page)
+    claims.get_by_role("button", name="Fewer").click()
+    expect(rows).to_have_count(folded)
+
+    assert (folded, few) == (6, 6)
+    assert ([], []) == (wide, narrow)
+
+
+def test_flows_show_round_trips_and_lost_segments(collector: Collector, visit: Any) -> None:
+    """Both halves of the round trip stand in the title; one half alone is a lower bound; the most retransmits first."""
+    from playwright.sync_api import expect
+
+    _start(collector, 30)
+    page = visit(collector, viewport={"width": 1280, "height": 900}).open()
+    _log_in(page)
+    page.goto(f"http://127.0.0.1:{collector.ports['http']}/#/flows?range=all")
+    grid = page.get_by_role("grid", name="Flows")
+    grid.get_by_role("button", name="Retransmits").click()
+    most, sent, replied = collector.ask(
+        "SELECT retransmits + reply_retransmits, retransmits, reply_retransmits FROM flow ORDER BY 1 DESC LIMIT 1"
+    )[0]
+    lost = grid.locator("tr[data-place='0'] .c-retransmits span")
+    expect(lost).to_have_text(str(most))
+    expect(lost).to_have_attribute("title", f"{sent} sent, {replied} in reply")
+    cut = page.evaluate(
+        """() => [...document.querySelectorAll(".grid-box, .grid th")]
+            .filter((box) => box.scrollWidth > box.clientWidth).map((box) => box.className)"""
+    )
+
+    page.get_by_label("Application").fill("ssh")
+    trip = grid.locator("tr[data-place='0'] .c-rtt span")
+    expect(trip).to_have_text(re.compile(r"^> [\d.]+\u202fms$"))
+    expect(trip).to_have_attribute("title", re.compile(r"server and back: [\d.]+\u202fms, .* not known$"))
+    page.get_by_label("Application").fill("dns")
+    expect(trip).to_have_text("–")
+    page.set_viewport_size({"width": 360, "height": 800})
+    wait_for(lambda: not _too_wide(page), "everything fits, the chart too once it is drawn anew")
+
+    assert most > 0
+    assert [] == cut
 
 
 def _too_wide(page: Page) -> list[str]:

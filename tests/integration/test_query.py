@@ -366,6 +366,7 @@ def test_flows_agents_sites_and_events_are_listed(fieldwatch: Command) -> None:
     flows = [json.loads(line) for line in fieldwatch("flows", "ls", "--port", "53", "-o", "ndjson").stdout.splitlines()]
     ssh = csv.DictReader(io.StringIO(fieldwatch("flows", "ls", "--application", "ssh", "-o", "csv").stdout))
     rtts = {(int(flow["server_rtt_us"]) > 0, flow["client_rtt_us"]) for flow in ssh}
+    worst = fieldwatch("flows", "ls", "--ordering=-retransmits", "--limit", "20").stdout.splitlines()
     top = json.loads(fieldwatch("flows", "top", "--by", "application", "--limit", "3", "-o", "json").stdout)
     table = fieldwatch("flows", "top", "--by", "protocol").stdout.splitlines()
     agents = list(csv.DictReader(io.StringIO(fieldwatch("agents", "ls", "-o", "csv").stdout)))
@@ -374,6 +375,8 @@ def test_flows_agents_sites_and_events_are_listed(fieldwatch: Command) -> None:
     assert flows
     assert {53 in (flow["src_port"], flow["dst_port"]) for flow in flows} == {True}
     assert rtts == {(True, "")}
+    assert worst[0].split()[:2] == ["RETRANSMITS", "LAST"]
+    assert int(worst[1].split()[0]) >= int(worst[20].split()[0]) > 0
     assert len(top) == 3
     assert table[0].split() == ["WHAT", "BYTES", "SHARE", "PACKETS", "FLOWS"]
     assert [agent["site"] for agent in agents] == ["branch", "hq"]

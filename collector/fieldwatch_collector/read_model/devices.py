@@ -180,8 +180,11 @@ def _source_text(source: int) -> str:
 
 
 def _claims(connection: sqlite3.Connection, device_id: str) -> list[dict[str, Any]]:
+    """Key by key, the best first; of too many, the best of every key: one with many values hides no other."""
     rows = connection.execute(
-        "SELECT * FROM claim WHERE device = ? ORDER BY key, confidence DESC, last_ns DESC, value, source LIMIT ?",
+        "SELECT * FROM (SELECT *, row_number() OVER best AS place FROM claim WHERE device = ?"
+        " WINDOW best AS (PARTITION BY key ORDER BY confidence DESC, last_ns DESC, value, source, subject)"
+        " ORDER BY place, key LIMIT ?) ORDER BY key, place",
         (device_id, MAX_CLAIMS),
     )
     return [

@@ -23,6 +23,11 @@ COLUMNS = (
     Column("state"),
     Column("site"),
 )
+# What the table is ordered by and would not show stands in front.
+_ORDERED_BY = {
+    "first_seen": Column("first_seen", show=clock),
+    "retransmits": Column("repeated", "RETRANSMITS", align="right", show=count_text),
+}
 # csv has a column for each field that a program wants; the table joins address and port.
 _WHEN_AND_WHERE = ("first_seen", "last_seen", "site", "agent", "interface")
 _WHO = ("protocol", "src", "src_port", "dst", "dst_port", "src_name", "dst_name", "src_device", "dst_device")
@@ -103,8 +108,17 @@ def ls(args: argparse.Namespace) -> None:
         if args.output != "table":
             write(found, CSV_COLUMNS, args.output)
             return
-        rows = [{**flow, "from": end(flow, "src"), "to": end(flow, "dst")} for flow in found]
-    write(rows, COLUMNS, empty="no flows")
+        rows = [
+            {
+                **flow,
+                "from": end(flow, "src"),
+                "to": end(flow, "dst"),
+                "repeated": flow["retransmits"] + flow["reply_retransmits"],
+            }
+            for flow in found
+        ]
+    order = _ORDERED_BY.get(args.ordering.removeprefix("-"))
+    write(rows, (order, *COLUMNS) if order else COLUMNS, empty="no flows")
     if args.limit and len(rows) == args.limit and sys.stdout.isatty():
         print(f"the first {args.limit}; --limit N for more", file=sys.stderr)
 

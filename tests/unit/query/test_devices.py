@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fieldwatch_collector.read_model import ReadModel
+from fieldwatch_collector.read_model import ReadModel, devices
 from fieldwatch_collector.store.sqlite import SqliteStore
 from fieldwatch_proto.schema import time_text
 from fieldwatch_proto.v1 import query_pb2
@@ -204,3 +204,29 @@ def test_a_device_without_a_mac_shows_the_router_that_it_was_seen_through(store:
             "frames": 3,
         }
     ]
+
+
+def test_a_key_with_many_values_hides_no_other(store: SqliteStore, model: ReadModel) -> None:
+    """More claims than are given: the best of each key, keys together, the most credible first."""
+
+    def add(connection: sqlite3.Connection) -> None:
+        claims = [("multicast_group", f"239.{n >> 8}.{n & 255}.1", n % 100) for n in range(2 * devices.MAX_CLAIMS)]
+        claims += [("user_agent", name, confidence) for name, confidence in (("old", 40), ("new", 70))]
+        connection.executemany(
+            "INSERT INTO claim(site, subject, key, value, source, confidence, first_ns, last_ns, times, evidence,"
+            " agent, device) VALUES('hq', 'x', ?, ?, 'igmp', ?, 1, 2, 1, '', '', ?)",
+            [(*claim, device_id(7)) for claim in claims],
+        )
+
+    store.transact_sync(add)
+    detail = model.get_device(device_id(7))
+    assert detail is not None
+    claims = detail["claims"]
+    groups = [claim["confidence"] for claim in claims if claim["key"] == "multicast_group"]
+
+    assert len(claims) == devices.MAX_CLAIMS
+    assert [claim["key"] for claim in claims] == sorted(claim["key"] for claim in claims)
+    assert [claim["value"] for claim in claims if claim["key"] == "hostname"] == ["pi-8"]
+    assert [claim["value"] for claim in claims if claim["key"] == "user_agent"] == ["new", "old"]
+    assert groups == sorted(groups, reverse=True)
+    assert (groups[0], len(groups)) == (99, devices.MAX_CLAIMS - 3)

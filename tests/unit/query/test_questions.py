@@ -115,7 +115,8 @@ def test_frequent_questions_use_their_indexes(store: SqliteStore, model: ReadMod
     assert [plan for plan in lists if "TEMP B-TREE" in plan] == []
     lists = [plan for plan in lists if "json_each" not in plan and "USING" not in plan]
     assert [plan for plan in lists if plan.startswith("SCAN")] == ["SCAN event"]  # by its number, from the end
-    assert [plan for plan in one if plan.startswith("SCAN") and "json_each" not in plan] == []
+    one = [plan for plan in one if "json_each" not in plan and "(subquery" not in plan]  # rows found before
+    assert [plan for plan in one if plan.startswith("SCAN")] == []
     assert [plan for plan in fleet if "batch" in plan] == ["SEARCH batch"]  # its last position, and no sum over the log
 
 

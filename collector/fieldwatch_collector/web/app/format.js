@@ -2,6 +2,7 @@
 
 const COUNT = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const BYTE_UNITS = ["B", "kB", "MB", "GB", "TB", "PB"];
+const TIME_UNITS = ["µs", "ms", "s"];
 const BIT_UNITS = ["bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s"];
 
 function scaled(value, units) {
@@ -17,6 +18,7 @@ function scaled(value, units) {
 
 export const bytes = (value) => scaled(value, BYTE_UNITS);
 export const bitRate = (value) => scaled(value, BIT_UNITS);
+export const micros = (value) => scaled(value, TIME_UNITS);
 export const count = (value) => COUNT.format(value || 0);
 export const plural = (value, one, many = `${one}s`) => `${count(value)} ${value === 1 ? one : many}`;
 

@@ -4,6 +4,7 @@ import { get } from "../api.js";
 import { ago, bytes, count, deviceName, exact, plural } from "../format.js";
 import { useData, useNow, useThrottled, useTitle } from "../hooks.js";
 import { Empty, Problem } from "../parts/notice.js";
+import { ClaimTable } from "../parts/claim-table.js";
 import { FlowTable } from "../parts/flow-table.js";
 import { Table } from "../parts/table.js";
 import { Time } from "../parts/time.js";
@@ -11,30 +12,14 @@ import { useStream } from "../stream.js";
 
 const REFRESH_MS = 4000;
 
-function Confidence({ value }) {
-  return html`<span class="confidence" title=${`${value} of 100`}><meter min="0" max="100" value=${value} aria-label="Confidence"></meter> ${value}</span>`;
-}
-
 function Claims({ claims, agents, now }) {
-  const rows = [...claims].sort((a, b) => (a.key === b.key ? b.confidence - a.confidence : a.key < b.key ? -1 : 1));
-  const columns = [
-    { key: "key", title: "What", cell: (claim) => claim.key.replaceAll("_", " ") },
-    { key: "value", title: "Value", wide: true, cell: (claim) => html`<span class="value">${claim.value}</span>` },
-    { key: "source", title: "Source", cell: (claim) => html`<span class="tag">${claim.source}</span>` },
-    { key: "confidence", title: "Confidence", cell: (claim) => html`<${Confidence} value=${claim.confidence} />` },
-    { key: "evidence", title: "Evidence", wide: true, cell: (claim) => html`<span class="evidence">${claim.evidence || "–"}</span>` },
-    { key: "times", title: "Times", number: true, cell: (claim) => count(claim.times) },
-    { key: "agent", title: "Agent", cell: (claim) => html`<span class="muted" title=${claim.agent}>${agents.get(claim.agent) || claim.agent || "–"}</span>` },
-    { key: "first", title: "First", cell: (claim) => html`<${Time} at=${claim.first_seen} now=${now} />` },
-    { key: "last", title: "Last", cell: (claim) => html`<${Time} at=${claim.last_seen} now=${now} />` },
-  ];
-  if (!rows.length)
+  if (!claims.length)
     return html`<section>
       <h2>Identity</h2>
       <p class="muted">The device has said nothing about itself yet: no DHCP, mDNS, NetBIOS or LLDP word of it was heard.</p>
     </section>`;
   return html`<section>
-    <${Table} caption="Identity: every claim, and why it is believed" columns=${columns} rows=${rows} rowKey=${(claim) => `${claim.key} ${claim.value} ${claim.source} ${claim.agent}`} />
+    <${ClaimTable} caption="Identity: every claim, and why it is believed" claims=${claims} agents=${agents} now=${now} />
   </section>`;
 }
 

@@ -4,7 +4,7 @@ import { html } from "../html.js";
 import { follow, get } from "../api.js";
 import { bytes, count } from "../format.js";
 import { Empty, Problem } from "./notice.js";
-import { destination, source } from "./flow-table.js";
+import { destination, retransmits, roundTrip, source } from "./flow-table.js";
 import { Grid } from "./grid.js";
 import { Time } from "./time.js";
 
@@ -62,6 +62,8 @@ const COLUMNS = (now) => [
   { key: "protocol", title: "Protocol", cell: (flow) => flow.protocol },
   { key: "application", title: "Application", cell: (flow) => flow.application || html`<span class="muted">–</span>` },
   { key: "state", title: "State", cell: (flow) => flow.state },
+  { key: "rtt", title: "Round trip", number: true, cell: roundTrip },
+  { key: "retransmits", title: "Retransmits", number: true, sortable: true, first: "-retransmits", cell: retransmits },
   { key: "packets", title: "Packets", number: true, sortable: true, first: "-packets", cell: (flow) => count(flow.packets + flow.reply_packets) },
   { key: "bytes", title: "Traffic", number: true, sortable: true, first: "-bytes", cell: (flow) => html`<span title=${`${bytes(flow.bytes)} sent, ${bytes(flow.reply_bytes)} in reply`}>${bytes(flow.bytes + flow.reply_bytes)}</span>` },
   { key: "last_seen", title: "Last seen", sortable: true, first: "-last_seen", cell: (flow) => html`<${Time} at=${flow.last_seen} now=${now} />` },
