@@ -16,7 +16,7 @@ function Claims({ claims, agents, now }) {
   if (!claims.length)
     return html`<section>
       <h2>Identity</h2>
-      <p class="muted">The device has said nothing about itself yet: no DHCP, mDNS, NetBIOS or LLDP word of it was heard.</p>
+      <p class="muted">The device has said nothing about itself yet: no name, system, program or service of its own was heard.</p>
     </section>`;
   return html`<section>
     <${ClaimTable} caption="Identity: every claim, and why it is believed" claims=${claims} agents=${agents} now=${now} />
