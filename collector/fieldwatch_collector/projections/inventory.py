@@ -28,6 +28,7 @@ from fieldwatch_collector.projections.site import ClaimKey, DeviceRow, Seen, Sig
 
 MAX_SIGHTINGS = 500_000  # of one site
 MAX_SUBJECTS = 100_000  # of one site, of which anything is claimed
+MAX_REMOTE_SUBJECTS = 20_000  # of these, public addresses that nobody here holds: names of the Internet crowd out none
 MAX_CLAIMS = 256  # of one subject
 MAX_CONFIDENCE = 100
 SOURCES = {int(source) for source in SightingSource}
@@ -200,10 +201,12 @@ class InventoryProjection:
                 continue
             claims = model.claims.get(subject)
             if claims is None:
-                if len(model.claims) >= MAX_SUBJECTS:
+                remote = model.is_remote(subject)
+                if len(model.claims) >= MAX_SUBJECTS or (remote and model.remote_subjects >= MAX_REMOTE_SUBJECTS):
                     self.dropped += 1
                     continue
                 claims = model.claims[subject] = {}
+                model.remote_subjects += remote
             claim = ClaimKey(key, value, source)
             times = claims.get(claim)
             if times is None and len(claims) >= MAX_CLAIMS:

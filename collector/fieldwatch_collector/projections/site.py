@@ -6,6 +6,7 @@ the same change to the tables in the same transaction, or forgets it.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
@@ -87,6 +88,7 @@ class SiteModel:
         self.devices: dict[str, DeviceRow] = {}
         self.by_id: dict[str, DeviceRow] = {}
         self.holders: dict[bytes, str] = {}  # address -> device id
+        self.remote_subjects = 0  # of the claims
         self._by_ip: dict[bytes, set[SightingKey]] = {}
         self._firm: dict[bytes, set[SightingKey]] = {}  # MAC -> rows of every source but weak ones that have an address
         self._owners: dict[bytes, set[bytes]] = {}  # address -> MACs that hold it by authority
@@ -118,7 +120,16 @@ class SiteModel:
             row[0]: row[1]
             for row in connection.execute("SELECT ip, device FROM device_address WHERE site = ?", (site,))
         }
+        model.remote_subjects = sum(map(model.is_remote, model.claims))
         return model
+
+    def is_remote(self, subject: str) -> bool:
+        """Whether a claim's subject is a public address that no device of the site holds."""
+        try:
+            ip = ipaddress.ip_address(subject).packed
+        except ValueError:
+            return False  # a MAC
+        return ip not in self.holders and not is_local(ip, self._prefixes)
 
     def add_device(self, row: DeviceRow) -> None:
         self.devices[row.key] = self.by_id[row.id] = row

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from fieldwatch_collector.projections import inventory as inventory_module
 from fieldwatch_collector.projections.batch import OpenBatch
 from fieldwatch_collector.projections.flows import FlowProjection
 from fieldwatch_collector.projections.inventory import InventoryProjection, canonical_subject
@@ -253,6 +254,22 @@ def test_a_device_that_talks_too_much_is_bounded() -> None:
 
     assert [(256,)] == tables.rows("SELECT count(*) FROM claim")
     assert 744 == tables.inventory.dropped
+
+
+def test_names_of_the_internet_crowd_out_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Public addresses that nobody here holds have a bound of their own; it is counted anew at the start."""
+    monkeypatch.setattr(inventory_module, "MAX_REMOTE_SUBJECTS", 3)
+    tables = Tables()
+    tables.take(Kind.SIGHTING, [sighting(1, bytes([203, 0, 113, 200]))])
+    named = [fact(f"198.51.100.{n}", "dns_name", f"n{n}.example", source="dns") for n in range(1, 6)]
+    tables.take(Kind.FACT, named)
+    tables.restart()
+    ours = ["203.0.113.200", "10.0.0.9", mac_text(mac(2))]
+    tables.take(Kind.FACT, [fact("198.51.100.9", "dns_name", "late.example", source="dns")])
+    tables.take(Kind.FACT, [fact(subject, "hostname", "ours", "dhcp") for subject in ours])
+
+    subjects = {subject for (subject,) in tables.rows("SELECT subject FROM claim")}
+    assert subjects == {"198.51.100.1", "198.51.100.2", "198.51.100.3", *ours}
 
 
 @pytest.mark.parametrize(
