@@ -37,7 +37,7 @@ LAZY = (
     "google.protobuf.internal.python_message",  # where the compiled messages are missing; with pickle
     "calendar",  # protobuf: for timestamps
     "pkgutil",  # gRPC: for its own root certificates
-    "inspect",  # dataclasses: for a class without a docstring, with ast and dis; from Python 3.12 on for every class
+    "inspect",  # dataclasses: for a class without a docstring
     "subprocess",  # for a filter, a renewal
     "shutil",  # to remove a folder; with bz2 and lzma
     "difflib",  # for a name that was probably meant
@@ -58,8 +58,15 @@ def become_lean() -> None:
     for name in LAZY:
         if name not in sys.modules:
             _at_first_use(name, partial(importlib.import_module, name))
+    # From Python 3.12 to 3.13 dataclasses ask it for this alone, for every class: `inspect` loads `ast` and `dis`.
+    vars(sys.modules["inspect"]).setdefault("get_annotations", _annotations)
     if "dpkt" not in sys.modules:
         _at_first_use("dpkt", _dpkt_in_part)
+
+
+def _annotations(of: type) -> dict[str, Any]:
+    """As `inspect.get_annotations` gives those of a class."""
+    return dict(vars(of).get("__annotations__", {}))
 
 
 def _at_first_use(name: str, load: Callable[[], ModuleType]) -> None:
