@@ -35,7 +35,14 @@ from fieldwatch_proto.version import VERSION
 
 from fieldwatch_agent import accounts, wire
 from fieldwatch_agent.config import AgentConfig
-from fieldwatch_agent.enrolment.identity import Identity, load_identity
+from fieldwatch_agent.enrolment.identity import (
+    ENROL,
+    ENROL_AGAIN,
+    EnrolmentError,
+    Identity,
+    load_identity,
+    usable_identity,
+)
 from fieldwatch_agent.filters import compile_filter
 from fieldwatch_agent.heartbeat import Heartbeat
 from fieldwatch_agent.ledger import Ledger, boot_id, read_ledger
@@ -89,12 +96,13 @@ class Daemon:
         self._renew_not_before = 0.0
         self._spread = int.from_bytes(os.urandom(4)) / 2**32
         self._address = ""
+        self._unusable = ""  # what is wrong with the identity on disk, once it was said
         self._problem: BaseException | None = None
 
     def run(self) -> int:
         make_folder(self.folder)
         program = compile_filter(self.config.capture.filter)
-        if self.options.must_ship and load_identity(self.folder) is None:
+        if self._wants_identity() and usable_identity(self.folder) is None and self.options.must_ship:
             raise UsageError(f"--use-api: {self.folder} is not enrolled; first: fieldwatch-agent enrol ...")
         lock = Lock(self.folder)
         try:
@@ -110,6 +118,10 @@ class Daemon:
         if self._problem is not None:
             raise self._problem
         return 0
+
+    def _wants_identity(self) -> bool:
+        """Whether to end at once where the identity is damaged; capture goes on without, and waits for a better one."""
+        return not self.options.local_only and (self.options.must_ship or self.options.replay is not None)
 
     # --- start --------------------------------------------------------------------------------------------------
 
@@ -200,14 +212,21 @@ class Daemon:
         """If the agent is enrolled, and not told to keep to itself."""
         if self.options.local_only or self._shipper is not None:
             return
-        identity = load_identity(self.folder)
+        try:
+            identity = usable_identity(self.folder)
+        except EnrolmentError as problem:
+            if self._unusable != str(problem):
+                self._unusable = str(problem)
+                log.error("not shipping; records are kept in the spool", problem=self._unusable)
+            return
+        self._unusable = ""
         if identity is None:
             if self.config.collector.address and not self._address:
                 self._address = self.config.collector.address
                 log.warning(
                     "not enrolled: records are kept in the spool",
                     collector=self._address,
-                    remedy="fieldwatch-agent enrol --token-file FILE --collector HOST",
+                    remedy=ENROL,
                 )
             return
         self._identity = identity
@@ -305,7 +324,7 @@ class Daemon:
             log.error(
                 "the certificate has expired; records are kept in the spool",
                 expired=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(identity.not_after)),
-                remedy="check the clock, or enrol again: fieldwatch-agent enrol ... --replace AGENT_ID",
+                remedy=f"check the clock, or {ENROL_AGAIN}",
             )
         command = [sys.executable, "-m", "fieldwatch_agent.enrolment.renew", "--data", str(self.folder)]
         self._renewal = subprocess.Popen(  # noqa: S603
@@ -380,11 +399,16 @@ class Daemon:
             "running": True,
             "pid": os.getpid(),
             "state": self.state,
-            "collector": shipper.state if shipper else "local only" if self.options.local_only else "not enrolled",
+            "collector": shipper.state if shipper else self._why_not_shipping(),
             "frames_seen": sum(worker.seen.frames for worker in self._workers),
             "rss_bytes": rss_bytes(),
             "interfaces": [worker.interface for worker in self._workers],
         }
+
+    def _why_not_shipping(self) -> str:
+        if self.options.local_only:
+            return "local only"
+        return f"not connected: {self._unusable}" if self._unusable else "not enrolled"
 
     def agent_status(self) -> agent_pb2.AgentStatus:
         """One heartbeat."""

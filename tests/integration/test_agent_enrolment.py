@@ -18,6 +18,8 @@ from fieldwatch_agent.enrolment.identity import (
     load_identity,
     store_identity,
 )
+from fieldwatch_agent.enrolment.keys import key_pem, make_key
+from fieldwatch_agent.spool.file import SOCKET_NAME
 from support.capture_files import pcap
 from support.sender import FRAMES_A_FLOW, frame
 from support.stack import Agent, Collector, wait_for
@@ -172,6 +174,40 @@ def test_the_daemon_renews_at_half_life(agent: Agent, collector: Collector, tmp_
     said = [event["event"] for event in events]
     assert said.count("the certificate has expired; records are kept in the spool") == 1
     assert said.count("waiting for an interface") == 1
+
+
+def test_a_damaged_identity_does_not_stop_capture(agent: Agent, collector: Collector) -> None:
+    """One error that says what to do; the agent stays, and ships when it has been enrolled again."""
+    assert enrol(agent, public(collector), collector.token()).returncode == 0
+    (agent.data / "identity" / "identity.json").write_text("")
+
+    agent.start(collector, "-i", "fw-absent0")
+    wait_for(lambda: "not shipping" in agent.tail(), "it is noticed")
+    wait_for(lambda: (agent.data / SOCKET_NAME).exists(), "it is asked")
+    state = agent.spool()["collector"]
+    mended = enrol(agent, public(collector), collector.token())
+    wait_for(lambda: "connected to the collector" in agent.tail(), "it ships")
+    assert agent.stop() == 0, agent.tail()
+
+    assert mended.returncode == 0, mended.stderr
+    events = [json.loads(line) for line in agent.log.read_text().splitlines()]
+    errors = [event["problem"] for event in events if event["level"] == "error"]
+    assert len(errors) == 1
+    assert errors[0].startswith(f"{agent.data}/identity/identity.json: cannot be used (")
+    assert "enrol again: fieldwatch-agent enrol --token-file FILE --collector HOST" in errors[0]
+    assert state == f"not connected: {errors[0]}"
+
+
+def test_a_key_of_another_certificate(agent: Agent, collector: Collector) -> None:
+    """gRPC cannot make a handshake of it: said as what it is, not as a clock that is wrong."""
+    assert enrol(agent, public(collector), collector.token()).returncode == 0
+    (agent.data / "identity" / "agent.key").write_bytes(key_pem(make_key()))
+
+    agent.start(collector, "-i", "fw-absent0")
+    wait_for(lambda: "not shipping" in agent.tail(), "it is noticed")
+    assert agent.stop() == 0, agent.tail()
+
+    assert "the key or certificate of this agent cannot be used" in agent.tail()
 
 
 def test_what_is_kept_is_shipped_after_enrolment(agent: Agent, collector: Collector, tmp_path: Path) -> None:

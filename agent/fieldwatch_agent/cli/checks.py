@@ -20,7 +20,7 @@ from fieldwatch_proto.cli.tables import bytes_text
 
 from fieldwatch_agent import wire
 from fieldwatch_agent.config import AgentConfig
-from fieldwatch_agent.enrolment.identity import TARGET_NAME, EnrolmentError, Identity, load_identity
+from fieldwatch_agent.enrolment.identity import TARGET_NAME, EnrolmentError, Identity, usable_identity
 from fieldwatch_agent.interfaces import Device, list_devices
 
 CONNECT_TIMEOUT_S = 5.0
@@ -200,9 +200,10 @@ def collector(config: AgentConfig) -> Iterator[Finding]:
     """Whether this agent has joined a collector, and whether the two shake hands with the certificates they hold."""
     enrol = "fieldwatch-agent enrol --token-file FILE --collector HOST:7444"
     try:
-        identity = load_identity(config.data_dir)
+        identity = usable_identity(config.data_dir)
     except EnrolmentError as problem:
-        yield broken("collector", str(problem), enrol)
+        what, _, remedy = str(problem).rpartition("; ")
+        yield broken("collector", what, remedy)
         return
     address = config.collector.address or (identity.address if identity else "")
     if not address:

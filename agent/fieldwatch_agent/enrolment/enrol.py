@@ -19,10 +19,11 @@ from fieldwatch_agent.enrolment.identity import (
     ENROLMENT_PORT,
     INGEST_PORT,
     TARGET_NAME,
+    DamagedError,
     EnrolmentError,
     Identity,
-    load_identity,
     store_identity,
+    usable_identity,
 )
 from fieldwatch_agent.ownership import give
 
@@ -38,7 +39,7 @@ def enrol_at(folder: Path, token_file: str, address: str, *, replace: str = "") 
     The token file is removed once the identity is stored. Raises EnrolmentError.
     """
     host, port = split_address(address)
-    existing = load_identity(folder)
+    existing = _existing(folder)
     token = _read_token(token_file)
     if existing is not None and not replace:
         if existing.collector == host and _same_authority(folder, token):
@@ -67,6 +68,14 @@ def enrol_at(folder: Path, token_file: str, address: str, *, replace: str = "") 
     (folder / KEY_FILE).unlink(missing_ok=True)
     _remove(token_file)
     return identity, True
+
+
+def _existing(folder: Path) -> Identity | None:
+    """The identity in force; None also for a damaged one, which has no use but to be replaced."""
+    try:
+        return usable_identity(folder)
+    except DamagedError:
+        return None
 
 
 def split_address(address: str) -> tuple[str, int]:

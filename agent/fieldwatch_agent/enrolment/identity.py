@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,11 +20,21 @@ ENROLMENT_PORT = 7444
 TARGET_NAME = "collector.fieldwatch.internal"
 
 FILES = ("agent.key", "agent.crt", "ca.crt", "identity.json")
+ENROL = "fieldwatch-agent enrol --token-file FILE --collector HOST"
+ENROL_AGAIN = f"enrol again: {ENROL} --replace AGENT_ID"
 _LINK = "identity"
+_PEM = re.compile(rb"\s*-----BEGIN [A-Z ]+-----\s[A-Za-z0-9+/=\s]+-----END [A-Z ]+-----\s*")
 
 
 class EnrolmentError(Exception):
     """The agent has no usable identity, or cannot get one: one line, with what mends it."""
+
+
+class DamagedError(EnrolmentError):
+    """A file of the identity is gone or is not what was written: enrolling again puts a new identity in its place."""
+
+    def __init__(self, path: Path, problem: object) -> None:
+        super().__init__(f"{path}: cannot be used ({problem}); {ENROL_AGAIN}")
 
 
 @dataclass(frozen=True)
@@ -63,24 +74,46 @@ def load_identity(folder: Path) -> Identity | None:
     """The identity in force; None where the agent is not enrolled. Raises EnrolmentError for a damaged one."""
     path = folder / _LINK / "identity.json"
     try:
-        return Identity(**json.loads(path.read_text("utf-8")))
+        return Identity(**json.loads(_read(path)))
     except FileNotFoundError:
         return None
-    except PermissionError:
-        raise EnrolmentError(f"{path}: cannot be read by this user; run this as root or as the agent's user") from None
-    except (OSError, ValueError, TypeError) as problem:
-        raise EnrolmentError(f"{path}: cannot be used ({problem}); enrol again: fieldwatch-agent enrol ...") from None
+    except (ValueError, TypeError) as problem:
+        raise DamagedError(path, problem) from None
 
 
 def load_credentials(folder: Path) -> Credentials:
-    """Raises EnrolmentError."""
-    place = folder / _LINK
+    """Raises EnrolmentError. What is no PEM is refused here: gRPC ends the whole process for an empty key."""
+    return Credentials(*(_pem(folder / _LINK / name) for name in FILES[:3]))
+
+
+def usable_identity(folder: Path) -> Identity | None:
+    """`load_identity`, with credentials beside it that can be loaded. Raises EnrolmentError."""
+    identity = load_identity(folder)
+    if identity is not None:
+        load_credentials(folder)
+    return identity
+
+
+def _pem(path: Path) -> bytes:
     try:
-        return Credentials(*((place / name).read_bytes() for name in FILES[:3]))
+        octets = _read(path)
+    except FileNotFoundError as problem:
+        raise DamagedError(path, problem.strerror) from None
+    if _PEM.fullmatch(octets) is None:
+        raise DamagedError(path, "not in PEM form")
+    return octets
+
+
+def _read(path: Path) -> bytes:
+    """Raises FileNotFoundError, and EnrolmentError for every other reason."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except PermissionError:
+        raise EnrolmentError(f"{path}: cannot be read by this user; run this as root or as the agent's user") from None
     except OSError as problem:
-        raise EnrolmentError(
-            f"{problem.filename}: {problem.strerror}; enrol again: fieldwatch-agent enrol ..."
-        ) from None
+        raise DamagedError(path, problem.strerror) from None
 
 
 def store_identity(folder: Path, identity: Identity, credentials: Credentials) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import grpc
 
+from fieldwatch_agent.enrolment.identity import ENROL_AGAIN
+
 _PERMANENT = {
     grpc.StatusCode.UNIMPLEMENTED: "the collector is of another version; update the older of the two",
     grpc.StatusCode.INVALID_ARGUMENT: "the collector does not understand this agent; update the older of the two",
@@ -34,6 +36,8 @@ def explain(problem: grpc.RpcError, address: str) -> ShipError:
         return ShipError(f"{address}: {code.name}: {details}; {_PERMANENT[code]}", permanent=True)
     if code == grpc.StatusCode.UNAVAILABLE:
         lower = details.lower()
+        if "security handshaker" in lower:  # ours was not even made: the key and the certificates are no set
+            return ShipError(f"the key or certificate of this agent cannot be used; {ENROL_AGAIN}", permanent=True)
         if "certificate_verify_failed" in lower or "handshake" in lower or "certificate" in lower:
             return ShipError(
                 f"{address}: no TLS with this collector ({details}); check the clocks of both,"
