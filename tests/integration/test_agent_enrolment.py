@@ -66,9 +66,11 @@ def test_enrolment_from_a_file(agent: Agent, collector: Collector, tmp_path: Pat
     modes = {name: (agent.data / "identity" / name).stat().st_mode & 0o777 for name in FILES}
     assert modes == dict.fromkeys(FILES, 0o600)
     assert not token_file.exists()
+    without_file = agent.call("enrol", "--token-file", str(token_file), *arguments)
     token_file.write_text(collector.token())
     again = agent.call("enrol", "--token-file", str(token_file), *arguments)
     assert again.startswith(f"already enrolled as {identity.agent_id}")
+    assert without_file == again
     assert load_identity(agent.data) == identity
 
 

@@ -40,6 +40,8 @@ def enrol_at(folder: Path, token_file: str, address: str, *, replace: str = "") 
     """
     host, port = split_address(address)
     existing = _existing(folder)
+    if existing is not None and not replace and existing.collector == host and _is_gone(token_file):
+        return existing, False  # the enrolment that made it has removed the file
     token = _read_token(token_file)
     if existing is not None and not replace:
         if existing.collector == host and _same_authority(folder, token):
@@ -111,6 +113,10 @@ def _read_token(token_file: str) -> JoinToken:
 def _remove(token_file: str) -> None:
     if token_file != "-":  # noqa: S105
         Path(token_file).unlink(missing_ok=True)
+
+
+def _is_gone(token_file: str) -> bool:
+    return token_file != "-" and not Path(token_file).exists()  # noqa: S105
 
 
 def _same_authority(folder: Path, token: JoinToken) -> bool:
