@@ -13,7 +13,6 @@ import pytest
 from fieldwatch_agent.enrolment.enrol import split_address
 from fieldwatch_agent.enrolment.identity import (
     FILES,
-    EnrolmentError,
     load_credentials,
     load_identity,
     store_identity,
@@ -250,7 +249,9 @@ def test_addresses(text: str, address: tuple[str, int]) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a b", "host:0", "host:70000", "http://host"])
-def test_addresses_that_are_none(text: str) -> None:
-    """Said with what is accepted."""
-    with pytest.raises(EnrolmentError, match="accepted is"):
-        split_address(text)
+def test_addresses_that_are_none(agent: Agent, text: str) -> None:
+    """Wrong usage, said with what is accepted."""
+    refused = enrol(agent, text, "")
+
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+    assert "accepted is" in refused.stderr

@@ -11,6 +11,7 @@ from pathlib import Path
 import grpc
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from fieldwatch_proto.join import JoinToken, JoinTokenError
+from fieldwatch_proto.settings import UsageError
 from fieldwatch_proto.v1 import agent_pb2, agent_pb2_grpc
 from fieldwatch_proto.version import VERSION
 
@@ -36,7 +37,7 @@ _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[^\s:\[\]/]+)(?::([0-9]
 def enrol_at(folder: Path, token_file: str, address: str, *, replace: str = "") -> tuple[Identity, bool]:
     """The identity, and whether it is new. Enrolling again at the same collector changes nothing.
 
-    The token file is removed once the identity is stored. Raises EnrolmentError.
+    The token file is removed once the identity is stored. Raises EnrolmentError, and UsageError for the address.
     """
     host, port = split_address(address)
     existing = _existing(folder)
@@ -85,7 +86,7 @@ def split_address(address: str) -> tuple[str, int]:
     match = _ADDRESS.fullmatch(address)
     port = int(match[2]) if match and match[2] else ENROLMENT_PORT
     if match is None or not 0 < port < 65_536:
-        raise EnrolmentError(
+        raise UsageError(
             f'--collector {address!r}: accepted is "host" or "host:port", port {ENROLMENT_PORT} by default'
         )
     return match[1].strip("[]"), port
