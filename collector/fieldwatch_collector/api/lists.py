@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Query, Request
+from fieldwatch_proto.cli.tables import no_formula
 from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
@@ -23,7 +24,6 @@ Fetch = Callable[[int, str], Mapping[str, Any]]
 
 MEDIA_TYPES: dict[Format, str] = {"json": "application/json", "csv": "text/csv", "ndjson": "application/x-ndjson"}
 EXPORT_PAGE = 1_000
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet would run
 
 
 @dataclass(frozen=True)
@@ -116,11 +116,9 @@ def _csv(columns: list[str], pages: Iterator[list[dict[str, Any]]]) -> Iterator[
 
 
 def _cell(value: Any) -> Any:
-    """Lists of plain values as words, objects as JSON; texts are strangers' and must not become formulas."""
+    """Lists of plain values as words, objects as JSON."""
     if isinstance(value, list) and not any(isinstance(one, dict) for one in value):
         value = " ".join(str(one) for one in value)
     elif isinstance(value, list | dict):
         value = json.dumps(value, ensure_ascii=False)
-    if isinstance(value, str) and value.startswith(_FORMULA):
-        return f"'{value}"
-    return value
+    return no_formula(value) if isinstance(value, str) else value

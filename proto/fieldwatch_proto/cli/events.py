@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from fieldwatch_proto.cli.asking import add_question, client, clock
 from fieldwatch_proto.cli.command import Program
 from fieldwatch_proto.cli.event_text import details_text, subject_text
-from fieldwatch_proto.cli.tables import Column, json_line, plain, write
+from fieldwatch_proto.cli.tables import Column, csv_cell, json_line, write
 from fieldwatch_proto.logs import printable
 
 T = TypeVar("T")
@@ -110,7 +110,7 @@ def watch(args: argparse.Namespace) -> None:
                 sys.stdout.write(json_line(event))
             elif args.output == "csv":
                 flat = _flat(event)
-                rows.writerow([plain(flat[column.key]) for column in CSV_COLUMNS])
+                rows.writerow([csv_cell(flat[column.key]) for column in CSV_COLUMNS])
             else:
                 line = f"{clock(event['ts'])}  {event['type']:<18}  {subject_text(event)}  {details_text(event)}"
                 print(printable(line.rstrip()))

@@ -5,7 +5,7 @@
     write(rows, COLUMNS, args.output)                    # rows: mappings, may be a generator
 
 A table shows the columns given; json and ndjson give every key of a row as it is; csv gives the columns, raw.
-Texts of strangers cannot drive a terminal: what is not printable is escaped.
+Texts of strangers cannot drive a terminal (what is not printable is escaped) nor a spreadsheet (no cell is a formula).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from fieldwatch_proto.logs import printable
 
 OUTPUTS = ("table", "json", "csv", "ndjson")
 MIN_COLUMN = 8  # cells are not cut below this
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet would run
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str)
 _ASCII_ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), default=str)
@@ -39,6 +40,16 @@ def plain(value: Any) -> str:
     if isinstance(value, list | tuple | set | frozenset):
         return " ".join(plain(item) for item in value)
     return str(value)
+
+
+def no_formula(text: str) -> str:
+    """The text for a cell of csv: it may be a stranger's, and a spreadsheet must not run it."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def csv_cell(value: Any) -> str:
+    """`plain`, with texts that are no formulas; a number may begin with its sign."""
+    return plain(value) if isinstance(value, int | float) else no_formula(plain(value))
 
 
 @dataclass(frozen=True)
@@ -82,7 +93,7 @@ def write(
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow([column.key for column in columns])
         for row in rows:
-            writer.writerow([plain(row.get(column.key)) for column in columns])
+            writer.writerow([csv_cell(row.get(column.key)) for column in columns])
     else:
         write_table([[column.show(row.get(column.key)) for column in columns] for row in rows], columns, out, empty)
 

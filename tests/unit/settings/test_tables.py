@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 
@@ -48,6 +49,16 @@ def test_machine_forms() -> None:
     assert json.loads(written("json")) == ROWS
     assert [json.loads(line) for line in written("ndjson").splitlines()] == ROWS
     assert written("csv") == "name,bytes,vlan\nnas,1234567,10 20\n打印机,12,\n"
+
+
+def test_a_strangers_text_is_no_formula() -> None:
+    """A spreadsheet must not run a name; numbers keep their sign."""
+    names = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "nas"]
+    rows: list[dict[str, object]] = [{"name": name, "bytes": -1, "vlan": ["-2", "3"]} for name in names]
+
+    cells = list(csv.reader(io.StringIO(written("csv", rows))))[1:]
+
+    assert cells == [[f"'{name}" if name != "nas" else name, "-1", "'-2 3"] for name in names]
 
 
 def test_empty() -> None:
