@@ -57,7 +57,7 @@ class QueryError(ClientError):
 
 
 class NotFoundError(ClientError):
-    """What was asked for by its id does not exist."""
+    """What was asked for by its id, or the site of a question, does not exist."""
 
 
 class Client:

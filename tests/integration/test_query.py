@@ -390,6 +390,10 @@ def test_bad_arguments_end_with_exit_code_2_and_failures_with_1(fieldwatch: Comm
         (2, ("flows", "ls", "--ip", "10.0.0"), {}),
         (2, ("flows", "top", "--by", "mac"), {}),
         (2, ("device", "ls"), {}),
+        (1, ("devices", "ls", "--site", "hqq"), {}),
+        (1, ("agents", "ls", "--site", "hqq"), {}),
+        (1, ("events", "watch", "--site", "hqq"), {}),
+        (1, ("flows", "ls", "--device", "nas-5"), {}),
         (1, ("sites", "ls"), {"FIELDWATCH_COLLECTOR": "127.0.0.1:9"}),
         (1, ("sites", "ls"), {"FIELDWATCH_API_TOKEN_FILE": "/nonexistent"}),
     ]

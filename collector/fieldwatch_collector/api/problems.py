@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from fieldwatch_collector.accounts import AccountError, LinkError, LoginError, TooManyAttemptsError
-from fieldwatch_collector.read_model import BadRequest
+from fieldwatch_collector.read_model import BadRequest, NotFound
 from fieldwatch_collector.store import StoreError
 
 MEDIA_TYPE = "application/problem+json"
@@ -65,6 +65,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(BadRequest)
     async def unanswerable(request: Request, error: BadRequest) -> JSONResponse:
         return problem(400, str(error))
+
+    @app.exception_handler(NotFound)
+    async def no_such_thing(request: Request, error: NotFound) -> JSONResponse:
+        return problem(404, str(error))
 
     @app.exception_handler(AccountError)
     async def not_an_account(request: Request, error: AccountError) -> JSONResponse:

@@ -1,8 +1,8 @@
 """`fieldwatch.v1.Query`: the questions of the read model and the stream of the event hub.
 
 Every call carries ``authorization: Bearer <API token>``; without a valid one it ends in UNAUTHENTICATED, with a role
-that may not read in PERMISSION_DENIED. Bad arguments are INVALID_ARGUMENT with the read model's one line. Queries run
-in worker threads, and so does the making of the messages.
+that may not read in PERMISSION_DENIED. Bad arguments are INVALID_ARGUMENT, and a site or device that there is not is
+NOT_FOUND, with the read model's one line. Queries run in worker threads, and so does the making of the messages.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ import grpc
 import grpc.aio
 from fieldwatch_proto.logs import get_logger
 from fieldwatch_proto.v1 import query_pb2, query_pb2_grpc
-from google.protobuf.message import Message
 
 from fieldwatch_collector.accounts import Accounts, Action, allows
 from fieldwatch_collector.hub import Hub
-from fieldwatch_collector.read_model import BadRequest, ReadModel
+from fieldwatch_collector.read_model import BadRequest, NotFound, ReadModel
 
-M = TypeVar("M", bound=Message)
+T = TypeVar("T")
 Context = grpc.aio.ServicerContext[Any, Any]
 
 RECHECK_S = 30.0  # a stream of a token that was revoked ends within this time
@@ -43,10 +42,6 @@ class Services(Protocol):
 
     @property
     def hub(self) -> Hub: ...
-
-
-class _NotFoundError(LookupError):
-    """What was asked for by its id does not exist."""
 
 
 class QueryService(query_pb2_grpc.QueryServicer):
@@ -80,7 +75,7 @@ class QueryService(query_pb2_grpc.QueryServicer):
         def find() -> query_pb2.DeviceDetail:
             found = self._ask.get_device(request.id)
             if found is None:
-                raise _NotFoundError(f"no device {request.id!r:.60}")
+                raise NotFound(f"no device {request.id!r:.60}")
             return query_pb2.DeviceDetail(**found)
 
         return await self._answer(context, find)
@@ -143,7 +138,7 @@ class QueryService(query_pb2_grpc.QueryServicer):
         self, request: query_pb2.WatchEventsRequest, context: Context
     ) -> AsyncIterator[query_pb2.Event]:
         """Persisted events as they come; a gap is an event of type "gap" without a number."""
-        await self._check(context, "read")
+        await self._answer(context, lambda: self._ask.require_site(request.site))
         loop = asyncio.get_running_loop()
         recheck = loop.time() + RECHECK_S
         watched = self._hub.subscribe(request.types, request.site, request.since_seq, transient=False)
@@ -171,13 +166,13 @@ class QueryService(query_pb2_grpc.QueryServicer):
     ) -> query_pb2.SiteList:
         return await self._answer(context, lambda: query_pb2.SiteList(**self._ask.list_sites()))
 
-    async def _answer(self, context: Context, ask: Callable[[], M]) -> M:
+    async def _answer(self, context: Context, ask: Callable[[], T]) -> T:
         try:
             await self._check(context, "read")
             return await asyncio.to_thread(ask)
         except BadRequest as problem:
             await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(problem))
-        except _NotFoundError as problem:
+        except NotFound as problem:
             await _abort(context, grpc.StatusCode.NOT_FOUND, str(problem))
         except sqlite3.Error as problem:
             log.error("a question failed", problem=f"{type(problem).__name__}: {problem}")

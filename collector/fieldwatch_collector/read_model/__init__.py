@@ -5,7 +5,7 @@ REST serves the dicts as JSON, gRPC converts them. Times leave as `schema.time_t
 May import the standard library and `fieldwatch_proto` only.
 """
 
-from fieldwatch_collector.read_model.asking import BadRequest
+from fieldwatch_collector.read_model.asking import BadRequest, NotFound
 from fieldwatch_collector.read_model.model import ReadModel
 
-__all__ = ["BadRequest", "ReadModel"]
+__all__ = ["BadRequest", "NotFound", "ReadModel"]

@@ -27,6 +27,10 @@ class BadRequest(ValueError):  # noqa: N818 - the name of what the user did, as 
     """A question that cannot be answered: one line with what was seen and what is accepted."""
 
 
+class NotFound(LookupError):  # noqa: N818 - as HTTP has it
+    """A site or a device that there is not: one line that names what there is."""
+
+
 def when(text: str, now_ns: int, name: str = "since") -> int:
     """Nanoseconds of an RFC 3339 time, or of 90s, 30m, 1h, 2d before `now_ns`."""
     ago = _AGO.fullmatch(text.strip())

@@ -13,7 +13,7 @@ from fieldwatch_proto.schema import SightingSource, ip_text, mac_text, time_text
 from fieldwatch_proto.vendors import Vendors
 
 from fieldwatch_collector.read_model import flows
-from fieldwatch_collector.read_model.asking import Ordering, Where, limit_of, page, text_of, when
+from fieldwatch_collector.read_model.asking import NotFound, Ordering, Where, limit_of, page, text_of, when
 
 RECENT_FLOWS = 20
 MAX_CLAIMS = 1_000
@@ -117,6 +117,15 @@ def get_device(connection: sqlite3.Connection, device_id: str) -> dict[str, Any]
         "claims": _claims(connection, device_id),
         "recent_flows": flows.recent_of_device(connection, row, RECENT_FLOWS),
     }
+
+
+def require_device(connection: sqlite3.Connection, now_ns: int, device_id: str) -> None:
+    """Raises NotFound where no device has this id; it says which one is called so, or has this address."""
+    if connection.execute("SELECT 1 FROM device WHERE id = ?", (device_id,)).fetchone():
+        return
+    near = list_devices(connection, now_ns, q=device_id, limit=1)["results"]
+    hint = f"; did you mean {near[0]['id']} ({near[0]['name'] or ' '.join(near[0]['ips'])})?" if near else ""
+    raise NotFound(f"device: no device has the id {device_id!r:.60}{hint}")
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import sqlite3
 from collections import Counter
@@ -10,9 +11,10 @@ from typing import Any
 from fieldwatch_proto.schema import time_text
 from fieldwatch_proto.version import VERSION
 
-from fieldwatch_collector.read_model.asking import text_of
+from fieldwatch_collector.read_model.asking import NotFound, text_of
 
 ONLINE_NS = 30_000_000_000  # three heartbeats
+SITES_NAMED = 10
 
 
 def list_agents(connection: sqlite3.Connection, now_ns: int, *, site: str = "") -> dict[str, Any]:
@@ -83,6 +85,18 @@ def list_sites(connection: sqlite3.Connection) -> dict[str, Any]:
         " UNION ALL SELECT site, 0, count(*) FROM device GROUP BY site) GROUP BY name ORDER BY name"
     )
     return {"results": [{"name": row["name"], "agents": row["agents"], "devices": row["devices"]} for row in rows]}
+
+
+def require_site(connection: sqlite3.Connection, site: str) -> None:
+    """Raises NotFound where `site` never had an agent or a device: a slip must not look like an empty network."""
+    held = "SELECT 1 FROM agent WHERE site = ? UNION ALL SELECT 1 FROM device WHERE site = ? LIMIT 1"
+    if connection.execute(held, (text_of("site", site),) * 2).fetchone():
+        return
+    names = [row["name"] for row in list_sites(connection)["results"]]
+    near = difflib.get_close_matches(site, names, n=1, cutoff=0.5)
+    shown = ", ".join(names[:SITES_NAMED]) + (", ..." if len(names) > SITES_NAMED else "")
+    hint = f"did you mean {near[0]}?" if near else f"there are: {shown}" if names else "there is none yet"
+    raise NotFound(f"site: no site is called {site!r:.60}; {hint}")
 
 
 def status(connection: sqlite3.Connection, now_ns: int) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 from fieldwatch_collector.read_model import devices, events, fleet, flows, traffic
@@ -23,12 +23,25 @@ class ReadModel:
     """Thread-safe; every method blocks for the time of its query, so call it in a thread, not on the event loop.
 
     Arguments are the fields of the requests of query.proto, with a page's `limit` and `cursor` beside them; a bad one
-    raises BadRequest. `clock` gives nanoseconds since the epoch.
+    raises BadRequest, and a site or device that there is not NotFound. `clock` gives nanoseconds since the epoch.
     """
 
     def __init__(self, store: Store, clock: Callable[[], int] = time.time_ns) -> None:
         self._store = store
         self._clock = clock
+
+    @contextmanager
+    def _reader(self, site: str) -> Iterator[sqlite3.Connection]:
+        """A connection for a question about one site, or about all where it is empty."""
+        with self._store.reader() as connection:
+            if site:
+                fleet.require_site(connection, site)
+            yield connection
+
+    def require_site(self, site: str) -> None:
+        """For whoever asks the event hub: raises NotFound as the questions here do. An empty one is every site."""
+        with self._reader(site):
+            pass
 
     def list_devices(
         self,
@@ -41,7 +54,7 @@ class ReadModel:
         cursor: str = "",
     ) -> Answer:
         """``{results, next, count}``."""
-        with self._store.reader() as connection:
+        with self._reader(site) as connection:
             return devices.list_devices(
                 connection,
                 self._clock(),
@@ -74,8 +87,8 @@ class ReadModel:
         cursor: str = "",
     ) -> Answer:
         """``{results, next}``."""
-        with self._store.reader() as connection:
-            return flows.list_flows(
+        with self._reader(site) as connection:
+            found = flows.list_flows(
                 connection,
                 self._clock(),
                 site=site,
@@ -90,10 +103,13 @@ class ReadModel:
                 limit=limit,
                 cursor=cursor,
             )
+            if device and not found["results"]:
+                devices.require_device(connection, self._clock(), device)
+            return found
 
     def top_flows(self, *, by: str = "", since: str = "", until: str = "", site: str = "", limit: int = 0) -> Answer:
         """``{results, total_bytes}``; by device, ip, pair, application, protocol or port."""
-        with self._store.reader() as connection:
+        with self._reader(site) as connection:
             return traffic.top_flows(connection, self._clock(), by=by, since=since, until=until, site=site, limit=limit)
 
     def flow_series(
@@ -107,7 +123,7 @@ class ReadModel:
         step_s: int = 0,
     ) -> Answer:
         """``{step_s, start, series: [{key, label, values}]}``: bytes per bucket, for charts."""
-        with self._store.reader() as connection:
+        with self._reader(site) as connection:
             return traffic.flow_series(
                 connection,
                 self._clock(),
@@ -130,7 +146,7 @@ class ReadModel:
         cursor: str = "",
     ) -> Answer:
         """``{results, next}``, newest first."""
-        with self._store.reader() as connection:
+        with self._reader(site) as connection:
             return events.list_events(
                 connection,
                 self._clock(),
@@ -149,7 +165,7 @@ class ReadModel:
 
     def list_agents(self, *, site: str = "") -> Answer:
         """``{results}``."""
-        with self._store.reader() as connection:
+        with self._reader(site) as connection:
             return fleet.list_agents(connection, self._clock(), site=site)
 
     def list_sites(self) -> Answer:

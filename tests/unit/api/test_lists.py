@@ -182,6 +182,17 @@ def test_a_wrong_question_is_a_problem_that_names_the_parameter(viewer: httpx.Cl
     assert "\n" not in problem["detail"]
 
 
+@pytest.mark.parametrize("question", ["devices?site=labb", "events?site=labb&format=csv", "flows?device=labb"])
+def test_a_place_that_there_is_not_is_not_found(viewer: httpx.Client, question: str) -> None:
+    """RFC 9457, status 404, not an empty list."""
+    answer = viewer.get(f"/api/v1/{question}")
+
+    problem = answer.json()
+    assert (answer.status_code, problem["status"], problem["title"]) == (404, 404, "Not Found")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "'labb'" in problem["detail"]
+
+
 def test_a_wrong_question_for_an_export_is_a_problem_too(viewer: httpx.Client) -> None:
     """The first page is asked for before the answer begins, so that it can still say no."""
     answer = viewer.get("/api/v1/devices", params={"format": "csv", "since": "yesterday"})

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from fieldwatch_collector.read_model import BadRequest, ReadModel
+from fieldwatch_collector.read_model import BadRequest, NotFound, ReadModel
 from fieldwatch_collector.store.sqlite import SqliteStore
 from support.asking import HOUR_NS, NOW_NS, SECOND_NS
 from support.filled_store import device_id, fill
@@ -49,6 +49,43 @@ def test_a_bad_question_is_told_in_one_line(model: ReadModel, ask: str, argument
         getattr(model, ask)(**arguments)
 
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "ask", ["list_devices", "list_flows", "top_flows", "flow_series", "list_events", "list_agents", "require_site"]
+)
+def test_a_site_that_there_is_not_is_told(model: ReadModel, ask: str) -> None:
+    """A slip of the pen must not look like an empty network: the nearest name, else what there is."""
+    arguments = {"since": "1h"} if ask == "flow_series" else {}
+    for site, hint in (("brnch", "did you mean branch?"), ("x", "there are: branch, hq")):
+        with pytest.raises(NotFound) as raised:
+            getattr(model, ask)(site=site, **arguments)
+
+        assert str(raised.value) == f"site: no site is called {site!r}; {hint}"
+
+
+def test_a_site_whose_agents_have_heard_nothing_is_one(store: SqliteStore, model: ReadModel) -> None:
+    """No device, and no agent in force: an empty list is the truth."""
+    store.transact_sync(
+        lambda connection: connection.execute(
+            "INSERT INTO agent(id, name, site, enrolled_ns, serial, csr_digest, version, revoked_ns)"
+            " VALUES('a', 'a', 'new', 1, '', x'', '', 2)"
+        )
+    )
+
+    assert model.list_devices(site="new") == {"results": [], "next": "", "count": 0}
+
+
+def test_a_device_that_there_is_not_is_told(store: SqliteStore, model: ReadModel) -> None:
+    """By its name or address the id is offered; a device without flows has none."""
+    device = model.list_devices(q="nas-5")["results"][0]
+    for text, hint in (("nas-5", f"; did you mean {device['id']} (nas-5)?"), ("x" * 26, "")):
+        with pytest.raises(NotFound) as raised:
+            model.list_flows(device=text)
+
+        assert str(raised.value) == f"device: no device has the id {text!r}{hint}"
+    store.transact_sync(lambda connection: connection.execute("DELETE FROM flow"))
+    assert model.list_flows(device=device["id"])["results"] == []
 
 
 def test_a_cursor_belongs_to_its_ordering(model: ReadModel) -> None:
