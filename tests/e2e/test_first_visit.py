@@ -128,7 +128,13 @@ def test_a_new_user_sees_devices_flows_and_agents(collector: Collector, visit: A
     page.get_by_role("link", name="Agents", exact=True).click()
     agent = page.get_by_role("article")
     expect(agent).to_have_count(1)
-    expect(agent).to_contain_text(f"{frames:,}")
+    for title, figure, span in (
+        ("Frames seen", f"{frames:,}", "since it started"),
+        ("Stored here", "record", "since it was enrolled"),
+    ):
+        place = agent.locator(".figures > div").filter(has_text=title)
+        expect(place).to_contain_text(figure)
+        expect(place).to_contain_text(span)
 
     assert visitor.complaints == []
     assert visitor.strangers == set()

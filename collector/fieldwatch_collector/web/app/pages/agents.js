@@ -61,14 +61,14 @@ function Agent({ agent, now }) {
     </header>
     <dl class="figures">
       <${Figure} title="Last contact"><${Time} at=${agent.last_contact} now=${now} /></${Figure}>
-      <${Figure} title="Frames seen">${count(agent.frames_seen)}</${Figure}>
-      <${Figure} title="Dropped by the kernel"><${Loss} value=${agent.frames_dropped} text=${`${count(agent.frames_dropped)} (${percent(agent.frames_dropped, all)})`} title="Frames that came faster than they were read" /></${Figure}>
-      <${Figure} title="Rejected" note="not decodable">${count(agent.frames_rejected)}</${Figure}>
+      <${Figure} title="Frames seen" note="since it started">${count(agent.frames_seen)}</${Figure}>
+      <${Figure} title="Dropped by the kernel" note="since it started"><${Loss} value=${agent.frames_dropped} text=${`${count(agent.frames_dropped)} (${percent(agent.frames_dropped, all)})`} title="Frames that came faster than they were read" /></${Figure}>
+      <${Figure} title="Rejected" note="not decodable, since it started">${count(agent.frames_rejected)}</${Figure}>
       <${Figure} title="Waiting in the spool" note=${agent.spool_records ? html`${bytes(agent.spool_bytes)}, oldest <${Time} at=${agent.spool_oldest} now=${now} />` : null}>
         ${agent.spool_records ? plural(agent.spool_records, "record") : "nothing"}
       </${Figure}>
-      <${Figure} title="Stored here">${plural(agent.records_stored, "record")}</${Figure}>
-      <${Figure} title="Declared lost"><${Loss} value=${lost} text=${`${plural(agent.records_lost, "record")}, ${plural(agent.frames_lost, "frame")}`} title="The agent says so: evicted, damaged, or an unclean stop" /></${Figure}>
+      <${Figure} title="Stored here" note="since it was enrolled">${plural(agent.records_stored, "record")}</${Figure}>
+      <${Figure} title="Declared lost" note="since it was enrolled"><${Loss} value=${lost} text=${`${plural(agent.records_lost, "record")}, ${plural(agent.frames_lost, "frame")}`} title="The agent says so: evicted, damaged, or an unclean stop" /></${Figure}>
       <${Figure} title="Memory">${agent.rss_bytes ? bytes(agent.rss_bytes) : "–"}</${Figure}>
       <${Figure} title="Up for">${agent.state === "online" && agent.uptime_s ? duration(agent.uptime_s) : "–"}</${Figure}>
       <${Figure} title="Version">${agent.version || "–"}</${Figure}>
