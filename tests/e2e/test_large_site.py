@@ -118,6 +118,27 @@ def test_rows_stay_while_the_collector_is_away(collector: Collector, visit: Any)
     expect(page.locator(ROWS)).to_have_count(20)
 
 
+def test_a_long_absence_is_over_within_five_seconds(collector: Collector, visit: Any) -> None:
+    """However often the page has tried in vain, its next try is near."""
+    from playwright.sync_api import expect
+
+    _start(collector, 5)
+    page = visit(collector).open()
+    _log_in(page)
+    page.clock.install()
+    connection = page.get_by_role("status")
+    collector.stop()
+    expect(connection).to_have_text("Offline")
+    for _ in range(7):
+        with page.expect_console_message(lambda message: "WebSocket" in message.text):
+            page.clock.fast_forward(20_000)
+
+    collector.start()
+    page.clock.fast_forward(5_000)
+
+    expect(connection).to_have_text("Live", timeout=3_000)
+
+
 def test_a_phone_needs_no_sideways_scrolling(collector: Collector, visit: Any) -> None:
     """360 px: every page fits."""
     _start(collector, 30, ("hq", "lab"))

@@ -3,7 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { get } from "./api.js";
 
 const FIRST_RETRY_MS = 500;
-const LAST_RETRY_MS = 15_000;
+const LAST_RETRY_MS = 5_000;
 const PING_EVERY_MS = 20_000;
 const SILENCE_MS = 45_000;
 const CLOSE_UNAUTHORIZED = 4401;
@@ -94,7 +94,7 @@ class Stream {
       clearInterval(this.pingTimer);
       this.become("lost");
       if (code === CLOSE_UNAUTHORIZED) get("status").catch(() => {}); // its 401 brings the login page
-      this.retryTimer = setTimeout(() => this.connect(), this.retryMs * (0.7 + 0.6 * Math.random()));
+      this.retryTimer = setTimeout(() => this.connect(), this.retryMs * (0.6 + 0.4 * Math.random()));
       this.retryMs = Math.min(LAST_RETRY_MS, this.retryMs * 2);
     };
   }
