@@ -67,8 +67,8 @@ class ServeError(Exception):
     """The server cannot run: one line with what mends it."""
 
 
-def serve(config: CollectorConfig, show: Callable[[str], None]) -> None:
-    """Run until SIGTERM or SIGINT. `show` prints a line for people (addresses, the set-up link).
+def serve(config: CollectorConfig, show: Callable[[str], None] | None) -> None:
+    """Run until SIGTERM or SIGINT. `show` prints a line for people (addresses, the set-up link); None = nobody looks.
 
     Raises ServeError, AdminError, StoreError.
     """
@@ -81,7 +81,7 @@ def serve(config: CollectorConfig, show: Callable[[str], None]) -> None:
 class Server:
     """One run. `ports` is complete when `ready` is set."""
 
-    def __init__(self, services: Services, show: Callable[[str], None]) -> None:
+    def __init__(self, services: Services, show: Callable[[str], None] | None) -> None:
         self._services = services
         self._show = show
         self._config = services.config
@@ -200,15 +200,19 @@ class Server:
         scheme = "http" if is_loopback(host) else "https"
         page = f"{scheme}://{_reachable(places['http'])}"
         log.info("collector runs", version=VERSION, data=str(self._services.data), page=page, **places)
+        needs_setup = self._services.accounts.needs_setup()
+        if self._show is None:
+            if needs_setup:
+                remedy = "fieldwatch-collector user add NAME --role admin"
+                log.warning("nobody can log in to the page yet", remedy=remedy)
+            return
         self._show(f"page      {page}/")
         self._show(f"agents    {places['grpc']}")
         self._show(f"clients   {places['public_grpc']}")
         if not all(is_loopback(split_address(text)[0]) for text in (listen.grpc, listen.public_grpc, listen.http)):
             self._show(f"names     {' '.join(server_names(self._tls.bound))}")
-        if self._services.accounts.needs_setup():
+        if needs_setup:
             secret = self._services.accounts.make_setup_link()
-            remedy = "fieldwatch-collector user add NAME --role admin"
-            log.warning("nobody can log in to the page yet", remedy=remedy)
             self._show(f"set-up    {page}/#/setup/{secret}    (once, within 30 minutes)")
 
     # Stop -------------------------------------------------------------------------------------------------------

@@ -44,6 +44,19 @@ def command(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]
     )
 
 
+@pytest.mark.parametrize(
+    ("form", "warnings", "links"), [("text", 0, 1), ("json", 1, 0)], ids=["for a person", "for a journal"]
+)
+def test_the_first_start_tells_how_to_log_in(tmp_path: Path, form: str, warnings: int, links: int) -> None:
+    """The link for who reads it; a warning with the command only where there is no link."""
+    collector = Collector(tmp_path / "data", environ={"FIELDWATCH_COLLECTOR__LOG__FORMAT": form})
+    collector.start()
+    assert collector.stop() == 0, collector.tail()
+
+    log = collector.log.read_text()
+    assert (warnings, links) == (log.count("nobody can log in to the page yet"), log.count("#/setup/"))
+
+
 def test_first_start_commands_beside_it_and_a_clean_stop(tmp_path: Path) -> None:
     """The data folder is closed, commands reach the running server, the same commands work without it."""
     data = tmp_path / ("deep" * 20) / "data"  # longer than a unix socket's name may be

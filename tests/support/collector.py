@@ -72,7 +72,7 @@ async def running(data: Path, **settings: Any) -> AsyncIterator[Running]:
     config = CollectorConfig(data=str(data), listen=listen, **settings)
     make_data_folder(data)
     with admin.lock(data), open_services(data, config) as services:
-        server = Server(services, lambda line: None)
+        server = Server(services, None)
         task = asyncio.create_task(server.run())
         ready = asyncio.create_task(server.ready.wait())
         try:

@@ -57,8 +57,8 @@ def serve(args: argparse.Namespace) -> None:
 
     logs.configure(config.log.level, config.log.format)
     try:
-        # The set-up link is a secret: it is shown to people, and never where logs are collected.
-        server.serve(config, server.show_line if _writes_text() else _show_nothing)
+        # The set-up link is a secret: it is shown to people, and never where logs are collected. The log has the rest.
+        server.serve(config, server.show_line if _writes_text() else None)
     except server.ServeError as problem:
         raise Failure(str(problem)) from None
 
@@ -70,7 +70,3 @@ def _writes_text() -> bool:
     from fieldwatch_proto.logs import TextForm
 
     return any(isinstance(handler.formatter, TextForm) for handler in logging.getLogger().handlers)
-
-
-def _show_nothing(line: str) -> None:
-    """For journals: they have the same in the log, but for the set-up link."""
