@@ -97,15 +97,23 @@ def status(args: argparse.Namespace) -> int:
 
 
 def _status_lines(found: dict[str, Any]) -> list[tuple[str, str]]:
+    from fieldwatch_proto.cli.tables import amount_text
     from fieldwatch_proto.quantities import bytes_exact
     from fieldwatch_proto.schema import time_text
 
+    waiting = (
+        f"{amount_text(found['records'], 'record')} in {amount_text(found['batches'], 'batch', 'batches')},"
+        f" {amount_text(found['gaps'], 'gap')}"
+    )
+    lost = (
+        f"{amount_text(found['declared_records'], 'record')}, {amount_text(found['declared_frames'], 'frame')} so far"
+    )
     lines = [
         ("agent", f"running (process {found['pid']}, {found['state']})" if found["running"] else "not running"),
-        ("waiting", f"{found['records']} records in {found['batches']} batches, {found['gaps']} gaps"),
+        ("waiting", waiting),
         ("oldest", time_text(found["oldest_ns"]) if found["oldest_ns"] else "-"),
         ("on disk", f"{found['used_bytes']} B of at most {bytes_exact(found['max_bytes'])}"),
-        ("declared lost", f"{found['declared_records']} records, {found['declared_frames']} frames so far"),
+        ("declared lost", lost),
     ]
     if found["running"]:
         lines.append(("collector", str(found["collector"])))
@@ -113,6 +121,8 @@ def _status_lines(found: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def fsck(args: argparse.Namespace) -> int:
+    from fieldwatch_proto.cli.tables import amount_text
+
     from fieldwatch_agent.spool.check import check
     from fieldwatch_agent.spool.items import SpoolError
 
@@ -125,17 +135,20 @@ def fsck(args: argparse.Namespace) -> int:
         print(line)
     if problems:
         raise Failure(
-            f"{folder}: {len(problems)} problems in {rows} rows; the agent declares what is lost when it runs"
+            f"{folder}: {amount_text(len(problems), 'problem')} in {amount_text(rows, 'row')};"
+            " the agent declares what is lost when it runs"
         )
-    print(f"{rows} rows, all sound")
+    print(f"{amount_text(rows, 'row')}, all sound")
     return 0
 
 
 def export(args: argparse.Namespace) -> int:
+    from fieldwatch_proto.cli.tables import amount_text
+
     from fieldwatch_agent.spool.control import export_lines
     from fieldwatch_agent.spool.items import SpoolError
 
-    count = 0
+    count = gaps = 0
     try:
         with (
             open(sys.stdout.fileno(), "w", closefd=False)
@@ -145,9 +158,11 @@ def export(args: argparse.Namespace) -> int:
             for line in export_lines(_config(args).data_dir):
                 out.write(line + "\n")
                 count += 1
+                gaps += line.startswith('{"type": "gap"')
     except SpoolError as problem:
         raise Failure(str(problem)) from None
-    print(f"{count} batches and gaps written", file=sys.stderr)
+    batches = amount_text(count - gaps, "batch", "batches")
+    print(f"{batches} and {amount_text(gaps, 'gap')} written", file=sys.stderr)
     return 0
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from fieldwatch_proto.cli.tables import amount_text
+
 from fieldwatch_agent import ledger
 from fieldwatch_agent.spool import ballast
 from fieldwatch_agent.spool.control import closed_store
@@ -17,7 +19,8 @@ def waiting(folder: Path) -> str:
         if store is None:
             return "nothing waits there"
         status = store.status()
-        return f"{status.records} records in {status.batches} batches wait there"
+        batches = amount_text(status.batches, "batch", "batches")
+        return f"waiting there: {amount_text(status.records, 'record')} in {batches}"
 
 
 def clear(folder: Path) -> None:

@@ -14,6 +14,8 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import quote
 
+from fieldwatch_proto.cli.tables import amount_text
+
 from fieldwatch_collector import admin
 from fieldwatch_collector.config import CollectorConfig, is_loopback, split_address
 
@@ -163,10 +165,8 @@ def _store(config: CollectorConfig) -> Iterator[Finding]:
     except sqlite3.Error as problem:
         yield Finding(Level.BROKEN, "store", f"{path}: {problem}", "see: fieldwatch-collector fsck")
         return
-    size = path.stat().st_size
-    yield Finding(
-        Level.OK, "store", f"{json.dumps(path.name)}: {size / 1e6:.1f} MB, {newest:,} batches, {behind:,} to project"
-    )
+    size, batches = path.stat().st_size, amount_text(newest, "batch", "batches")
+    yield Finding(Level.OK, "store", f"{json.dumps(path.name)}: {size / 1e6:.1f} MB, {batches}, {behind:,} to project")
     if not admins:
         remedy = "fieldwatch-collector user add NAME --role admin"
         yield Finding(Level.NOTE, "people", "nobody can log in to the page as an administrator yet", remedy)
@@ -174,6 +174,6 @@ def _store(config: CollectorConfig) -> Iterator[Finding]:
         yield Finding(
             Level.NOTE,
             "store",
-            f"{dead} batches could not be decoded; they are kept",
+            f"{amount_text(dead, 'batch', 'batches')} kept that could not be decoded",
             "update the collector, then: fieldwatch-collector rebuild",
         )

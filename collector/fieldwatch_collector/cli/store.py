@@ -39,17 +39,22 @@ def migrate(args: argparse.Namespace) -> None:
 
 def rebuild(args: argparse.Namespace) -> None:
     done = call(args, "store.rebuild")
-    print(f"rebuilt from {done['batches']:,} batches, {done['undecodable']} of them undecodable")
+    from fieldwatch_proto.cli.tables import amount_text
+
+    print(f"rebuilt from {amount_text(done['batches'], 'batch', 'batches')}, {done['undecodable']} of them undecodable")
 
 
 def fsck(args: argparse.Namespace) -> None:
+    from fieldwatch_proto.cli.tables import amount_text
+
     found = call(args, "store.fsck")
     for problem in found["problems"]:
         print(problem)
     if found["problems"]:
         raise Failure(
-            f"{len(found['problems'])} problems; restore from a backup, or rebuild if only tables are damaged"
+            f"{amount_text(len(found['problems']), 'problem')};"
+            " restore from a backup, or rebuild if only tables are damaged"
         )
-    print(f"{found['batches']:,} batches, {found['bytes']:,} bytes: no problem found")
+    print(f"{amount_text(found['batches'], 'batch', 'batches')}, {found['bytes']:,} bytes: no problem found")
     for name, count in found["tables"].items():
-        print(f"  {name:<18}{count:>12,} rows")
+        print(f"  {name:<18}{count:>12,} {'row' if count == 1 else 'rows'}")

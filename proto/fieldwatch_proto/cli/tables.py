@@ -164,6 +164,11 @@ def count_text(value: float) -> str:
     return f"{value:,}"
 
 
+def amount_text(value: int, one: str, many: str = "") -> str:
+    """A number with its noun: "1 row", "2 rows", "3 batches"."""
+    return f"{count_text(value)} {one if value == 1 else many or one + 's'}"
+
+
 def bytes_text(value: float) -> str:
     """Decimal units, three digits: 1234567 -> "1.23 MB"."""
     amount, unit = float(value), "B"

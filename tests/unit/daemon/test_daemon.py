@@ -159,9 +159,11 @@ def test_spool_commands(agent: Agent, capture: Path, tmp_path: Path) -> None:
     batches = agent.spool()["batches"]
     data = ("--data", str(agent.data))
 
-    agent.call("spool", "export", str(tmp_path / "out.ndjson"), *data)
+    export = agent.command("spool", "export", str(tmp_path / "out.ndjson"), *data)
+    said = subprocess.run(export, capture_output=True, text=True, check=True).stderr
     exported = [json.loads(line) for line in (tmp_path / "out.ndjson").read_text().splitlines()]
     assert [row["type"] for row in exported] == ["batch"] * batches
+    assert said == f"{batches} batches and 0 gaps written\n"
     assert agent.call("spool", "fsck", *data) == f"{batches} rows, all sound\n"
     connection = sqlite3.connect(agent.data / FILE_NAME)
     with connection:
@@ -169,7 +171,7 @@ def test_spool_commands(agent: Agent, capture: Path, tmp_path: Path) -> None:
     connection.close()
     found = subprocess.run(agent.command("spool", "fsck", *data), capture_output=True, text=True)
     assert (found.returncode, found.stdout.count("\n")) == (1, 1)
-    assert "1 problems" in found.stderr
+    assert "1 problem in" in found.stderr
     assert agent.call("spool", "clear", "--yes", *data) == f"{agent.data}: cleared\n"
     gone = subprocess.run(agent.command("spool", "status", *data), capture_output=True, text=True)
     assert (gone.returncode, len(gone.stderr.splitlines())) == (1, 1)

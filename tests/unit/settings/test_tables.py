@@ -10,6 +10,7 @@ import pytest
 from fieldwatch_proto.cli.tables import (
     Column,
     ago_text,
+    amount_text,
     bytes_text,
     clock_text,
     cut,
@@ -116,6 +117,16 @@ def test_times() -> None:
     assert clock_text(1_700_000_000_123_456_789) == "2023-11-14 22:13:20"
     assert clock_text(0) == ""
     assert [ago_text(0, 12_000_000_000), ago_text(5, 0)] == ["12 s ago", "now"]
+
+
+def test_amounts() -> None:
+    """One is one."""
+    assert amount_text(1, "row") == "1 row"
+    assert [amount_text(number, "batch", "batches") for number in (0, 1, 1_234)] == [
+        "0 batches",
+        "1 batch",
+        "1,234 batches",
+    ]
 
 
 def test_plain_cells() -> None:
