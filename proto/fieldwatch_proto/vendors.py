@@ -285,7 +285,8 @@ def _fetch(address: str, optional: bool) -> str | None:
             return None
         raise VendorsError(f"{address}: HTTP status {problem.code}") from None
     except (OSError, ValueError) as problem:
-        raise VendorsError(f"{address}: {getattr(problem, 'reason', problem)}") from None
+        reason = getattr(problem, "reason", problem)
+        raise VendorsError(f"{address}: {getattr(reason, 'strerror', None) or reason}") from None
     if len(data) > MAX_SOURCE_BYTES:
         raise VendorsError(f"{address}: larger than {MAX_SOURCE_BYTES} octets")
     return data.decode("utf-8", "replace")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fieldwatch_agent.config import AgentConfig
 
 IEEE = "https://standards-oui.ieee.org"
+OFFLINE = "without a way there: apt-get install ieee-data, then vendors update --from /usr/share/ieee-data"
 
 
 def register(program: Program) -> None:
@@ -41,6 +42,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def update(args: argparse.Namespace) -> None:
+    from fieldwatch_proto.cli.tables import amount_text
     from fieldwatch_proto.vendors import Vendors, VendorsError, install, read_sources
 
     from fieldwatch_agent.config import load_config
@@ -48,10 +50,13 @@ def update(args: argparse.Namespace) -> None:
     target = load_config(args.config, {"data": args.data}).value.vendors_file
     try:
         table = read_sources(args.source)
+    except VendorsError as problem:
+        raise Failure(f"{problem}; {OFFLINE}" if "://" in args.source else str(problem)) from None
+    try:
         install(table, target)
     except VendorsError as problem:
         raise Failure(str(problem)) from None
-    print(f"{target}: {len(Vendors.from_bytes(table)):,} prefixes")
+    print(f"{target}: {amount_text(len(Vendors.from_bytes(table)), 'prefix', 'prefixes')}")
 
 
 def load_vendors(config: AgentConfig) -> Vendors:

@@ -87,10 +87,18 @@ def test_vendors_update(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
         (source / name).write_text(OUI)
     assert main(["vendors", "update", "--from", str(source), "--data", str(data)]) == 0
 
-    assert capsys.readouterr().out == f"{data}/vendors.bin: 1 prefixes\n"
+    assert capsys.readouterr().out == f"{data}/vendors.bin: 1 prefix\n"
     vendors = load_vendors(AgentConfig(data=str(data)))
     assert vendors.lookup(bytes.fromhex("001132000001")) == "Example Works"
     assert len(load_vendors(AgentConfig(data=str(tmp_path / "none")))) > 10_000
+
+
+def test_vendors_update_without_a_network_says_what_works(capsys: pytest.CaptureFixture[str]) -> None:
+    """The system's word for it, and the way without a network."""
+    assert main(["vendors", "update", "--from", "http://127.0.0.1:1"]) == 1
+
+    said = capsys.readouterr().err
+    assert ": Connection refused; without a way there: apt-get install ieee-data, then vendors update --from" in said
 
 
 def test_vendors_update_that_fails_keeps_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
