@@ -79,7 +79,7 @@ class Options:
 
 
 class Daemon:
-    """`run` gives the exit code. Raises CaptureError, SpoolError, EnrolmentError, UsageError from the start alone."""
+    """`run` gives the exit code. The start raises CaptureError, SpoolError, EnrolmentError, UsageError, OSError."""
 
     def __init__(self, config: AgentConfig, options: Options) -> None:
         self.config, self.options = config, options

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import signal
 import sqlite3
 import subprocess
@@ -81,6 +82,21 @@ def test_a_file_that_is_no_capture_is_one_line(agent: Agent, tmp_path: Path) -> 
     lines = [line for line in agent.log.read_text().splitlines() if not line.startswith("{")]
     assert len(lines) == 1, lines
     assert "text" in lines[0]
+
+
+def test_a_file_that_may_not_be_read_is_one_line(agent: Agent, tmp_path: Path) -> None:
+    """Exit 1, and who may read it, as `read` says it."""
+    (tmp_path / "closed.pcap").write_bytes(pcap([]))
+    (tmp_path / "closed.pcap").chmod(0)
+    if os.geteuid() == 0:  # root, without its right to read everything
+        agent.prefix = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+
+    assert run_to_end(agent, "--replay", str(tmp_path / "closed.pcap"), "--local-only") == 1
+
+    lines = [line for line in agent.log.read_text().splitlines() if not line.startswith("{")]
+    owner = pwd.getpwuid(os.geteuid()).pw_name
+    remedy = f"it belongs to {owner}: run this with sudo -u {owner}"
+    assert lines == [f"fieldwatch-agent: {tmp_path}/closed.pcap: Permission denied; {remedy}"]
 
 
 def test_a_second_agent_on_the_folder_is_refused(agent: Agent, tmp_path: Path, capture: Path) -> None:
