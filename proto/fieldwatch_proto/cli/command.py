@@ -60,6 +60,7 @@ from fieldwatch_proto.version import VERSION
 __all__ = ["ConfigError", "Failure", "Program", "UsageError", "explain"]
 
 HELP_COLUMNS = 78
+EXAMPLES = 3
 
 Run = Callable[[argparse.Namespace], int | None]
 Arguments = Callable[[argparse.ArgumentParser], object]
@@ -98,6 +99,8 @@ class Program:
         self.parser.add_argument("--version", action="version", version=f"{name} {VERSION}")
         self._commands = self.parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
         self._groups: dict[str, argparse._SubParsersAction[argparse.ArgumentParser]] = {}
+        self._group_parsers: dict[str, argparse.ArgumentParser] = {}
+        self._shown: dict[argparse.ArgumentParser, list[str]] = {}
         self.parser.set_defaults(run=self._help_of(self.parser))
 
     def register(self, package: str, modules: Iterable[str]) -> None:
@@ -109,6 +112,7 @@ class Program:
         """A command that only holds others: "spool" for "spool status"."""
         parser = self._commands.add_parser(name, help=summary, description=_sentence(summary))
         parser.set_defaults(run=self._help_of(parser))
+        self._group_parsers[name] = parser
         self._groups[name] = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
 
     def add(
@@ -121,14 +125,22 @@ class Program:
         description: str = "",
         arguments: Arguments | None = None,
     ) -> None:
-        """A command: "read", or "spool status" in a group made before. Each one shows an example."""
+        """A command: "read", or "spool status" in a group made before. Each one shows an example.
+
+        Group and program show the first example of each of their first `EXAMPLES` commands.
+        """
         group, _, last = name.rpartition(" ")
-        lines = "\n".join(f"  {line.strip()}" for line in example.strip().splitlines())
+        lines = [line.strip() for line in example.strip().splitlines()]
+        for above in (self.parser, *([self._group_parsers[group]] if group else [])):
+            shown = self._shown.setdefault(above, [])
+            if len(shown) < EXAMPLES:
+                shown.append(lines[0])
+                above.epilog = _examples(shown)
         parser = (self._groups[group] if group else self._commands).add_parser(
             last,
             help=summary,
             description=fill(_sentence(description or summary), HELP_COLUMNS),
-            epilog=f"example{'s' if chr(10) in lines else ''}:\n{lines}",
+            epilog=_examples(lines),
         )
         if arguments is not None:
             arguments(parser)
@@ -179,6 +191,10 @@ class Program:
 
     def _say(self, text: str) -> None:
         print(f"{self.name}: {printable(' '.join(text.split()))}", file=sys.stderr)
+
+
+def _examples(lines: Sequence[str]) -> str:
+    return "\n  ".join([f"example{'s' if len(lines) > 1 else ''}:", *lines])
 
 
 def _refuse(parser: argparse.ArgumentParser, strange: list[str]) -> NoReturn:

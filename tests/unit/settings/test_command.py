@@ -117,6 +117,10 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     """Help shows the example, on standard output; the version is one line."""
     assert program().main(["spool", "status", "--help"]) == 0
     assert "example:\n  fieldwatch-test spool status\n" in capsys.readouterr().out
+    assert program().main(["spool", "--help"]) == 0
+    assert "example:\n  fieldwatch-test spool status\n" in capsys.readouterr().out
+    assert program().main(["--help"]) == 0
+    assert "examples:\n  fieldwatch-test spool status\n  fieldwatch-test read a.pcap\n" in capsys.readouterr().out
     assert program().main(["--version"]) == 0
     assert f"fieldwatch-test {VERSION}\n" == capsys.readouterr().out
 
