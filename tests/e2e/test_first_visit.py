@@ -105,6 +105,8 @@ def test_a_new_user_sees_devices_flows_and_agents(collector: Collector, visit: A
     expect(page.locator(ROWS)).to_have_count(expected)
     expect(page.get_by_role("grid", name="Devices")).to_have_attribute("aria-rowcount", str(expected + 1))
 
+    expect(page.locator(ROWS).filter(has_text="da:a1:19:10:00:08")).to_contain_text("random or local MAC")
+
     named = collector.ask("SELECT id, name, name_source FROM device WHERE name != '' ORDER BY name LIMIT 1")[0]
     page.get_by_role("link", name=named[1], exact=True).click()
     expect(page.get_by_role("heading", name=named[1], exact=True)).to_be_visible()

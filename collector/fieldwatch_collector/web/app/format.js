@@ -83,6 +83,13 @@ export function deviceName(device) {
   return device.name || device.ips[0] || device.macs[0] || device.id;
 }
 
+// In the place of a vendor: a MAC with the U/L bit of IEEE 802 is nobody's, its device has made it up.
+export const LOCAL_MAC = "random or local MAC";
+
+export function vendorless(device) {
+  return parseInt(device.macs[0]?.slice(0, 2), 16) & 2 ? LOCAL_MAC : "–";
+}
+
 export const endpoint = (address, port) => (port ? (address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`) : address);
 
 // A key that sorts addresses as numbers: IPv4 before IPv6, 10.0.0.9 before 10.0.0.10.

@@ -1,7 +1,7 @@
 // One device: what is claimed about it and why, where it was seen, and with whom it spoke.
 import { html } from "../html.js";
 import { get } from "../api.js";
-import { ago, bytes, count, deviceName, exact, plural } from "../format.js";
+import { LOCAL_MAC, ago, bytes, count, deviceName, exact, plural, vendorless } from "../format.js";
 import { useData, useNow, useThrottled, useTitle } from "../hooks.js";
 import { Empty, Problem } from "../parts/notice.js";
 import { ClaimTable } from "../parts/claim-table.js";
@@ -27,7 +27,7 @@ function Interfaces({ interfaces, now }) {
   if (!interfaces.length) return html`<section><h2>Interfaces</h2><p class="muted">Seen only behind a router: its MAC cannot be known from here.</p></section>`;
   const columns = [
     { key: "mac", title: "MAC", cell: (row) => html`<span class="mono">${row.mac}</span>` },
-    { key: "vendor", title: "Vendor", wide: true, cell: (row) => (row.locally_administered ? html`<span class="muted">private (chosen by the device)</span>` : row.vendor || "–") },
+    { key: "vendor", title: "Vendor", wide: true, cell: (row) => (row.locally_administered ? html`<span class="muted">${LOCAL_MAC}</span>` : row.vendor || "–") },
     { key: "vlans", title: "VLANs", cell: (row) => row.vlans.join(", ") || html`<span class="muted">untagged</span>` },
     { key: "frames", title: "Frames", number: true, cell: (row) => count(row.frames) },
     { key: "first", title: "First", cell: (row) => html`<${Time} at=${row.first_seen} now=${now} />` },
@@ -60,7 +60,7 @@ function Heading({ device, now }) {
     <dl class="figures">
       <div><dt>IP addresses</dt><dd class="mono">${device.ips.length ? device.ips.slice(0, 3).join(" ") : "–"}${device.ips.length > 3 ? ` +${device.ips.length - 3}` : ""}</dd></div>
       <div><dt>MAC</dt><dd class="mono">${device.macs.join(" ") || "behind a router"}</dd></div>
-      <div><dt>Vendor</dt><dd>${device.vendor || "–"}</dd></div>
+      <div><dt>Vendor</dt><dd>${device.vendor || vendorless(device)}</dd></div>
       <div><dt>First seen</dt><dd><${Time} at=${device.first_seen} now=${now} /></dd></div>
       <div><dt>Flows</dt><dd>${count(device.flows)}</dd></div>
       <div><dt>Traffic</dt><dd>${bytes(device.bytes)}</dd></div>

@@ -1,6 +1,6 @@
 // The table of devices, as the Devices page and the first run show it.
 import { html } from "../html.js";
-import { bytes, count, deviceName } from "../format.js";
+import { bytes, count, deviceName, vendorless } from "../format.js";
 import { isNew } from "../devices-data.js";
 import { Grid } from "./grid.js";
 import { Time } from "./time.js";
@@ -27,7 +27,7 @@ export function deviceColumns({ now, sites }) {
       sortable: true,
       cell: (device) => (device.macs.length ? html`<${List} values=${device.macs} className="mono" />` : html`<span class="muted" title="Seen only behind a router">routed</span>`),
     },
-    { key: "vendor", title: "Vendor", sortable: true, cell: (device) => html`<span title=${device.vendor}>${device.vendor || html`<span class="muted">–</span>`}</span>` },
+    { key: "vendor", title: "Vendor", sortable: true, cell: (device) => html`<span title=${device.vendor || vendorless(device)}>${device.vendor || html`<span class="muted">${vendorless(device)}</span>`}</span>` },
     { key: "sources", title: "Heard by", sortable: true, cell: (device) => html`<span title=${device.sources.join(", ")}>${device.sources.join(" ")}</span>` },
     { key: "first_seen", title: "First seen", sortable: true, first: "-first_seen", cell: (device) => html`<${Time} at=${device.first_seen} now=${now} />` },
     { key: "last_seen", title: "Last seen", sortable: true, first: "-last_seen", cell: (device) => html`<${Time} at=${device.last_seen} now=${now} />` },
