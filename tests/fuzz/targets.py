@@ -16,17 +16,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from fieldwatch_agent.dissectors import dissect
 from fieldwatch_ext.bpf import Program
-from fieldwatch_ext.capture import FileSource, MemorySource, Source
+from fieldwatch_ext.capture import FileSource, MemorySource
 from fieldwatch_ext.engine import Engine
 from fieldwatch_ext.errors import CaptureError, FilterError
-from fieldwatch_proto.columns import DecodeError, Records, open_body, records_of, seal
+from fieldwatch_proto.columns import DecodeError, open_body, records_of, seal
 from fieldwatch_proto.schema import COLUMNS, WIDTHS, Kind
+from support.hostile import run_engine
 from support.sample import sample_frames, write_sample
 
 LINKTYPES = (1, 1, 1, 1, 0, 12, 101, 105, 108, 113, 127, 276, 9999)
-MAX_FACTS_A_FRAME = 64
 
 
 def mutate(dice: random.Random, octets: bytes) -> bytes:
@@ -50,34 +49,6 @@ def mutate(dice: random.Random, octets: bytes) -> bytes:
             case _:
                 data[place:place] = dice.randbytes(dice.randrange(1, 9))
     return bytes(data[:65_535])
-
-
-def run_engine(source: Source, engine: Engine) -> None:
-    """Everything the source holds through engine and dissectors, with the accounts checked at the end."""
-    exported = 0
-    while True:
-        done = engine.process(source)
-        for slow in engine.take_slow():
-            assert len(dissect(slow)) <= MAX_FACTS_A_FRAME
-        exported += frames_in(engine)
-        if done < 0:
-            break
-    while engine.flush():
-        exported += frames_in(engine)
-    exported += frames_in(engine)
-    counters = engine.counters()
-    assert counters.frames == counters.decoded + counters.truncated + counters.malformed + counters.unsupported
-    assert counters.frames == counters.in_flows + counters.outside_flows
-    assert exported == counters.in_flows
-
-
-def frames_in(engine: Engine) -> int:
-    flows = engine.take_flows()
-    engine.take_sightings()
-    if not flows.count:
-        return 0
-    columns = Records(Kind.FLOW, flows.count, flows.columns)
-    return sum(columns.values("packets")) + sum(columns.values("reply_packets"))
 
 
 class Cases:
