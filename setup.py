@@ -1,6 +1,7 @@
 """Build of the compiled kernel; everything else stands in pyproject.toml.
 
-FIELDWATCH_DEBUG=1 turns bounds checks and assertions on; FIELDWATCH_SANITIZE=1 adds ASan and UBSan.
+FIELDWATCH_DEBUG=1 turns bounds checks and assertions on; FIELDWATCH_SANITIZE=1 adds ASan and UBSan;
+FIELDWATCH_FUZZ=1 adds both and tells libFuzzer which way the code goes (CC=clang, and the runtime is preloaded).
 The generated C goes to build/, never beside the source.
 """
 
@@ -13,13 +14,16 @@ from setuptools import Extension, setup
 ROOTS = {root: f"fieldwatch_{root}" for root in ("ext", "proto", "agent", "collector")}
 DEBUG = os.environ.get("FIELDWATCH_DEBUG") == "1"
 SANITIZE = os.environ.get("FIELDWATCH_SANITIZE") == "1"
+FUZZ = os.environ.get("FIELDWATCH_FUZZ") == "1"
 
 compile_args = ["-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-unused-function"]
 link_args: list[str] = []
-compile_args += ["-O1", "-g"] if DEBUG or SANITIZE else ["-O3"]
+compile_args += ["-O1", "-g"] if DEBUG or SANITIZE or FUZZ else ["-O3"]
 if SANITIZE:
     compile_args += ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
     link_args += ["-fsanitize=address,undefined"]
+if FUZZ:
+    compile_args += ["-fsanitize=fuzzer-no-link,address,undefined", "-fno-sanitize-recover=undefined"]
 
 
 def packages() -> dict[str, str]:

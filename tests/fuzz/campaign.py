@@ -17,22 +17,17 @@ ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build/sanitized"
 
 
-def build() -> None:
-    """Compile the kernel with the sanitizers beside the ordinary one."""
-    command = [
-        sys.executable,
-        "setup.py",
-        "-q",
-        "build",
-        "--build-base",
-        "build/sanitized-tmp",
-        "--build-lib",
-        str(BUILD),
-    ]
-    environ = {**os.environ, "FIELDWATCH_SANITIZE": "1"}
+def compile_kernel(library: Path, switches: dict[str, str]) -> None:
+    """Compile the kernel with the sanitizers into a folder beside the ordinary one."""
+    command = [sys.executable, "setup.py", "-q", "build", f"--build-base={library}-tmp", f"--build-lib={library}"]
+    environ = {**os.environ, **switches}
     done = subprocess.run(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         sys.exit(f"fuzz: the instrumented kernel did not compile:\n{done.stdout[-4000:]}")
+
+
+def build() -> None:
+    compile_kernel(BUILD, {"FIELDWATCH_SANITIZE": "1"})
 
 
 def environment() -> dict[str, str]:
@@ -75,12 +70,25 @@ def campaign(seconds: float, seed: int) -> list[str]:
 
 
 def main() -> None:
+    from fuzz import guided
+
     parser = argparse.ArgumentParser(prog="./dev fuzz")
-    parser.add_argument("seconds", type=float)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    parser.add_argument("what", metavar="SECONDS|FINDING", help="how long, or a file of build/fuzz/findings to repeat")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 31))
     options = parser.parse_args()
+    if not options.what.isdigit():
+        guided.build()
+        sys.exit(guided.repeat(Path(options.what)))
+    seconds = int(options.what)
     build()
-    failures = campaign(options.seconds, options.seed)
+    if guided.is_available():
+        guided.build()
+        failures = campaign(seconds // 4, options.seed) + guided.fuzz(seconds - seconds // 4, options.seed)
+    else:
+        print(
+            "fuzz: atheris has no wheel for this machine: seeded mutations alone, not coverage-guided", file=sys.stderr
+        )
+        failures = campaign(seconds, options.seed)
     for failure in failures:
         print(failure)
     print(f"fuzz: {len(failures)} failures")
