@@ -19,7 +19,7 @@ from fieldwatch_ext.engine import Engine, Slow
 from fieldwatch_ext.errors import CaptureError
 from support.hostile import MAX_FACTS_A_FRAME, run_engine
 
-LINKTYPES = (1, 0, 9, 51, 101, 104, 105, 108, 113, 127, 228, 229, 276)
+LINKTYPES = (1, 0, 9, 51, 101, 104, 105, 108, 113, 119, 127, 163, 192, 228, 229, 276)
 GAP_UNIT_NS = 500_000_000
 MAX_FRAMES = 64
 MACS = (b"\x02\0\0\0\0\x0a", b"\x02\0\0\0\0\x0b")

@@ -25,7 +25,7 @@ from fieldwatch_proto.schema import COLUMNS, WIDTHS, Kind
 from support.hostile import run_engine
 from support.sample import sample_frames, write_sample
 
-LINKTYPES = (1, 1, 1, 1, 0, 12, 101, 105, 108, 113, 127, 276, 9999)
+LINKTYPES = (1, 1, 1, 1, 0, 12, 101, 105, 108, 113, 119, 127, 163, 192, 276, 9999)
 
 
 def mutate(dice: random.Random, octets: bytes) -> bytes:
