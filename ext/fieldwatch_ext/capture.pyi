@@ -67,11 +67,14 @@ class RingSource(Source):
 
     `next_block` waits at most `poll_ms`. Both VLAN tags are in place (the kernel's stripped one is put back).
     Frames the host itself sends are seen as well (on loopback once, not twice).
+    A source `beside` another of the same interface shares the frames with it: each comes to one of them, those of a
+    flow and its replies to the same one (not within VXLAN, GENEVE and GTP-U: their outer ports tell no direction).
     """
 
     interface: str
     linktype: int
     problem: str | None  # set when the interface has gone
+    giants: int  # frames longer than the MTU allows: offloads merged what the wire carried, or have not cut it yet
     def __init__(
         self,
         interface: str,
@@ -81,6 +84,7 @@ class RingSource(Source):
         poll_ms: int = ...,  # 100
         promiscuous: bool = ...,
         filter: Program | None = ...,  # noqa: A002
+        beside: RingSource | None = ...,
     ) -> None: ...
     def stats(self) -> RingStats: ...
 

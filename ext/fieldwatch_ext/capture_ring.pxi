@@ -22,6 +22,7 @@ _DOING = {
     STEP_HARDWARE: "asking for its type",
     STEP_RING: "making the ring",
     STEP_BIND: "binding the socket",
+    STEP_FANOUT: "sharing the frames among several workers",
     STEP_PROMISCUOUS: "switching to promiscuous mode",
 }
 
@@ -77,6 +78,7 @@ cdef class RingSource(Source):
     cdef uint64_t _packets
     cdef uint64_t _drops
     cdef uint64_t _freezes
+    cdef readonly uint64_t giants
 
     def __cinit__(self):
         self._ring.fd = -1
@@ -91,6 +93,7 @@ cdef class RingSource(Source):
         int poll_ms=100,
         bint promiscuous=True,
         Program filter=None,
+        RingSource beside=None,
     ):
         if self._ring.fd >= 0:
             raise ValueError("a source is made once")
@@ -105,6 +108,7 @@ cdef class RingSource(Source):
         cdef uint32_t block_count = max(<uint32_t>RING_MIN_BLOCKS, <uint32_t>(ring_bytes // RING_BLOCK_OCTETS))
         cdef RingStep step
         cdef int error
+        cdef Ring* others = NULL if beside is None else &beside._ring
         self.interface = interface
         self._filter = filter
         self._instructions = NULL if filter is None else filter.instructions
@@ -120,7 +124,8 @@ cdef class RingSource(Source):
                 raise
             self._loopback = self._ring.hardware == ARPHRD_LOOPBACK
             with nogil:
-                error = ring_start(&self._ring, block_count, block_timeout_ms, promiscuous, &step)
+                learn_longest(&self._ring)
+                error = ring_start(&self._ring, block_count, block_timeout_ms, promiscuous, others, &step)
         if error:
             self.close()
             raise CaptureError(_refusal(interface, step, error, ring_bytes))
@@ -148,6 +153,7 @@ cdef class RingSource(Source):
             self._packets += counted.tp_packets
             self._drops += counted.tp_drops
             self._freezes += counted.tp_freeze_q_cnt
+            learn_longest(&self._ring)
 
     cdef int next_block(self, FrameRef* out, int capacity) noexcept nogil:
         cdef int count = 0
@@ -172,6 +178,7 @@ cdef class RingSource(Source):
             # On loopback each frame passes twice, going out and coming in; one of them is enough.
             if not (self._loopback and is_outgoing(self._header)):
                 ring_frame(self._header, <uint16_t>self.linktype, &out[count])
+                self.giants += out[count].original > self._ring.longest
                 count += admit(&self.tally, &out[count], self._instructions)
             self._header = <const tpacket3_hdr*>(<const uint8_t*>self._header + self._header.tp_next_offset)
             self._left -= 1

@@ -10,7 +10,7 @@ from posix.unistd cimport close
 cdef extern from "<sys/socket.h>" nogil:
     struct sockaddr:
         uint16_t sa_family
-    int AF_PACKET, SOCK_RAW, SOCK_CLOEXEC, SOL_SOCKET, SO_ERROR
+    int AF_PACKET, SOCK_RAW, SOCK_CLOEXEC, SOL_SOCKET, SO_ERROR, SO_ATTACH_FILTER, SO_DETACH_FILTER
     int socket(int domain, int kind, int protocol)
     int bind(int fd, const sockaddr* address, uint32_t length)
     int setsockopt(int fd, int level, int option, const void* value, uint32_t length)
@@ -25,10 +25,11 @@ cdef extern from "<net/if.h>" nogil:
         char* ifr_name
         int ifr_ifindex
         sockaddr ifr_hwaddr
+        int ifr_mtu
     unsigned int if_nametoindex(const char* name)
 
 cdef extern from "<sys/ioctl.h>" nogil:
-    int SIOCGIFNAME, SIOCGIFHWADDR
+    int SIOCGIFNAME, SIOCGIFHWADDR, SIOCGIFMTU
 
 cdef extern from "<linux/if_ether.h>" nogil:
     int ETH_P_ALL, ETH_P_8021Q
@@ -39,6 +40,7 @@ cdef extern from "<linux/if_arp.h>" nogil:
 cdef extern from "<linux/if_packet.h>" nogil:
     int SOL_PACKET, TPACKET_V3, PACKET_OUTGOING, PACKET_MR_PROMISC
     int PACKET_VERSION, PACKET_RESERVE, PACKET_RX_RING, PACKET_ADD_MEMBERSHIP, PACKET_STATISTICS
+    int PACKET_FANOUT, PACKET_FANOUT_HASH, PACKET_FANOUT_FLAG_UNIQUEID
     unsigned int TP_STATUS_USER, TP_STATUS_KERNEL, TP_STATUS_VLAN_VALID, TP_STATUS_VLAN_TPID_VALID
     size_t TPACKET_ALIGN(size_t octets)
     struct sockaddr_ll:
@@ -80,6 +82,15 @@ cdef extern from "<linux/if_packet.h>" nogil:
     struct tpacket_block_desc:
         tpacket_bd_header_u hdr
 
+cdef extern from "<linux/filter.h>" nogil:
+    int BPF_RET, BPF_K
+    struct sock_filter:
+        uint16_t code
+        uint32_t k
+    struct sock_fprog:
+        unsigned short len
+        sock_filter* filter
+
 cdef extern from *:
     """
     static inline uint32_t fw_load_acquire(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
@@ -94,6 +105,7 @@ cdef enum:
     RING_FRAME_OCTETS = 2048        # only a unit of account in V3
     VLAN_TAG_LEN = 4
     MAC_PAIR_LEN = 12
+    LONGEST_HEADER = 22             # Ethernet with two VLAN tags: what a frame may have beside the MTU
 
 # What was being done when the kernel refused.
 cdef enum RingStep:
@@ -101,6 +113,7 @@ cdef enum RingStep:
     STEP_HARDWARE
     STEP_RING
     STEP_BIND
+    STEP_FANOUT
     STEP_PROMISCUOUS
 
 cdef struct Ring:
@@ -110,6 +123,8 @@ cdef struct Ring:
     uint8_t* memory
     size_t memory_octets
     uint32_t block_count
+    bint shares                     # it has a group in which each frame comes to one ring
+    uint32_t longest                # octets of a frame as the interface may put it on the wire
 
 
 cdef int ring_socket(Ring* ring, const char* interface, int ifindex, RingStep* step) noexcept nogil:
@@ -120,6 +135,7 @@ cdef int ring_socket(Ring* ring, const char* interface, int ifindex, RingStep* s
     if ring.fd < 0:
         return errno
     ring.ifindex = ifindex
+    ring.longest = 0xFFFFFFFF       # until it is learnt
     step[0] = STEP_HARDWARE
     memset(&request, 0, sizeof(request))
     memcpy(request.ifr_name, interface, IFNAMSIZ)
@@ -129,16 +145,26 @@ cdef int ring_socket(Ring* ring, const char* interface, int ifindex, RingStep* s
     return 0
 
 
+cdef void learn_longest(Ring* ring) noexcept nogil:
+    """Ask for the MTU (as of now, people change it); it stays as it was where the interface has gone."""
+    cdef ifreq request
+    memset(&request, 0, sizeof(request))
+    request.ifr_ifindex = ring.ifindex
+    if ioctl(ring.fd, SIOCGIFNAME, &request) == 0 and ioctl(ring.fd, SIOCGIFMTU, &request) == 0:
+        ring.longest = <uint32_t>request.ifr_mtu + LONGEST_HEADER
+
+
 cdef int ring_start(
-    Ring* ring, uint32_t block_count, uint32_t timeout_ms, bint promiscuous, RingStep* step
+    Ring* ring, uint32_t block_count, uint32_t timeout_ms, bint promiscuous, Ring* beside, RingStep* step
 ) noexcept nogil:
-    """Make the ring, then let frames in; errno, or 0."""
+    """Make the ring, then let frames in, its share of them if another ring is `beside` it (else NULL); errno, or 0."""
     cdef int version = TPACKET_V3
     cdef unsigned int reserve = VLAN_TAG_LEN    # headroom for the tag that the kernel took out
     cdef tpacket_req3 request
     cdef sockaddr_ll address
     cdef packet_mreq membership
     cdef void* memory
+    cdef int error
     step[0] = STEP_RING
     memset(&request, 0, sizeof(request))
     request.tp_block_size = RING_BLOCK_OCTETS
@@ -158,6 +184,10 @@ cdef int ring_start(
         return errno
     ring.memory = <uint8_t*>memory
     ring.block_count = block_count
+    if beside != NULL:
+        error = take_nothing(ring)
+        if error:
+            return error
     step[0] = STEP_BIND
     memset(&address, 0, sizeof(address))
     address.sll_family = <uint16_t>AF_PACKET
@@ -165,6 +195,11 @@ cdef int ring_start(
     address.sll_ifindex = ring.ifindex
     if bind(ring.fd, <const sockaddr*>&address, sizeof(address)) < 0:
         return errno
+    step[0] = STEP_FANOUT
+    if beside != NULL:
+        error = join(ring, beside)
+        if error:
+            return error
     step[0] = STEP_PROMISCUOUS
     memset(&membership, 0, sizeof(membership))
     membership.mr_ifindex = ring.ifindex
@@ -173,6 +208,44 @@ cdef int ring_start(
         ring.fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &membership, sizeof(membership)
     ) < 0:
         return errno
+    return 0
+
+
+cdef int take_nothing(Ring* ring) noexcept nogil:
+    """A socket can join others only once it is bound, and until then each frame would come to it as well as to them."""
+    cdef sock_filter reject
+    cdef sock_fprog program
+    memset(&reject, 0, sizeof(reject))
+    reject.code = <uint16_t>(BPF_RET | BPF_K)
+    program.len = 1
+    program.filter = &reject
+    if setsockopt(ring.fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0:
+        return errno
+    return 0
+
+
+cdef int join(Ring* ring, Ring* beside) noexcept nogil:
+    """Share the frames with `beside` and those that it shares with, by the kernel's hash of a flow (packet(7)).
+
+    The hash is the same for both directions of a flow. PACKET_FANOUT_FLAG_DEFRAG would hand over whole datagrams in
+    the place of their fragments, which are not the frames that were on the wire: without it, those of a datagram have
+    one hash, that of their addresses.
+    """
+    cdef int unused = 0
+    cdef int group = 0
+    cdef uint32_t length = sizeof(group)
+    if not beside.shares:
+        group = (PACKET_FANOUT_HASH | PACKET_FANOUT_FLAG_UNIQUEID) << 16
+        if setsockopt(beside.fd, SOL_PACKET, PACKET_FANOUT, &group, sizeof(group)) < 0:
+            return errno
+        beside.shares = True
+    if (
+        getsockopt(beside.fd, SOL_PACKET, PACKET_FANOUT, &group, &length) < 0
+        or setsockopt(ring.fd, SOL_PACKET, PACKET_FANOUT, &group, sizeof(group)) < 0
+        or setsockopt(ring.fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof(unused)) < 0
+    ):
+        return errno
+    ring.shares = True
     return 0
 
 
