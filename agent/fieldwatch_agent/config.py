@@ -54,10 +54,22 @@ class Capture:
         choices=METHODS,
     )
     ring_bytes: int = setting(
-        4 << 20, "ring between kernel and agent, for each interface", unit="bytes", low=1 << 20, high=1 << 30
+        4 << 20, "ring between kernel and agent, for each worker", unit="bytes", low=1 << 20, high=1 << 30
     )
     promiscuous: bool = setting(True, "take frames that are addressed to others as well")
+    workers: int = setting(
+        1,
+        "rings and threads that share the frames of each interface; each has tables of its own, in memory too"
+        ' (method "ring")',
+        low=1,
+        high=16,
+    )
     block_timeout_ms: int = setting(20, "longest time a frame waits in the ring", low=1, high=1_000)
+
+    @property
+    def lanes(self) -> int:
+        """How many share an interface's frames: libpcap has no means to."""
+        return self.workers if self.method == "ring" else 1
 
 
 @dataclass(frozen=True)

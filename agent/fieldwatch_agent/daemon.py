@@ -192,7 +192,8 @@ class Daemon:
     def _add_worker(self, name: str, program: Program | None) -> None:
         """Raises CaptureError for an interface that is there and cannot be opened; one that is not is waited for."""
         account = self._accounts.get(name)
-        worker = Worker(name, self.config, program, self._ledger.slot(name), account, self._sealer, self._spool)
+        slots = self._ledger.slots(name, self.config.capture.lanes)
+        worker = Worker(name, self.config, program, slots, account, self._sealer, self._spool)
         try:
             worker.open()
         except CaptureError as problem:

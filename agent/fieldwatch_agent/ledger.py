@@ -1,4 +1,4 @@
-"""The ledger: what was taken from the wire, in a 4 KiB file mapped shared, which survives SIGKILL.
+"""The ledger: what was taken from the wire, in a 16 KiB file mapped shared, which survives SIGKILL.
 
 The engine writes the number of frames it has taken (before it looks at them); Python adds what it learns rarely. The
 spool's account, written in the same transaction as each batch, is the other half: at the next start
@@ -14,8 +14,11 @@ same boot and the same interface, W - P - that position = frames that passed whi
 still in the ring of a killed agent included. `accounts` does the sums; this is the file.
 
 Layout, little-endian u64 where not said otherwise: magic (8 octets), run, boot id (16 octets), then at 64 records of
-each kind (16), at 256 one slot of 128 octets for each interface: observed, earlier, drops, base, generation, interface
+each kind (16), at 256 one slot of 128 octets for each worker: observed, earlier, drops, base, generation, interface
 index, name (32 octets, UTF-8, zero-padded). Every counter is written by one aligned store.
+
+The first worker of an interface has the slot of the interface's name, with the base for all of them; those beside it
+have ``eth0/1``, ``eth0/2`` ... (no interface has a slash in its name).
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ import contextlib
 import mmap
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fieldwatch_proto.schema import Kind
@@ -32,8 +35,8 @@ from fieldwatch_proto.schema import Kind
 from fieldwatch_agent.ownership import give
 
 FILE_NAME = "ledger"
-LEDGER_BYTES = 4096
-MAX_SLOTS = 30
+LEDGER_BYTES = 16_384
+MAX_SLOTS = 126
 UNKNOWN = (1 << 64) - 1
 
 _MAGIC = b"FWLEDG01"
@@ -50,12 +53,12 @@ def boot_id() -> bytes:
 
 @dataclass(frozen=True)
 class SlotState:
-    """What a ledger that was left behind says of an interface. `base` None: not known."""
+    """What a ledger that was left behind says of an interface, all its workers. `base` None: not known."""
 
-    observed: int
-    drops: int
-    base: int | None
-    generation: int
+    observed: int = 0
+    drops: int = 0
+    base: int | None = None
+    generation: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,18 +91,22 @@ def read_ledger(folder: Path) -> LedgerState | None:
         if name:
             word = start // 8
             base = words[word + _BASE]
-            slots[name] = SlotState(
-                observed=words[word + _OBSERVED] + words[word + _EARLIER],
-                drops=words[word + _DROPS],
-                base=None if base == UNKNOWN else base,
-                generation=words[word + _GENERATION],
+            interface, _, beside = name.partition("/")
+            state = slots.get(interface, SlotState())
+            if not beside:
+                known = None if base == UNKNOWN else base
+                state = replace(state, base=known, generation=words[word + _GENERATION])
+            slots[interface] = replace(
+                state,
+                observed=state.observed + words[word + _OBSERVED] + words[word + _EARLIER],
+                drops=state.drops + words[word + _DROPS],
             )
     records = {kind: words[_RECORDS // 8 + kind] for kind in range(_KINDS) if words[_RECORDS // 8 + kind]}
     return LedgerState(words[_RUN // 8], octets[_BOOT : _BOOT + 16], records, slots)
 
 
 class Slot:
-    """One interface's counters in the mapped file. Written by one thread."""
+    """One worker's counters in the mapped file. Written by one thread."""
 
     def __init__(self, octets: memoryview, start: int) -> None:
         self._words = octets.cast("Q")
@@ -159,12 +166,16 @@ class Ledger:
         self._words = self._octets.cast("Q")
         self._slots: dict[str, Slot] = {}
 
+    def slots(self, interface: str, workers: int) -> list[Slot]:
+        """Those of an interface's workers. Raises ValueError when all are taken."""
+        return [self.slot(f"{interface}/{number}" if number else interface) for number in range(workers)]
+
     def slot(self, name: str) -> Slot:
-        """The slot of an interface; the same one when it is asked for again. Raises ValueError when all are taken."""
+        """The slot of that name; the same one when it is asked for again. Raises ValueError when all are taken."""
         found = self._slots.get(name)
         if found is None:
             if len(self._slots) == MAX_SLOTS:
-                raise ValueError(f"the ledger has room for {MAX_SLOTS} interfaces")
+                raise ValueError(f"the ledger has room for {MAX_SLOTS} workers, of all interfaces together")
             start = _SLOTS + len(self._slots) * _SLOT_BYTES
             slot_octets = name.encode("utf-8")[:32].ljust(32, b"\0")
             found = self._slots[name] = Slot(self._octets, start)

@@ -13,6 +13,7 @@ are handed to `emit` as they come to be: flows and facts at a step, sightings an
 
 from __future__ import annotations
 
+import threading
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -65,6 +66,8 @@ class FactFilter:
     - A subject has at most `VALUES_A_KEY` values of a key within `refresh_ns`; what goes beyond is `refused`.
     - At most `FACTS_REMEMBERED` are remembered; beyond that those of the (subject, key) that was not heard of for
       longest are forgotten, and would be news again: this bound only changes how often a fact is told.
+
+    Several threads may ask.
     """
 
     def __init__(self, refresh_ns: int = FACT_REFRESH_NS) -> None:
@@ -72,8 +75,13 @@ class FactFilter:
         self._refresh_ns = refresh_ns
         self._told: OrderedDict[tuple[str, str], dict[tuple[str, str], int]] = OrderedDict()
         self._remembered = 0
+        self._lock = threading.Lock()
 
     def is_news(self, fact: Fact) -> bool:
+        with self._lock:
+            return self._is_news(fact)
+
+    def _is_news(self, fact: Fact) -> bool:
         name = (fact.subject, fact.key)
         said = (fact.value, fact.source)
         told = self._told.get(name)

@@ -31,6 +31,8 @@ _COUNTER_BITS = 32
 class LibpcapSource(HandleSource):
     """A live interface through libpcap. Raises CaptureError with the remedy."""
 
+    giants = 0  # not known
+
     def __init__(
         self, interface: str, *, buffer_bytes: int, timeout_ms: int, promiscuous: bool, program: Program | None
     ) -> None:
@@ -63,22 +65,42 @@ class LibpcapSource(HandleSource):
             handle.close()
 
 
-def open_source(interface: str, capture: Capture, program: Program | None) -> RingSource | LibpcapSource:
+LiveSource = RingSource | LibpcapSource
+
+
+def open_sources(interface: str, capture: Capture, program: Program | None) -> list[LiveSource]:
+    """As `open_source`, as many as there are lanes: each frame comes to one of them. All or none is open."""
+    sources: list[LiveSource] = []
+    try:
+        for _ in range(capture.lanes):
+            first = sources[0] if sources else None
+            assert not isinstance(first, LibpcapSource)  # which has one lane
+            sources.append(open_source(interface, capture, program, beside=first))
+    except BaseException:
+        for source in sources:
+            source.close()
+        raise
+    return sources
+
+
+def open_source(
+    interface: str, capture: Capture, program: Program | None, *, beside: RingSource | None = None
+) -> LiveSource:
     """Listen on an interface by the configured method. `program` is the filter for Ethernet frames.
 
     An interface of another linktype gets the filter compiled anew for it: the offsets are other ones.
     """
-    source = _open(interface, capture, program)
+    source = _open(interface, capture, program, beside)
     if program is None or source.linktype == LINKTYPE_ETHERNET:
         return source
     source.close()
     try:
-        return _open(interface, capture, compile_filter(capture.filter, source.linktype))
+        return _open(interface, capture, compile_filter(capture.filter, source.linktype), beside)
     except UsageError as problem:
         raise CaptureError(f"interface {interface}: {problem}") from None
 
 
-def _open(interface: str, capture: Capture, program: Program | None) -> RingSource | LibpcapSource:
+def _open(interface: str, capture: Capture, program: Program | None, beside: RingSource | None) -> LiveSource:
     if capture.method == "libpcap":
         return LibpcapSource(
             interface,
@@ -93,6 +115,7 @@ def _open(interface: str, capture: Capture, program: Program | None) -> RingSour
         block_timeout_ms=capture.block_timeout_ms,
         promiscuous=capture.promiscuous,
         filter=program,
+        beside=beside,
     )
 
 

@@ -12,6 +12,8 @@ NET = Path("/sys/class/net")
 ARPHRD_ETHER = 1
 ARPHRD_LOOPBACK = 772
 IFF_UP = 1
+# Documentation/ABI/testing/sysfs-class-net-statistics of the kernel: what was received and given to nobody.
+NIC_LOSSES = ("rx_dropped", "rx_missed_errors", "rx_fifo_errors", "rx_over_errors")
 TRIES = 40
 AGREE = 3  # readings that must give the same answer
 QUIET_S = 0.0005  # no frame may pass for so long within a reading
@@ -65,6 +67,17 @@ def passed(interface: str) -> int | None:
         return _read(interface, "statistics/rx_packets") + _read(interface, "statistics/tx_packets")
     except (OSError, ValueError):
         return None
+
+
+def nic_losses(interface: str) -> dict[str, int]:
+    """The interface's counters of frames that it lost before any socket saw them; those that it does not have are 0."""
+    losses = {}
+    for name in NIC_LOSSES:
+        try:
+            losses[name] = _read(interface, f"statistics/{name}")
+        except (OSError, ValueError):
+            losses[name] = 0
+    return losses
 
 
 def start_position(interface: str, socket_packets: Callable[[], int]) -> int | None:

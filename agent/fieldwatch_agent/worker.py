@@ -1,40 +1,40 @@
-"""One interface, one thread, one engine: frames in, records to the sealer, every frame on the books.
+"""One interface: its rings, a lane for each, every frame on the books.
 
-Start of an interface: open the ring; find where the interface's own counter stood at that moment; declare, and commit,
+Start of an interface: open the rings; find where the interface's own counter stood at that moment; declare, and commit,
 what passed while nobody listened; note the new base in the ledger; only then take frames. An interface that has gone is
-opened again with a pause that grows. A failure of ours costs the engine's unsealed frames, which are declared, and a
-new engine goes on.
+opened again with a pause that grows. A failure of ours costs the unsealed frames of the engine that it happened in,
+which are declared, and a new engine goes on.
+
+The worker's own thread runs the first lane and does the sums of all; the others have threads while the rings are open.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fieldwatch_ext.bpf import Program
-from fieldwatch_ext.capture import RingSource, Source
-from fieldwatch_ext.engine import Counters
+from fieldwatch_ext.capture import Source
 from fieldwatch_ext.errors import CaptureError
-from fieldwatch_proto.columns import Records, records_of
 from fieldwatch_proto.logs import get_logger
-from fieldwatch_proto.schema import METRIC_FRAMES_OUTSIDE_FLOWS, Kind
 from fieldwatch_proto.v1.agent_pb2 import GapReason
 
 from fieldwatch_agent import faults, wire
 from fieldwatch_agent.accounts import InterfaceAccount, opened
 from fieldwatch_agent.config import AgentConfig
+from fieldwatch_agent.lane import TICK_S, Books, Lane
 from fieldwatch_agent.ledger import Slot, boot_id
-from fieldwatch_agent.pipeline import Pipeline, make_engine
-from fieldwatch_agent.sealer import Sealer, flow_frames
-from fieldwatch_agent.sources import LibpcapSource, open_source
+from fieldwatch_agent.metrics import PERIOD_S, InterfaceMetrics
+from fieldwatch_agent.pipeline import FactFilter, Pipeline, make_engine
+from fieldwatch_agent.sealer import Sealer
+from fieldwatch_agent.sources import LiveSource, open_sources
 from fieldwatch_agent.spool.items import Loss
 from fieldwatch_agent.spool.thread import SpoolThread
 
-TICK_S = 1.0
 RETRY_MIN_S, RETRY_MAX_S = 1.0, 30.0
-DRAIN_S = 1.0
 
 log = get_logger(__name__)
 
@@ -48,53 +48,15 @@ class Seen:
     dropped: int = 0
 
 
-class Books:
-    """An engine's output on its way to the sealer: counts the frames that were handed over."""
-
-    def __init__(self, name: str, sealer: Sealer) -> None:
-        self.name, self._sealer = name, sealer
-        self.handed_frames = 0
-        self._told: dict[str, int] = {}
-
-    def emit(self, records: Records) -> None:
-        frames = flow_frames(records)
-        self._sealer.add(records, frames)
-        self.handed_frames += frames
-
-    def emit_outside(self, counters: Counters) -> None:
-        """Hand over, as a metric, the frames that no flow carries and that were not told yet."""
-        rows, frames = [], 0
-        now_ns = time.time_ns()
-        left = counters.outside_flows
-        for verdict in ("truncated", "malformed", "unsupported", "decoded"):
-            total = left if verdict == "decoded" else min(left, getattr(counters, verdict))
-            left -= total
-            news = total - self._told.get(verdict, 0)
-            if news:
-                rows.append(
-                    {
-                        "ts_ns": now_ns,
-                        "name": METRIC_FRAMES_OUTSIDE_FLOWS,
-                        "labels": f'{{"interface":"{self.name}","verdict":"{verdict}"}}',
-                        "value": float(news),
-                    }
-                )
-                frames += news
-            self._told[verdict] = total
-        if rows:
-            self._sealer.add(records_of(Kind.METRIC, rows), frames)
-            self.handed_frames += frames
-
-
 class Worker(threading.Thread):
-    """Captures one interface until `stop`."""
+    """Captures one interface until `stop`. `slots`: one for each lane."""
 
     def __init__(
         self,
         interface: str,
         config: AgentConfig,
         program: Program | None,
-        slot: Slot,
+        slots: Sequence[Slot],
         account: InterfaceAccount | None,
         sealer: Sealer,
         spool: SpoolThread,
@@ -104,32 +66,30 @@ class Worker(threading.Thread):
         self.restarts = 0
         self.up = False
         self.seen = Seen()
-        self._config, self._program, self._slot = config, program, slot
+        self._config, self._program = config, program
         self._account, self._sealer, self._spool = account, sealer, spool
         self._stopping = threading.Event()
-        self._source: RingSource | LibpcapSource | None = None
-        self._before = 0  # frames and drops of this run before the present socket
-        self._drops_before = 0
-        self._rejected_before = 0
+        self._sources: list[LiveSource] = []
+        facts = FactFilter()
+        self._lanes = [Lane(interface, config, slot, sealer, facts) for slot in slots]
+        self._before = 0  # frames and drops of this run before the present sockets
         self._bases: deque[int] = deque(maxlen=3)
-        self._new_engine()
-
-    def _new_engine(self) -> None:
-        self._books = Books(self.interface, self._sealer)
-        engine = make_engine(self._config, observed=self._slot.new_engine())
-        self._pipeline = Pipeline(engine, self.interface, self._books.emit)
+        self._metrics = InterfaceMetrics(interface)
+        self._metrics_due = time.monotonic() + PERIOD_S
+        self._closed: Counter[str] = Counter()  # what closed sockets had counted, by metric
 
     # --- opening ------------------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Open the ring and put the interface on the books. Raises CaptureError."""
-        source = open_source(self.interface, self._config.capture, self._program)
-        self._before = self._slot.frames + self._slot.drops
-        self._drops_before = self._slot.drops
+        """Open the rings and put the interface on the books. Raises CaptureError."""
+        sources = open_sources(self.interface, self._config.capture, self._program)
+        for lane in self._lanes:
+            lane.opened()
+        self._before = sum(lane.passed for lane in self._lanes)
         self._bases.clear()
         position = None
         if self._counts_wire:
-            position = wire.start_position(self.interface, lambda: source.stats().packets)
+            position = wire.start_position(self.interface, lambda: _packets(sources))
         account, loss = opened(
             self._account,
             name=self.interface,
@@ -142,28 +102,27 @@ class Worker(threading.Thread):
         self._spool.call(lambda store: store.commit([], losses, account.meta(self.interface)))
         faults.reach("open-before-ledger")
         self._account = account
-        self._slot.set_base(account.base, account.generation)
-        self._source = source
+        self._lanes[0].slot.set_base(account.base, account.generation)
+        self._sources = sources
         self.up = True
         missed = {"missed_frames": loss.frames} if loss and loss.count_known else {}
         log.info("capturing", interface=self.interface, **missed)
 
     @property
     def _counts_wire(self) -> bool:
-        """Whether the interface's own counter tells what the socket should see."""
+        """Whether the interface's own counter tells what the sockets should see."""
         return self._program is None and not wire.is_loopback(self.interface)
 
-    # --- the thread ---------------------------------------------------------------------------------------------
+    # --- the threads --------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         pause, told = RETRY_MIN_S, False
         while not self._stopping.is_set():
             try:
-                if self._source is None:
+                if not self._sources:
                     self.open()
                     pause, told = RETRY_MIN_S, False
-                assert self._source is not None
-                self._listen(self._source)
+                self._listen()
             except CaptureError as problem:
                 if not told:
                     log.warning("cannot capture; trying again", interface=self.interface, problem=str(problem))
@@ -171,83 +130,127 @@ class Worker(threading.Thread):
             except Exception:
                 self.restarts += 1
                 log.exception("capture failed; a new engine goes on", interface=self.interface)
-                self._give_up_engine()
             self._close()
             if not self._stopping.wait(pause):
                 pause = min(2 * pause, RETRY_MAX_S)
         try:
-            self._pipeline.finish()
-            self._books.emit_outside(self._pipeline.engine.counters())
+            for lane in self._lanes:
+                lane.finish()
             self._count()
+            self._emit_metrics()
         except Exception:
-            log.exception("the engine could not be emptied", interface=self.interface)
+            log.exception("the engines could not be emptied", interface=self.interface)
 
-    def _listen(self, source: RingSource | LibpcapSource) -> None:
-        """Take frames until told to stop, or until the interface has gone (CaptureError)."""
-        next_tick = time.monotonic() + TICK_S
-        while not self._stopping.is_set():
-            if self._pipeline.step(source) < 0:
-                raise CaptureError(source.problem or f"interface {self.interface} has gone")
-            if time.monotonic() >= next_tick:
-                self._tick(source)
-                next_tick = time.monotonic() + TICK_S
-        deadline = time.monotonic() + DRAIN_S
-        while self._pipeline.step(source) > 0 and time.monotonic() < deadline:
-            pass
-        self._declare_drops(source)
+    def _listen(self) -> None:
+        """Take frames until told to stop, or until a lane has a problem, which is raised."""
+        over = threading.Event()
 
-    def _tick(self, source: RingSource | LibpcapSource) -> None:
-        self._pipeline.tick(time.time_ns())
-        self._books.emit_outside(self._pipeline.engine.counters())
-        self._declare_drops(source)
-        self._refresh_base(source)
+        def is_over() -> bool:
+            return self._stopping.is_set() or over.is_set()
+
+        def listen(number: int) -> None:
+            each_tick = self._tick if number == 0 else _nothing
+            self._lanes[number].listen(self._sources[number], is_over, each_tick)
+            over.set()
+
+        beside = [
+            threading.Thread(target=listen, args=(number,), name=f"capture {self.interface}/{number}", daemon=True)
+            for number in range(1, len(self._sources))
+        ]
+        for thread in beside:
+            thread.start()
+        listen(0)
+        for thread in beside:
+            thread.join()
+        self._declare_drops()
+        problems = [lane.problem for lane in self._lanes if lane.problem is not None]
+        for lane in self._lanes:
+            if lane.problem is not None and not isinstance(lane.problem, CaptureError):
+                self._declare(lane.give_up_engine())
+        if problems:
+            raise next((problem for problem in problems if not isinstance(problem, CaptureError)), problems[0])
+
+    def _tick(self) -> None:
+        self._declare_drops()
+        self._refresh_base()
         self.up = wire.is_up(self.interface)
         self._count()
+        if time.monotonic() >= self._metrics_due:
+            self._metrics_due = time.monotonic() + PERIOD_S
+            self._emit_metrics()
 
-    def _declare_drops(self, source: RingSource | LibpcapSource) -> None:
-        total = self._drops_before + source.stats().drops
-        self._slot.drops = total
+    def _declare_drops(self) -> None:
+        for lane, source in zip(self._lanes, self._sources, strict=bool(self._sources)):
+            lane.count_drops(source)
+        total = self._drops
         account = self._account
         if account is not None and total > account.drops:
             loss = Loss(GapReason.KERNEL_DROP, total - account.drops, detail=self.interface)
             self._account = replace(account, drops=total)
             self._spool.declare(loss, self._account.meta(self.interface))
 
-    def _refresh_base(self, source: RingSource | LibpcapSource) -> None:
+    def _declare(self, loss: Loss | None) -> None:
+        if loss is not None:
+            self._spool.declare(loss)
+
+    def _refresh_base(self) -> None:
         """Follow the interface's counter where it counts otherwise than we do (receive offload merges frames)."""
         if self._account is None or self._account.base is None:
             return
         before = wire.passed(self.interface)
-        packets = source.stats().packets
+        packets = _packets(self._sources)
         if before is not None and before == wire.passed(self.interface):
             self._bases.append(before - packets - self._before)
             if len(self._bases) == 3:  # the middle one: a single reading may be off by a frame in passing
-                self._slot.set_base(sorted(self._bases)[1])
+                self._lanes[0].slot.set_base(sorted(self._bases)[1])
+
+    @property
+    def _frames(self) -> int:
+        return sum(lane.slot.frames for lane in self._lanes)
+
+    @property
+    def _drops(self) -> int:
+        return sum(lane.slot.drops for lane in self._lanes)
 
     def _count(self) -> None:
-        counters = self._pipeline.engine.counters()
-        rejected = counters.truncated + counters.malformed + counters.unsupported
-        self.seen = Seen(self._slot.frames, self._rejected_before + rejected, self._slot.drops)
+        self.seen = Seen(self._frames, sum(lane.rejected for lane in self._lanes), self._drops)
 
-    def _give_up_engine(self) -> None:
-        """Declare what the engine held, and start a new one."""
-        counters = self._pipeline.engine.counters()
-        lost = counters.frames - self._books.handed_frames
-        self._rejected_before += counters.truncated + counters.malformed + counters.unsupported
-        if lost > 0:
-            detail = f"{self.interface}: capture failed and was started again"
-            self._spool.declare(Loss(GapReason.UNCLEAN_STOP, lost, detail=detail, accounted=True))
-        self._new_engine()
+    def _emit_metrics(self) -> None:
+        totals = self._closed + _of_sources(self._sources)
+        for lane in self._lanes:
+            totals.update(lane.told)
+        totals.update({"agent_interface_frames_total": self._frames, "agent_interface_kernel_drops_total": self._drops})
+        if records := self._metrics.records(totals):
+            self._sealer.add(records, 0)
 
     def _close(self) -> None:
         self.up = False
-        if self._source is not None:
-            source, self._source = self._source, None
-            self._declare_drops(source)
+        self._declare_drops()
+        for source in self._sources:
             source.close()
+        self._closed += _of_sources(self._sources)
+        self._sources = []
 
     def stop(self) -> None:
         self._stopping.set()
+
+
+def _packets(sources: Sequence[LiveSource]) -> int:
+    return sum(source.stats().packets for source in sources)
+
+
+def _of_sources(sources: Sequence[LiveSource]) -> Counter[str]:
+    """What sockets have counted since they were opened, by metric."""
+    return Counter(
+        {
+            "agent_interface_ring_freezes_total": sum(source.stats().freezes for source in sources),
+            "agent_interface_giant_frames_total": sum(source.giants for source in sources),
+        }
+    )
+
+
+def _nothing() -> None:
+    """A lane beside the first leaves the sums to it."""
 
 
 class Replay(threading.Thread):

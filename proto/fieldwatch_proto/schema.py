@@ -157,6 +157,24 @@ CLASSES: dict[Kind, Class] = {
 # frames observed = sum of flow packets + sum of this metric.
 METRIC_FRAMES_OUTSIDE_FLOWS = "agent_frames_outside_flows_total"
 
+# What agents report of themselves, name -> what it counts: as many series as an agent has interfaces, which the
+# collector shows at /metrics. Each has the label `interface`, and the one that is named in parentheses.
+AGENT_METRICS = {
+    METRIC_FRAMES_OUTSIDE_FLOWS: "Frames that no flow record carries (verdict).",
+    "agent_interface_frames_total": "Frames that the agent took from the interface.",
+    "agent_interface_kernel_drops_total": "Frames that found no room in the ring between kernel and agent.",
+    "agent_interface_ring_freezes_total": "Times the ring between kernel and agent was full.",
+    "agent_interface_nic_losses_total": "Frames that the interface lost before the kernel saw them (counter), "
+    "as its driver counts: one frame may be in several counters.",
+    "agent_interface_giant_frames_total": "Frames longer than the MTU allows: offloads merged them.",
+    "agent_dissector_frames_limited_total": "Frames beyond what dissectors read of one sender, or of all.",
+    "agent_dissector_frames_dropped_total": "Frames for which dissectors had no room.",
+    "agent_flows_evicted_total": "Flows that were written out early because the table was full.",
+    "agent_sightings_evicted_total": "Sightings that were written out early because the table was full.",
+    "agent_fragments_lost_total": "Later fragments whose first one was not seen within a minute.",
+}
+METRIC_LABELS = frozenset({"interface", "verdict", "counter"})
+
 
 def ip_value(octets: bytes) -> tuple[int, bytes]:
     """(ip_version, 16 octets) of an address of 4 or 16 octets, or of none (empty)."""

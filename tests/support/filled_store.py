@@ -74,6 +74,7 @@ def fill(
     agents = [agent_id(place) for place in range(len(sites))]
     for place, site in enumerate(sites):
         _agent(connection, agents[place], site, place, now_ns)
+        _metrics(connection, agents[place], now_ns)
     made: list[tuple[str, str, bytes]] = []
     for place in range(devices):
         site = place % len(sites)
@@ -87,6 +88,21 @@ def fill(
     )
     events = connection.execute("SELECT count(*) FROM event").fetchone()[0]
     return Filling([one[0] for one in made], agents, flows, events)
+
+
+def _metrics(connection: sqlite3.Connection, agent: str, now_ns: int) -> None:
+    """What an agent reports of itself, and what it has no name or no label for."""
+    told = [
+        ("agent_interface_ring_freezes_total", {"interface": "eth0"}, 3),
+        ("agent_interface_nic_losses_total", {"counter": "rx_dropped", "interface": "eth0"}, 41),
+        ("agent_interface_frames_total", {"interface": "eth0", "device": "02:00:00:00:00:01"}, 1),
+        ("agent_interface_frames_total", ["eth0"], 1),
+        ("agent_invented_total", {"interface": "eth0"}, 1),
+    ]
+    connection.executemany(
+        "INSERT INTO metric(agent, name, labels, total, ts_ns) VALUES(?, ?, ?, ?, ?)",
+        [(agent, name, json.dumps(labels, sort_keys=True), total, now_ns) for name, labels, total in told],
+    )
 
 
 def _agent(connection: sqlite3.Connection, identifier: str, site: str, place: int, now_ns: int) -> None:

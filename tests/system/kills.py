@@ -127,9 +127,9 @@ class TargetSite(Site):
 
 
 @contextmanager
-def site(folder: Path) -> Iterator[TargetSite]:
+def site(folder: Path, workers: int) -> Iterator[TargetSite]:
     with wire() as over:
-        made = TargetSite(folder, over)
+        made = TargetSite(folder, over, {**QUICK, "FIELDWATCH_AGENT__CAPTURE__WORKERS": str(workers)})
         try:
             made.start()
             yield made
@@ -152,12 +152,12 @@ def strike(made: TargetSite, victim: str, dice: random.Random) -> None:
     made.start_agent()
 
 
-def run(folder: Path, *, kills: int = 0, minutes: float = 0, seed: int = 0) -> Verdict:
+def run(folder: Path, *, kills: int = 0, minutes: float = 0, seed: int = 0, workers: int = 1) -> Verdict:
     """`kills` kills of each, or as many as `minutes` allow; the verdict."""
     dice = random.Random(seed)
     deadline = time.monotonic() + minutes * 60
     done = 0
-    with site(folder) as made:
+    with site(folder, workers) as made:
         plan = ["agent", "collector"] * kills
         dice.shuffle(plan)
         while plan or time.monotonic() < deadline:
@@ -171,6 +171,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="./dev kills")
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=0)
+    parser.add_argument("--workers", type=int, default=1, help="capture threads of the agent")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument(
         "--keep", type=Path, metavar="DIR", help="work in DIR, a new folder, and leave it when the run fails"
@@ -181,7 +182,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     holds = False
     try:
-        verdict = run(folder, kills=options.kills, minutes=options.minutes, seed=options.seed)
+        verdict = run(folder, kills=options.kills, minutes=options.minutes, seed=options.seed, workers=options.workers)
         holds = verdict.holds
     finally:
         if holds or options.keep is None:

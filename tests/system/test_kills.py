@@ -12,12 +12,12 @@ from system.kills import run
 pytestmark = [pytest.mark.slow, pytest.mark.live, pytest.mark.timeout(600)]
 
 
-@pytest.mark.parametrize("seed", [1])
-def test_conservation_over_kills(tmp_path: Path, seed: int) -> None:
+@pytest.mark.parametrize(("seed", "workers"), [(1, 1), (2, 3)])
+def test_conservation_over_kills(tmp_path: Path, seed: int, workers: int) -> None:
     """sent = stored + declared lost (+ nothing buffered at the end), by the sender's own count."""
     require_namespaces()
 
-    verdict = run(tmp_path, kills=20, seed=seed)
+    verdict = run(tmp_path, kills=20, seed=seed, workers=workers)
 
     assert (verdict.lost, verdict.duplicated) == (0, 0), verdict
     assert verdict.kills == 40

@@ -83,11 +83,16 @@ def test_memory_with_a_full_table_of_flows(tmp_path: Path) -> None:
     assert peak <= MOST_RESIDENT_KIB, f"peak {peak} KiB, now {now} KiB"
 
 
-def test_a_ring_that_overflows_is_declared_to_the_frame(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_ring_that_overflows_is_declared_to_the_frame(tmp_path: Path, workers: int) -> None:
     """The agent stands still while frames pass: sent = stored + KERNEL_DROP, by the sender's own count."""
     require_namespaces()
     with wire() as over:
-        site = TargetSite(tmp_path, over, {**QUICK, "FIELDWATCH_AGENT__CAPTURE__RING_BYTES": "1 MiB"}, 40_000)
+        small = {
+            "FIELDWATCH_AGENT__CAPTURE__RING_BYTES": "1 MiB",
+            "FIELDWATCH_AGENT__CAPTURE__WORKERS": str(workers),
+        }
+        site = TargetSite(tmp_path, over, {**QUICK, **small}, 40_000)
         try:
             site.start()
             assert site.agent.process is not None
@@ -99,9 +104,13 @@ def test_a_ring_that_overflows_is_declared_to_the_frame(tmp_path: Path) -> None:
             site.finish()
             verdict = site.verdict(0)
             declared = dict(site.collector.ask("SELECT reason, sum(frames) FROM gap GROUP BY reason"))
+            metrics = dict(site.collector.ask("SELECT name, sum(total) FROM metric GROUP BY name"))
         finally:
             site.close()
 
     assert (verdict.lost, verdict.duplicated) == (0, 0), verdict
     assert declared == {int(KERNEL_DROP): verdict.declared}
     assert verdict.declared > 0
+    assert metrics["agent_interface_kernel_drops_total"] == verdict.declared
+    assert metrics["agent_interface_frames_total"] == verdict.sent - verdict.declared
+    assert metrics["agent_interface_ring_freezes_total"] > 0

@@ -76,10 +76,10 @@ def offline(captures: list[Path]) -> tuple[Picture, dict[str, Any]]:
     return picture, summary
 
 
-def live(captures: list[Path], frames: int, folder: Path) -> Picture:
+def live(captures: list[Path], frames: int, folder: Path, workers: int) -> Picture:
     """The picture that the collector holds after the captures went over the wire."""
     with wire() as over:
-        site = Site(folder, over)
+        site = Site(folder, over, {"FIELDWATCH_AGENT__CAPTURE__WORKERS": str(workers)})
         try:
             site.start()
             for capture in captures:
@@ -108,10 +108,10 @@ def live(captures: list[Path], frames: int, folder: Path) -> Picture:
             site.close()
 
 
-def compare(captures: list[Path], folder: Path) -> None:
+def compare(captures: list[Path], folder: Path, workers: int = 1) -> None:
     expected, summary = offline(captures)
 
-    actual = live(captures, summary["frames"], folder)
+    actual = live(captures, summary["frames"], folder, workers)
 
     assert actual.facts == expected.facts
     assert actual.devices == expected.devices
@@ -142,13 +142,14 @@ def _with_headers(reader: dpkt.pcap.Reader) -> list[tuple[Any, bytes]]:
     return frames
 
 
-def test_sample_site(tmp_path: Path) -> None:
-    """The generated site: every protocol that makes a device or a fact."""
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sample_site(tmp_path: Path, workers: int) -> None:
+    """The generated site: every protocol that makes a device or a fact; also when workers share its frames."""
     require_namespaces()
     capture = tmp_path / "sample.pcap"
     write_sample(capture)
 
-    compare([capture], tmp_path)
+    compare([capture], tmp_path, workers)
 
 
 @pytest.mark.corpus

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
+from fieldwatch_proto.schema import AGENT_METRICS
 from fieldwatch_proto.version import VERSION
 from starlette.responses import PlainTextResponse
 
@@ -42,6 +43,7 @@ def metrics(request: Request) -> PlainTextResponse:
         _family("build_info", "gauge", "The version of this collector.", [({"version": VERSION}, 1)]),
         _family("devices", "gauge", "Devices in the inventory.", [({"site": s["name"]}, s["devices"]) for s in sites]),
         *_agent_families(agents),
+        *_told_families(services.read_model.list_metrics()),
         _family("store_queued_bytes", "gauge", "Octets that wait for a commit.", [({}, health.queued_bytes)]),
         _family(
             "store_pending_batches", "gauge", "Batches committed and not yet projected.", [({}, health.pending_batches)]
@@ -68,6 +70,15 @@ def _agent_families(agents: Iterable[Mapping[str, Any]]) -> list[str]:
     for field, (name, kind, text) in _AGENT_NUMBERS.items():
         families.append(_family(name, kind, text, [(labels, agent[field]) for labels, agent in labelled]))
     return families
+
+
+def _told_families(metrics: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What agents report of themselves, as their interfaces have grown."""
+    samples: dict[str, list[Sample]] = {name: [] for name in AGENT_METRICS}
+    for told in metrics:
+        labels = {"agent": told["agent"], "site": told["site"], **told["labels"]}
+        samples[told["name"]].append((labels, told["total"]))
+    return [_family(name, "counter", text, samples[name]) for name, text in AGENT_METRICS.items()]
 
 
 def _family(name: str, kind: str, text: str, samples: Iterable[Sample]) -> str:

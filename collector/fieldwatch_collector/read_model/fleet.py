@@ -8,7 +8,7 @@ import sqlite3
 from collections import Counter
 from typing import Any
 
-from fieldwatch_proto.schema import time_text
+from fieldwatch_proto.schema import AGENT_METRICS, METRIC_LABELS, time_text
 from fieldwatch_proto.version import VERSION
 
 from fieldwatch_collector.read_model.asking import NotFound, text_of
@@ -75,6 +75,33 @@ def agent_state(last_contact_ns: int | None, revoked_ns: int | None, now_ns: int
 
 def _number(status: dict[str, Any], name: str) -> int:
     return int(status.get(name, 0))  # protobuf's JSON writes 64-bit numbers as text
+
+
+def list_metrics(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+    """What agents report of themselves, by name: known names with known labels, for series are chosen by agents."""
+    rows = connection.execute(
+        "SELECT metric.agent, agent.site, metric.name, metric.labels, metric.total"
+        " FROM json_each(?) AS known JOIN metric ON metric.name = known.value JOIN agent ON agent.id = metric.agent"
+        " ORDER BY metric.name, metric.agent, metric.labels",
+        (json.dumps(list(AGENT_METRICS)),),
+    )
+    found = []
+    for row in rows:
+        labels = _labels(row["labels"])
+        if labels is not None:
+            found.append({**{name: row[name] for name in ("agent", "site", "name", "total")}, "labels": labels})
+    return found
+
+
+def _labels(text: str) -> dict[str, str] | None:
+    """Labels as the schema has them; None where they are not."""
+    try:
+        labels = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(labels, dict) or not METRIC_LABELS.issuperset(labels):
+        return None
+    return labels if all(isinstance(value, str) for value in labels.values()) else None
 
 
 def list_sites(connection: sqlite3.Connection) -> dict[str, Any]:

@@ -168,6 +168,11 @@ class ReadModel:
         with self._reader(site) as connection:
             return fleet.list_agents(connection, self._clock(), site=site)
 
+    def list_metrics(self) -> list[Answer]:
+        """``[{agent, site, name, labels, total}]``: what agents report of themselves."""
+        with self._store.reader() as connection:
+            return fleet.list_metrics(connection)
+
     def list_sites(self) -> Answer:
         """``{results}``."""
         with self._store.reader() as connection:

@@ -91,6 +91,10 @@ def test_metrics_are_prometheus_text(viewer: httpx.Client, site: Site) -> None:
     agent = f'agent="{site.filling.agents[1]}",site="lab"'
     assert f"fieldwatch_agent_frames_dropped_total{{{agent}}} 17" in samples
     assert f"fieldwatch_agent_buffer_records{{{agent}}} 120" in samples
+    assert f'fieldwatch_agent_interface_ring_freezes_total{{{agent},interface="eth0"}} 3' in samples
+    losses = f'fieldwatch_agent_interface_nic_losses_total{{{agent},counter="rx_dropped",interface="eth0"}} 41'
+    assert losses in samples
+    assert not [line for line in samples if "invented" in line or "frames_total" in line]
     assert [line for line in samples if "pi-lab" in line] == [
         f'fieldwatch_agent_info{{{agent},name="pi-lab",version="0.2.0"}} 1'
     ]

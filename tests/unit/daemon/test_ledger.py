@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from fieldwatch_agent.accounts import InterfaceAccount, interface_accounts, opened, reconcile
-from fieldwatch_agent.ledger import Ledger, boot_id, read_ledger
+from fieldwatch_agent.ledger import Ledger, SlotState, boot_id, read_ledger
 from fieldwatch_agent.spool.items import Gap, Loss
 from fieldwatch_agent.spool.store import Store
 from fieldwatch_proto.schema import Kind
@@ -106,7 +106,7 @@ def test_a_ledger_that_has_gone_is_declared(tmp_path: Path) -> None:
     assert gaps(store) == [(GapReason.UNCLEAN_STOP, 0, {}, False)]
 
 
-@pytest.mark.parametrize("content", [b"", b"FWLEDG01", b"\xff" * 4096])
+@pytest.mark.parametrize("content", [b"", b"FWLEDG01", b"\xff" * 16_384])
 def test_a_ledger_that_is_none_is_not_read(tmp_path: Path, content: bytes) -> None:
     """Whatever lies under its name, the start goes on."""
     (tmp_path / "ledger").write_bytes(content)
@@ -130,8 +130,26 @@ def test_slots_are_apart(tmp_path: Path) -> None:
     assert [(name, slot.observed, slot.base, slot.generation) for name, slot in left.slots.items()] == [
         (f"eth{number}", number, number * 10 or None, 2) for number in range(30)
     ]
-    with pytest.raises(ValueError, match="room for 30"):
-        ledger.slot("eth30")
+    ledger.slots("eth30", 16)
+    with pytest.raises(ValueError, match="room for 126"):
+        ledger.slots("eth31", 81)
+    ledger.close()
+
+
+def test_workers_of_an_interface_are_one_to_the_books(tmp_path: Path) -> None:
+    """Their frames and drops are summed, before and after a new engine; the base is the first one's."""
+    ledger = Ledger(tmp_path, 5)
+    for number, slot in enumerate(ledger.slots("eth0", 3)):
+        slot.new_engine()[:] = (10 + number).to_bytes(8, "little")
+        slot.new_engine()[:] = (100).to_bytes(8, "little")
+        slot.drops = number
+    ledger.slots("eth0", 3)[0].set_base(1000, 2)
+
+    left = read_ledger(tmp_path)
+
+    assert left is not None
+    assert left.slots == {"eth0": SlotState(333, 3, 1000, 2)}
+    assert (left.frames, ledger.frames) == (333, 333)
     ledger.close()
 
 
