@@ -404,6 +404,7 @@ class Daemon:
             "frames_seen": sum(worker.seen.frames for worker in self._workers),
             "rss_bytes": rss_bytes(),
             "interfaces": [worker.interface for worker in self._workers],
+            "giant_frames": {worker.interface: worker.seen.giants for worker in self._workers if worker.seen.giants},
         }
 
     def _why_not_shipping(self) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from fieldwatch_ext.engine import Counters
 from fieldwatch_ext.errors import CaptureError
 from fieldwatch_proto.columns import Records, records_of
+from fieldwatch_proto.logs import get_logger
 from fieldwatch_proto.schema import METRIC_FRAMES_OUTSIDE_FLOWS, Kind
 from fieldwatch_proto.v1.agent_pb2 import GapReason
 
@@ -25,6 +26,8 @@ from fieldwatch_agent.spool.items import Loss
 
 TICK_S = 1.0
 DRAIN_S = 1.0
+
+log = get_logger(__name__)
 
 
 class Books:
@@ -66,11 +69,16 @@ class Books:
 
 
 class Lane:
-    """A slot of the ledger, and the engine that counts into it. `problem`: what ended the last `listen` unasked."""
+    """A slot of the ledger, and the engine that counts into it.
+
+    What ended the last `listen` unasked: `gone` says why there are no more frames, or `failed`, which was logged. No
+    exception is kept: its traceback would hold the engine, and with it the ledger's page, beyond the end.
+    """
 
     def __init__(self, interface: str, config: AgentConfig, slot: Slot, sealer: Sealer, facts: FactFilter) -> None:
         self.slot = slot
-        self.problem: Exception | None = None
+        self.gone = ""
+        self.failed = False
         self.rejected = 0
         self.told: dict[str, int] = {}
         """The engine's counters that are told as metrics, since the agent started."""
@@ -98,12 +106,15 @@ class Lane:
         self.slot.drops = self._drops_before + source.stats().drops
 
     def listen(self, source: LiveSource, is_over: Callable[[], bool], each_tick: Callable[[], None]) -> None:
-        """Take frames until it is over, or until the interface has gone; whatever goes wrong is left in `problem`."""
-        self.problem = None
+        """Take frames until it is over, or until the interface has gone. Raises nothing: see `gone` and `failed`."""
+        self.gone, self.failed = "", False
         try:
             self._take(source, is_over, each_tick)
-        except Exception as problem:
-            self.problem = problem
+        except CaptureError as problem:
+            self.gone = str(problem)
+        except Exception:
+            self.failed = True
+            log.exception("capture failed; a new engine goes on", interface=self._interface)
 
     def _take(self, source: LiveSource, is_over: Callable[[], bool], each_tick: Callable[[], None]) -> None:
         next_tick = time.monotonic() + TICK_S

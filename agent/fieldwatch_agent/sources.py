@@ -26,6 +26,7 @@ DECODED_LINKTYPES = frozenset({0, 1, 9, 12, 14, 51, 101, 104, 105, 108, 113, 119
 # Return codes of pcap_activate(3PCAP).
 _NO_SUCH_DEVICE, _PERMISSION_DENIED, _IFACE_NOT_UP = -5, -8, -9
 _COUNTER_BITS = 32
+POLL_MS = 250  # a silent link wakes a worker so often, and a stop waits for it; frames wake it at once
 
 
 class LibpcapSource(HandleSource):
@@ -113,6 +114,7 @@ def _open(interface: str, capture: Capture, program: Program | None, beside: Rin
         interface,
         ring_bytes=capture.ring_bytes,
         block_timeout_ms=capture.block_timeout_ms,
+        poll_ms=POLL_MS,
         promiscuous=capture.promiscuous,
         filter=program,
         beside=beside,

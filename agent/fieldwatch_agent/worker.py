@@ -34,6 +34,7 @@ from fieldwatch_agent.sources import LiveSource, open_sources
 from fieldwatch_agent.spool.items import Loss
 from fieldwatch_agent.spool.thread import SpoolThread
 
+GIANTS = "agent_interface_giant_frames_total"
 RETRY_MIN_S, RETRY_MAX_S = 1.0, 30.0
 
 log = get_logger(__name__)
@@ -46,6 +47,7 @@ class Seen:
     frames: int = 0
     rejected: int = 0
     dropped: int = 0
+    giants: int = 0
 
 
 class Worker(threading.Thread):
@@ -129,7 +131,7 @@ class Worker(threading.Thread):
                     told = True
             except Exception:
                 self.restarts += 1
-                log.exception("capture failed; a new engine goes on", interface=self.interface)
+                log.exception("capture failed; trying again", interface=self.interface)
             self._close()
             if not self._stopping.wait(pause):
                 pause = min(2 * pause, RETRY_MAX_S)
@@ -142,7 +144,7 @@ class Worker(threading.Thread):
             log.exception("the engines could not be emptied", interface=self.interface)
 
     def _listen(self) -> None:
-        """Take frames until told to stop, or until a lane has a problem, which is raised."""
+        """Take frames until told to stop, until a lane fails, or until the interface has gone (CaptureError)."""
         over = threading.Event()
 
         def is_over() -> bool:
@@ -163,12 +165,13 @@ class Worker(threading.Thread):
         for thread in beside:
             thread.join()
         self._declare_drops()
-        problems = [lane.problem for lane in self._lanes if lane.problem is not None]
         for lane in self._lanes:
-            if lane.problem is not None and not isinstance(lane.problem, CaptureError):
+            if lane.failed:
+                self.restarts += 1
                 self._declare(lane.give_up_engine())
-        if problems:
-            raise next((problem for problem in problems if not isinstance(problem, CaptureError)), problems[0])
+        gone = next((lane.gone for lane in self._lanes if lane.gone), "")
+        if gone:
+            raise CaptureError(gone)
 
     def _tick(self) -> None:
         self._declare_drops()
@@ -213,22 +216,27 @@ class Worker(threading.Thread):
         return sum(lane.slot.drops for lane in self._lanes)
 
     def _count(self) -> None:
-        self.seen = Seen(self._frames, sum(lane.rejected for lane in self._lanes), self._drops)
+        rejected = sum(lane.rejected for lane in self._lanes)
+        self.seen = Seen(self._frames, rejected, self._drops, self._of_sockets()[GIANTS])
 
     def _emit_metrics(self) -> None:
-        totals = self._closed + _of_sources(self._sources)
+        totals = self._of_sockets()
         for lane in self._lanes:
             totals.update(lane.told)
         totals.update({"agent_interface_frames_total": self._frames, "agent_interface_kernel_drops_total": self._drops})
         if records := self._metrics.records(totals):
             self._sealer.add(records, 0)
 
+    def _of_sockets(self) -> Counter[str]:
+        """What this run's sockets have counted, by metric."""
+        return self._closed + _of_sources(self._sources)
+
     def _close(self) -> None:
         self.up = False
         self._declare_drops()
         for source in self._sources:
             source.close()
-        self._closed += _of_sources(self._sources)
+        self._closed = self._of_sockets()
         self._sources = []
 
     def stop(self) -> None:
@@ -244,7 +252,7 @@ def _of_sources(sources: Sequence[LiveSource]) -> Counter[str]:
     return Counter(
         {
             "agent_interface_ring_freezes_total": sum(source.stats().freezes for source in sources),
-            "agent_interface_giant_frames_total": sum(source.giants for source in sources),
+            GIANTS: sum(source.giants for source in sources),
         }
     )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,8 @@ from support.stack import Agent, wait_for
 from system.kills import QUICK, TargetSite
 
 pytestmark = [pytest.mark.slow, pytest.mark.live, pytest.mark.timeout(180)]
+IDLE_S = 30
+MOST_IDLE_CPU = 0.005
 MAX_FLOWS = 65_536
 MOST_RESIDENT_KIB = 64 << 10
 MOST_IDLE_BYTES = 40_000_000  # these two without the capture ring
@@ -39,6 +43,31 @@ def _ring_kib(agent: Agent) -> int:
         elif inside and name == "Rss:":
             ring += int(values[0])
     return ring
+
+
+def _cpu_s(agent: Agent) -> float:
+    """User and system time of the process (proc_pid_stat(5), fields 14 and 15)."""
+    assert agent.process is not None
+    fields = Path(f"/proc/{agent.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_cpu_on_a_silent_wire(tmp_path: Path) -> None:
+    """Default configuration, connected, nothing to do: at most 0.5 % of a core."""
+    require_namespaces()
+    with wire() as over:
+        site = TargetSite(tmp_path, over, {})
+        try:
+            site.start()
+            wait_for(lambda: '"connected' in site.agent.log.read_text(), "the agent is connected")
+            time.sleep(5)  # what starting left to do
+            before = _cpu_s(site.agent)
+            time.sleep(IDLE_S)
+            share = (_cpu_s(site.agent) - before) / IDLE_S
+        finally:
+            site.close()
+
+    assert share <= MOST_IDLE_CPU, f"{share:.2%}"
 
 
 def test_memory_idle_and_at_10_000_flows(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from fieldwatch_proto.cli.tables import bytes_text
 
@@ -22,6 +23,8 @@ from fieldwatch_agent import wire
 from fieldwatch_agent.config import AgentConfig
 from fieldwatch_agent.enrolment.identity import TARGET_NAME, EnrolmentError, Identity, usable_identity
 from fieldwatch_agent.interfaces import Device, list_devices
+from fieldwatch_agent.spool.control import ask_daemon
+from fieldwatch_agent.spool.items import SpoolError
 
 CONNECT_TIMEOUT_S = 5.0
 SLOW_SYNC_S = 0.2
@@ -30,6 +33,7 @@ LEAST_FREE_BYTES = 256 << 20
 
 _CAP_NET_RAW = 13
 _SIOCETHTOOL = 0x8946
+_ETHTOOL_GTSO = 0x1E
 _ETHTOOL_GFLAGS = 0x25
 _ETHTOOL_GGRO = 0x2B
 _ETH_FLAG_LRO = 1 << 15
@@ -68,6 +72,7 @@ def examine(config: AgentConfig) -> Iterator[Finding]:
     """Every check, in the order in which the agent would stumble."""
     yield from rights()
     yield from interfaces(config)
+    yield from giants(config)
     yield from libpcap(config)
     yield from clock()
     yield from disk(config)
@@ -138,18 +143,39 @@ def _named(device: Device) -> str:
 
 
 def offloads(interface: str) -> Iterator[Finding]:
-    """Receive offloads that merge frames before they are seen: counts of frames are then too low (ethtool(8))."""
-    merging = []
+    """Offloads that merge frames before they are seen, or cut them after that: counts are then too low (ethtool(8))."""
+    merging, cutting = [], False
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         if _ethtool(control, interface, _ETHTOOL_GGRO):
             merging.append("gro")
         if _ethtool(control, interface, _ETHTOOL_GFLAGS) & _ETH_FLAG_LRO:
             merging.append("lro")
+        cutting = bool(_ethtool(control, interface, _ETHTOOL_GTSO))
     if merging:
         yield note(
             "offloads",
             f"{interface}: frames are merged before they are seen ({', '.join(merging)}): their number is too low",
             f"ethtool -K {interface} {' '.join(f'{name} off' for name in merging)}",
+        )
+    if cutting:
+        yield note(
+            "offloads",
+            f"{interface}: frames that this host sends are seen before they are cut (tso): their number is too low",
+            f"ethtool -K {interface} tso off, if this host's own traffic matters",
+        )
+
+
+def giants(config: AgentConfig) -> Iterator[Finding]:
+    """What offloads have come to, as the running agent has counted; nothing where none runs."""
+    try:
+        status: dict[str, Any] = next(ask_daemon(config.data_dir, "status"), {})
+    except SpoolError:
+        return
+    for interface, frames in status.get("giant_frames", {}).items():
+        yield note(
+            "offloads",
+            f"{interface}: {frames:,} frames longer than its MTU allows, since the agent started: offloads merged them",
+            "switch off those that are named above, here and on the host of a virtual machine",
         )
 
 

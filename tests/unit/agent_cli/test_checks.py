@@ -7,12 +7,15 @@ import json
 import os
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -23,6 +26,7 @@ from fieldwatch_agent.cli.checks import Level
 from fieldwatch_agent.cli.main import main
 from fieldwatch_agent.config import AgentConfig, Capture, Collector
 from fieldwatch_agent.enrolment.identity import TARGET_NAME, Credentials, Identity, store_identity
+from support.net import require_namespaces, wire
 
 
 def config(tmp_path: Path, address: str = "", interfaces: tuple[str, ...] = ()) -> AgentConfig:
@@ -203,6 +207,42 @@ def test_interface_that_is_not_there(tmp_path: Path) -> None:
 
     assert (finding.level, finding.what) == (Level.BROKEN, "nosuch0: there is no such interface")
     assert "lo" in finding.remedy.split(": ")[1].split(", ")
+
+
+@pytest.mark.live
+def test_offloads_are_named() -> None:
+    """What merges and what cuts frames, each with the command that ends it; nothing is said where both are off."""
+    require_namespaces()
+    with wire() as over:
+        ask = (
+            "import dataclasses, json, sys; from fieldwatch_agent.cli import checks;"
+            " print(json.dumps([dataclasses.asdict(finding) for finding in checks.offloads(sys.argv[1])]))"
+        )
+
+        def findings(gro: str, tso: str) -> list[tuple[str, str]]:
+            switch = ["ethtool", "-K", over.interface, "gro", gro, "tso", tso]
+            subprocess.run(over.run_in(over.near, *switch), check=True, capture_output=True)
+            command = over.run_in(over.near, sys.executable, "-c", ask, over.interface)
+            said = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            return [(finding["level"], finding["remedy"].partition(",")[0]) for finding in said]
+
+        assert findings("off", "off") == []
+        assert findings("on", "off") == [("note", f"ethtool -K {over.interface} gro off")]
+        assert findings("off", "on") == [("note", f"ethtool -K {over.interface} tso off")]
+
+
+def test_giant_frames_of_the_running_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their number, by interface; nothing where none runs, or it has seen none."""
+    answers: list[Any] = [{"giant_frames": {"eth0": 1234}}, {"giant_frames": {}}]
+    none_runs = list(checks.giants(config(tmp_path)))
+    monkeypatch.setattr(checks, "ask_daemon", lambda folder, what: iter([answers.pop(0)]))
+
+    (finding,) = checks.giants(config(tmp_path))
+
+    assert none_runs == []
+    assert (finding.level, finding.check) == (Level.NOTE, "offloads")
+    assert finding.what.startswith("eth0: 1,234 frames longer than its MTU allows")
+    assert list(checks.giants(config(tmp_path))) == []
 
 
 def test_what_libpcap_may_capture(tmp_path: Path) -> None:

@@ -240,9 +240,11 @@ def test_a_wire_is_accounted_for_over_a_clean_stop(agent: Agent) -> None:
 
 @pytest.mark.live
 @pytest.mark.slow
-def test_an_interface_that_vanishes_comes_back(agent: Agent) -> None:
+@pytest.mark.parametrize("workers", ["1", "3"])
+def test_an_interface_that_vanishes_comes_back(agent: Agent, workers: str) -> None:
     """The agent stays, says it once, and captures again when the interface is there again."""
     require_namespaces()
+    agent.environ["FIELDWATCH_AGENT__CAPTURE__WORKERS"] = workers
     with wire() as over:
         agent.prefix = over.run_in(over.near)
         agent.spawn("run", "--data", str(agent.data), "-i", over.interface, "--local-only")
@@ -263,6 +265,34 @@ def test_an_interface_that_vanishes_comes_back(agent: Agent) -> None:
 
     assert [e["event"] for e in events(agent)].count("cannot capture; trying again") == 1
     assert agent.spool()["frames"] == 200
+
+
+@pytest.mark.live
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "3"])
+def test_an_interface_that_is_down_comes_up(agent: Agent, workers: str) -> None:
+    """The rings stay; what passes afterwards is taken, nothing twice, nothing is said to be lost."""
+    require_namespaces()
+    agent.environ["FIELDWATCH_AGENT__CAPTURE__WORKERS"] = workers
+    with wire() as over:
+        agent.prefix = over.run_in(over.near)
+        agent.spawn("run", "--data", str(agent.data), "-i", over.interface, "--local-only")
+        wait_for(lambda: "capturing" in [e["event"] for e in events(agent)], "the ring is open")
+        send(over, 100)
+        wait_for(lambda: agent.spool()["frames_seen"] == 100, "every frame was seen")
+        for state in ("down", "up"):
+            subprocess.run(["ip", "-n", over.near, "link", "set", over.interface, state], check=True)
+        send(over, 100)
+        wait_for(lambda: agent.spool()["frames_seen"] == 200, "every frame was seen")
+        assert agent.stop() == 0, agent.tail()
+        agent.spawn("run", "--data", str(agent.data), "-i", over.interface, "--local-only")
+        wait_for(lambda: [e["event"] for e in events(agent)].count("capturing") == 2, "the ring is open")
+        assert agent.stop() == 0, agent.tail()
+    agent.prefix = []
+
+    status = agent.spool()
+    assert [e["event"] for e in events(agent)].count("cannot capture; trying again") == 0
+    assert (status["frames"], status["declared_frames"]) == (200, 0)
 
 
 @pytest.mark.live
