@@ -295,6 +295,50 @@ def test_an_interface_that_is_down_comes_up(agent: Agent, workers: str) -> None:
     assert (status["frames"], status["declared_frames"]) == (200, 0)
 
 
+FAILING = """
+import sys, threading
+from fieldwatch_agent import lane
+from fieldwatch_agent.cli.main import main
+step = lane.Pipeline.step
+def failing(self, source):
+    taken = step(self, source)
+    if taken > 0 and threading.current_thread().name == sys.argv[1]:
+        lane.Pipeline.step = step
+        raise RuntimeError("a defect")
+    return taken
+lane.Pipeline.step = failing
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.live
+@pytest.mark.slow
+@pytest.mark.parametrize("thread", ["capture wire0", "capture wire0/1"])
+def test_a_worker_that_fails_costs_its_own_frames(agent: Agent, monkeypatch: pytest.MonkeyPatch, thread: str) -> None:
+    """A defect in one of two lanes: a new engine goes on in it; sent = kept + declared, by the interface's counter."""
+    require_namespaces()
+    agent.environ["FIELDWATCH_AGENT__CAPTURE__WORKERS"] = "2"
+    with wire() as over:
+        agent.prefix = over.run_in(over.near)
+        command = [*agent.prefix, sys.executable, "-c", FAILING, thread]
+        with monkeypatch.context() as patched:
+            patched.setattr(agent, "command", lambda *arguments: [*command, *arguments])
+            agent.spawn("run", "--data", str(agent.data), "-i", over.interface, "--local-only")
+        wait_for(lambda: "capturing" in [e["event"] for e in events(agent)], "the rings are open")
+        send(over, 200)
+        wait_for(lambda: [e["event"] for e in events(agent)].count("capturing") == 2, "they are open again")
+        send(over, 200)
+        assert agent.stop() == 0, agent.tail()
+        sent = over.counters()[0]
+    agent.prefix = []
+
+    status = agent.spool()
+    assert [e["event"] for e in events(agent)].count("capture failed; a new engine goes on") == 1
+    assert sent == 400
+    assert status["frames"] + status["declared_frames"] == sent
+    assert 200 <= status["frames"] < sent
+
+
 @pytest.mark.live
 @pytest.mark.slow
 def test_no_permission_is_one_line_with_the_remedy(agent: Agent) -> None:
