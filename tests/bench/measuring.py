@@ -1,4 +1,4 @@
-"""What the benchmarks share: repetitions, the machine in a line, tables in Markdown to paste into docs/benchmarks.md."""
+"""What the benchmarks share: repetitions, the machine in a line, tables in Markdown for docs/benchmarks.md."""
 
 from __future__ import annotations
 
