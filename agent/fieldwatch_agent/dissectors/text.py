@@ -23,6 +23,8 @@ def clean(value: bytes | str) -> str:
         value = value[: 4 * MAX_VALUE_OCTETS].decode("utf-8", "replace")
     else:
         value = value[: 4 * MAX_VALUE_OCTETS]
+    if len(value) <= MAX_VALUE_OCTETS and value.isascii() and value.isprintable() and "  " not in value:
+        return value.strip(" ")  # as nearly all are
     value = _BLANKS.sub(" ", value.strip("\0 \t\r\n\v\f"))
     if not value.isprintable():
         value = "".join(map(_escape, value))
