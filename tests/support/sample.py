@@ -16,6 +16,8 @@ from pathlib import Path
 
 import dpkt
 
+from support.sample_payloads import client_hello, dns_answer, dns_query, host_name, http_request, http_response
+
 START_NS = 1_700_000_000_000_000_000
 DURATION_NS = 240_000_000_000
 BROADCAST = b"\xff" * 6
@@ -223,19 +225,39 @@ def _cdp(station: Station) -> bytes:
 # --- traffic -------------------------------------------------------------------------------------------------------
 
 
-def _session(source: Station, via: Station, to: bytes, sport: int, dport: int, sizes: list[int]) -> Iterator[bytes]:
+REQUEST_OCTETS = 220
+CIPHERS = {  # hosts of one system have one TLS library
+    LAPTOP: (0x1301, 0x1302, 0x1303, 0xC02B, 0xC02F),
+    DESKTOP: (0x1301, 0x1302, 0x1303, 0xC02B, 0xC02F),
+    PHONE: (0x1301, 0x1303, 0x1302, 0xCCA9, 0xC02B),
+    MEDIA: (0xC02F, 0xC030, 0x009C),
+    SENSOR_PI: (0x1302, 0x1303, 0x1301),
+}
+PROGRAMS = {LAPTOP: "Updater/10.0", DESKTOP: "Updater/10.0", PHONE: "Phone/14", MEDIA: "TV/3.0", SENSOR_PI: "probe/1.2"}
+
+
+def _opening(source: Station, name: str, port: int) -> bytes:
+    """What a client says first, `REQUEST_OCTETS` of it."""
+    if port in (443, 993, 8883):
+        return client_hello(name, CIPHERS[source], REQUEST_OCTETS)
+    return http_request(name, PROGRAMS[source], REQUEST_OCTETS) if port == 80 else bytes(REQUEST_OCTETS)
+
+
+def _session(
+    source: Station, via: Station, to: bytes, sport: int, dport: int, sizes: list[int], name: str = ""
+) -> Iterator[bytes]:
     """A whole TCP connection: handshake, answers of `sizes` octets, each acknowledged, and a close from both sides."""
     syn, ack, fin, push = 0x02, 0x10, 0x01, 0x08
     near, far = 1000, 2000
 
-    def sent(flags: int, size: int = 0) -> bytes:
+    def sent(flags: int, data: bytes = b"") -> bytes:
         seen = 0 if flags == syn else far
-        upper = dpkt.tcp.TCP(sport=sport, dport=dport, seq=near, ack=seen, flags=flags, win=64_240, data=bytes(size))
+        upper = dpkt.tcp.TCP(sport=sport, dport=dport, seq=near, ack=seen, flags=flags, win=64_240, data=data)
         packet = _ip(source.ip, to, upper, dpkt.ip.IP_PROTO_TCP)
         return _link(source.mac, via.mac, 0x0800, packet, source.vlan)
 
-    def answered(flags: int, size: int = 0) -> bytes:
-        upper = dpkt.tcp.TCP(sport=dport, dport=sport, seq=far, ack=near, flags=flags, win=64_240, data=bytes(size))
+    def answered(flags: int, data: bytes = b"") -> bytes:
+        upper = dpkt.tcp.TCP(sport=dport, dport=sport, seq=far, ack=near, flags=flags, win=64_240, data=data)
         packet = _ip(to, source.ip, upper, dpkt.ip.IP_PROTO_TCP)
         return _link(via.mac, source.mac, 0x0800, packet, source.vlan)
 
@@ -244,10 +266,10 @@ def _session(source: Station, via: Station, to: bytes, sport: int, dport: int, s
     yield answered(syn | ack)
     far += 1
     yield sent(ack)
-    yield sent(ack | push, 220)
-    near += 220
-    for size in sizes:
-        yield answered(ack | push, size)
+    yield sent(ack | push, _opening(source, name, dport))
+    near += REQUEST_OCTETS
+    for number, size in enumerate(sizes):
+        yield answered(ack | push, http_response("web/2.4", size) if dport == 80 and not number else bytes(size))
         far += size
         yield sent(ack)
     yield sent(fin | ack)
@@ -257,10 +279,12 @@ def _session(source: Station, via: Station, to: bytes, sport: int, dport: int, s
     yield sent(ack)
 
 
-def _exchange(source: Station, via: Station, to: bytes, sport: int, dport: int, sizes: tuple[int, int]) -> list[bytes]:
+def _exchange(
+    source: Station, via: Station, to: bytes, sport: int, dport: int, said: tuple[bytes, bytes]
+) -> list[bytes]:
     """One UDP question and its answer."""
-    there = _udp(source.ip, to, sport, dport, bytes(sizes[0]))
-    back = _udp(to, source.ip, dport, sport, bytes(sizes[1]))
+    there = _udp(source.ip, to, sport, dport, said[0])
+    back = _udp(to, source.ip, dport, sport, said[1])
     return [
         _link(source.mac, via.mac, 0x0800, there, source.vlan),
         _link(via.mac, source.mac, 0x0800, back, source.vlan),
@@ -318,10 +342,13 @@ def _traffic(dice: random.Random) -> list[bytes]:
     services = [(443, 12), (443, 30), (80, 4), (993, 3), (8883, 2)]
     for number in range(90):
         station = dice.choice([LAPTOP, LAPTOP, DESKTOP, PHONE, MEDIA, SENSOR_PI])
-        frames += _exchange(station, GATEWAY, GATEWAY.ip, 30_000 + number, 53, (32, 96))
         port, answers = dice.choice(services)
         sizes = [dice.randrange(60, 1400) for _ in range(dice.randrange(1, answers + 1))]
-        frames += _session(station, GATEWAY, dice.choice(outside), 40_000 + number, port, sizes)
+        server = dice.choice(outside)
+        name = host_name(outside.index(server))
+        asked = dns_query(number, name), dns_answer(number, name, server, 96)
+        frames += _exchange(station, GATEWAY, GATEWAY.ip, 30_000 + number, 53, asked)
+        frames += _session(station, GATEWAY, server, 40_000 + number, port, sizes, name)
     for number in range(25):
         client = dice.choice([LAPTOP, DESKTOP])
         sizes = [dice.randrange(400, 1400) for _ in range(20)]
@@ -329,7 +356,9 @@ def _traffic(dice: random.Random) -> list[bytes]:
     for number in range(20):
         sizes = [dice.randrange(900, 1400) for _ in range(6)]
         frames += _session(CAMERA, IOT_GATEWAY, NAS.ip, 51_000 + number, 554, sizes)
-        frames += _exchange(PLUG, IOT_GATEWAY, IPv4Address("203.0.113.9").packed, 52_000 + number, 123, (48, 48))
+        frames += _exchange(
+            PLUG, IOT_GATEWAY, IPv4Address("203.0.113.9").packed, 52_000 + number, 123, (bytes(48), bytes(48))
+        )
         frames += _ping(SENSOR_PI, GATEWAY, number)
     return frames
 
