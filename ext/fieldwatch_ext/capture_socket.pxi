@@ -242,11 +242,23 @@ cdef int join(Ring* ring, Ring* beside) noexcept nogil:
     if (
         getsockopt(beside.fd, SOL_PACKET, PACKET_FANOUT, &group, &length) < 0
         or setsockopt(ring.fd, SOL_PACKET, PACKET_FANOUT, &group, sizeof(group)) < 0
+        or await_frames_under_way() < 0
         or setsockopt(ring.fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof(unused)) < 0
     ):
         return errno
     ring.shares = True
     return 0
+
+
+cdef int await_frames_under_way() noexcept nogil:
+    """Return once no frame is on the way to a socket as it was bound before; -1 and errno, or 0.
+
+    A processor that had begun to hand a frame to the socket itself does so after the socket has joined the group: with
+    the filter gone by then, the frame would come by both ways. The kernel closes a packet socket only after all
+    processors have finished what they were handing over (an RCU grace period), so closing one waits for them.
+    """
+    cdef int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0)
+    return -1 if fd < 0 else close(fd)
 
 
 cdef void ring_close(Ring* ring) noexcept nogil:
