@@ -1,8 +1,7 @@
 # The flow table: both directions of a conversation in one entry, bounded, every frame in exactly one record.
 #
 # Constraints:
-# - An entry is two neighbouring cache lines, one of them for the look-up; with its measures and its two slots of the
-#   index a flow takes 192 octets.
+# - With its two slots of the index a flow takes 184 octets (flow.pxd); its look-up needs one cache line of them.
 # - A frame touches its own entry and nothing else: no list is re-linked for it, it only sets TOUCHED.
 # - Two lists keep the order in which entries are looked at: `open` and `closed` (TCP flows waiting for stragglers).
 #   An entry touched since it was linked goes to the tail once more (second chance); the head is then the oldest,
@@ -14,13 +13,12 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
+from fieldwatch_ext.flow cimport Flow, FlowRest, add_octets, octets_of
 from fieldwatch_ext.flow_columns cimport FlowColumns
 from fieldwatch_ext.hashing cimport Seed, copy_words, hash6, same6
 from fieldwatch_ext.index cimport NOWHERE, Index, index_add, index_free, index_home, index_make, index_remove
 from fieldwatch_ext.content cimport CONTENT_HTTP, CONTENT_TLS, CONTENT_UNKNOWN
-from fieldwatch_ext.measures cimport (
-    Measures, measure_frame, measure_segment, measures_begin, measures_restart, rtt_of
-)
+from fieldwatch_ext.measures cimport measure_frame, measure_segment, measures_restart, rtt_of
 from fieldwatch_ext.packet cimport Packet
 from fieldwatch_ext.tables cimport Table, table_free, table_make
 from fieldwatch_ext.tcp_state cimport (
@@ -40,27 +38,12 @@ cdef enum:
     BIT_WAITS = 32              # stands in the list `closed`
     BIT_USED = 64
     SECOND_CHANCES = 8
-    MOST_PACKETS = 0xF0000000   # a record is written before its 32-bit count could overflow
+    MOST_PACKETS = 0xF0000000   # a record is written before its 32-bit count could overflow,
+    MOST_OCTETS_HIGH = 0x80     # or its 40-bit sum
     IP_ICMP = 1
     IP_TCP = 6
     IP_UDP = 17
     IP_ICMPV6 = 58
-
-cdef struct Flow:
-    uint64_t key[6]
-    int64_t last_ns
-    uint32_t next
-    uint8_t flags[2]            # TCP: OR of the flags, by side. ICMP: type and code of the opener
-    uint8_t state
-    uint8_t bits                # BIT_*; which side opened it, SYN and FINs seen
-    # second line
-    int64_t first_ns
-    uint64_t octets[2]          # by side of the key: 0 lower, 1 upper
-    uint32_t packets[2]
-    uint8_t mac[2][6]
-    uint32_t prev
-    uint32_t eth_place[2]       # of the sightings of its frames, by side
-    uint32_t ip_place[2]
 
 cdef struct List:
     uint32_t head
@@ -70,9 +53,9 @@ cdef struct Flows:
     Seed seed
     Index index
     Table entry_table
-    Table measure_table
+    Table rest_table
     Flow* entries
-    Measures* measures          # of the entry in the same place
+    FlowRest* rests             # of the entry in the same place
     uint32_t capacity
     uint32_t used               # entries that were ever taken
     uint32_t count
@@ -96,22 +79,22 @@ cdef inline int flows_make(Flows* t, uint32_t capacity) noexcept nogil:
     t.open.head = t.open.tail = t.closed.head = t.closed.tail = NOWHERE
     if (
         table_make(&t.entry_table, capacity * sizeof(Flow)) != 0
-        or table_make(&t.measure_table, capacity * sizeof(Measures)) != 0
+        or table_make(&t.rest_table, capacity * sizeof(FlowRest)) != 0
     ):
         return -1
     t.entries = <Flow*>t.entry_table.start
-    t.measures = <Measures*>t.measure_table.start
+    t.rests = <FlowRest*>t.rest_table.start
     return index_make(&t.index, capacity)
 
 
 cdef inline void flows_free(Flows* t) noexcept nogil:
     table_free(&t.entry_table)
-    table_free(&t.measure_table)
+    table_free(&t.rest_table)
     index_free(&t.index)
 
 
-cdef inline Measures* measures_of(const Flows* t, const Flow* f) noexcept nogil:
-    return &t.measures[f - t.entries]
+cdef inline FlowRest* rest_of(const Flows* t, const Flow* f) noexcept nogil:
+    return &t.rests[f - t.entries]
 
 
 cdef inline int64_t since(int64_t later_ns, int64_t earlier_ns) noexcept nogil:
@@ -122,27 +105,26 @@ cdef inline int64_t since(int64_t later_ns, int64_t earlier_ns) noexcept nogil:
 # ---- lists
 
 cdef inline void _link(Flows* t, List* list, uint32_t place) noexcept nogil:
-    cdef Flow* f = &t.entries[place]
-    f.next = NOWHERE
-    f.prev = list.tail
-    f.bits &= <uint8_t>~BIT_TOUCHED
+    t.rests[place].next = NOWHERE
+    t.rests[place].prev = list.tail
+    t.entries[place].bits &= <uint8_t>~BIT_TOUCHED
     if list.tail == NOWHERE:
         list.head = place
     else:
-        t.entries[list.tail].next = place
+        t.rests[list.tail].next = place
     list.tail = place
 
 
 cdef inline void _unlink(Flows* t, List* list, uint32_t place) noexcept nogil:
-    cdef Flow* f = &t.entries[place]
-    if f.prev == NOWHERE:
-        list.head = f.next
+    cdef const FlowRest* rest = &t.rests[place]
+    if rest.prev == NOWHERE:
+        list.head = rest.next
     else:
-        t.entries[f.prev].next = f.next
-    if f.next == NOWHERE:
-        list.tail = f.prev
+        t.rests[rest.prev].next = rest.next
+    if rest.next == NOWHERE:
+        list.tail = rest.prev
     else:
-        t.entries[f.next].prev = f.prev
+        t.rests[rest.next].prev = rest.prev
 
 
 cdef inline List* _list_of(Flows* t, const Flow* f) noexcept nogil:
@@ -174,7 +156,7 @@ cdef inline uint16_t _application(const Flows* t, int content, uint16_t by_port)
 cdef inline void _write(Flows* t, const Flow* f, int reason) noexcept nogil:
     # A record of what the entry holds. The caller has seen to it that there is room.
     cdef FlowColumns* c = &t.columns
-    cdef const Measures* m = measures_of(t, f)
+    cdef const FlowRest* rest = rest_of(t, f)
     cdef uint32_t n = c.count
     cdef int a = 1 if f.bits & BIT_OPENER else 0
     cdef int b = 1 - a
@@ -203,26 +185,26 @@ cdef inline void _write(Flows* t, const Flow* f, int reason) noexcept nogil:
         c.tcp_flags[n] = f.flags[a]
         c.reply_tcp_flags[n] = f.flags[b]
     c.vlans[n] = f.key[5]
-    memcpy(c.src_mac + 6 * n, f.mac[a], 6)
-    memcpy(c.dst_mac + 6 * n, f.mac[b], 6)
+    memcpy(c.src_mac + 6 * n, rest.mac[a], 6)
+    memcpy(c.dst_mac + 6 * n, rest.mac[b], 6)
     c.packets[n] = f.packets[a]
-    c.octets[n] = f.octets[a]
+    c.octets[n] = octets_of(f, a)
     c.reply_packets[n] = f.packets[b]
-    c.reply_octets[n] = f.octets[b]
+    c.reply_octets[n] = octets_of(f, b)
     c.state[n] = f.state
     c.end_reason[n] = <uint8_t>reason
     c.tunnel[n] = <uint16_t>(meta >> 48)
-    c.application[n] = _application(t, m.content, _label(t, protocol, c.src_port[n], c.dst_port[n]))
-    c.least_octets[n] = m.least_octets[a] if f.packets[a] else 0
-    c.most_octets[n] = m.most_octets[a]
-    c.reply_least_octets[n] = m.least_octets[b] if f.packets[b] else 0
-    c.reply_most_octets[n] = m.most_octets[b]
-    c.least_gap_us[n] = m.least_gap_us if m.most_gap_us or m.least_gap_us == 0 else 0
-    c.most_gap_us[n] = m.most_gap_us
-    c.retransmits[n] = m.retransmits[a]
-    c.reply_retransmits[n] = m.retransmits[b]
-    c.server_rtt_us[n] = rtt_of(m, 0)
-    c.client_rtt_us[n] = rtt_of(m, 1)
+    c.application[n] = _application(t, f.content, _label(t, protocol, c.src_port[n], c.dst_port[n]))
+    c.least_octets[n] = f.least_octets[a] if f.packets[a] else 0
+    c.most_octets[n] = f.most_octets[a]
+    c.reply_least_octets[n] = f.least_octets[b] if f.packets[b] else 0
+    c.reply_most_octets[n] = f.most_octets[b]
+    c.least_gap_us[n] = f.least_gap_us if f.most_gap_us or f.least_gap_us == 0 else 0
+    c.most_gap_us[n] = f.most_gap_us
+    c.retransmits[n] = rest.retransmits[a]
+    c.reply_retransmits[n] = rest.retransmits[b]
+    c.server_rtt_us[n] = rtt_of(f, rest, 0)
+    c.client_rtt_us[n] = rtt_of(f, rest, 1)
     c.count = n + 1
     t.exported += 1
 
@@ -241,7 +223,7 @@ cdef inline void _release(Flows* t, uint32_t place, int reason) noexcept nogil:
     index_remove(&t.index, hash6(&t.seed, f.key), place)
     _unlink(t, _list_of(t, f), place)
     f.bits = 0
-    f.next = t.unused
+    t.rests[place].next = t.unused
     t.unused = place
     t.count -= 1
 
@@ -297,28 +279,31 @@ cdef inline void _make_room(Flows* t, int64_t now_ns) noexcept nogil:
 
 cdef inline void _restart(Flows* t, Flow* f, int64_t ts_ns) noexcept nogil:
     # The record has been written: count from zero.
-    measures_restart(measures_of(t, f))
+    measures_restart(f, rest_of(t, f))
     f.first_ns = ts_ns
     f.packets[0] = f.packets[1] = 0
     f.octets[0] = f.octets[1] = 0
+    f.octets_high[0] = f.octets_high[1] = 0
     if <uint8_t>(f.key[4] >> 32) == IP_TCP:     # not the frame's protocol: an ICMP error counts for what it quotes
         f.flags[0] = f.flags[1] = 0
 
 
 cdef inline void _begin(Flows* t, Flow* f, const Packet* k) noexcept nogil:
     # The first frame of a flow; it is counted later.
-    measures_begin(measures_of(t, f))
+    cdef FlowRest* rest = rest_of(t, f)
+    memset(rest, 0, sizeof(FlowRest))
     _restart(t, f, k.ts_ns)
     f.last_ns = k.ts_ns
     f.state = 0
+    f.known = 0
+    f.content = CONTENT_UNKNOWN
     f.bits = BIT_USED | (BIT_OPENER if k.side else 0)
     f.flags[0] = k.icmp_type
     f.flags[1] = k.icmp_code
-    memset(f.mac, 0, 12)
     if k.src_mac != NULL:
-        memcpy(f.mac[k.side], k.src_mac, 6)
+        memcpy(rest.mac[k.side], k.src_mac, 6)
     if k.dst_mac != NULL:
-        memcpy(f.mac[1 - k.side], k.dst_mac, 6)
+        memcpy(rest.mac[1 - k.side], k.dst_mac, 6)
     f.eth_place[0] = f.eth_place[1] = f.ip_place[0] = f.ip_place[1] = NOWHERE
 
 
@@ -336,7 +321,6 @@ cdef inline uint32_t flow_prefetch(const Flows* t, const Packet* k) noexcept nog
     f = &t.entries[<uint32_t>slot - 1]
     prefetch(f)
     prefetch(&f.first_ns)
-    prefetch(&t.measures[<uint32_t>slot - 1])
     return <uint32_t>slot - 1
 
 
@@ -374,7 +358,7 @@ cdef inline Flow* flow_of(Flows* t, const Packet* k) noexcept nogil:
         _make_room(t, k.ts_ns)
     if t.unused != NOWHERE:
         place = t.unused
-        t.unused = t.entries[place].next
+        t.unused = t.rests[place].next
     else:
         place = t.used
         t.used += 1
@@ -390,7 +374,7 @@ cdef inline Flow* flow_of(Flows* t, const Packet* k) noexcept nogil:
 cdef inline void _count_waited(Flow* f, int side, const Packet* k) noexcept nogil:
     # Fragments that came before their first, which is this frame.
     f.packets[side] += k.waited
-    f.octets[side] += k.waited_octets
+    add_octets(f, side, k.waited_octets)
     if k.waited_first_ns < f.first_ns:
         f.first_ns = k.waited_first_ns
     if k.waited_last_ns > f.last_ns:
@@ -403,20 +387,18 @@ cdef inline void flow_count(Flows* t, Flow* f, int side, const Packet* k) noexce
         f.first_ns = k.ts_ns                # also after an ACTIVE record that time alone brought about
     if (
         (t.active_ns != 0 and since(k.ts_ns, f.first_ns) >= t.active_ns)
-        or f.packets[side] >= <uint32_t>MOST_PACKETS
+        or f.packets[side] >= <uint32_t>MOST_PACKETS or f.octets_high[side] >= MOST_OCTETS_HIGH
     ):
         _write(t, f, END_ACTIVE)
         _restart(t, f, k.ts_ns)
         f.last_ns = k.ts_ns
-    measure_frame(
-        measures_of(t, f), side, k.octets, f.last_ns if f.packets[0] | f.packets[1] else k.ts_ns, k.ts_ns
-    )
+    measure_frame(f, side, k.octets, f.last_ns if f.packets[0] | f.packets[1] else k.ts_ns, k.ts_ns)
     if k.ts_ns > f.last_ns:
         f.last_ns = k.ts_ns
     elif k.ts_ns < f.first_ns:
         f.first_ns = k.ts_ns
     f.packets[side] += 1
-    f.octets[side] += k.octets
+    add_octets(f, side, k.octets)
     if k.waited:
         _count_waited(f, side, k)
 
@@ -426,7 +408,7 @@ cdef inline void flow_tcp(Flows* t, Flow* f, const Packet* k) noexcept nogil:
     cdef uint32_t place
     f.flags[k.side] |= k.tcp_flags
     f.bits = opener_by_flags(f.bits, k.side, k.tcp_flags)
-    measure_segment(measures_of(t, f), k, (f.bits & BIT_OPENER) == k.side)
+    measure_segment(f, rest_of(t, f), k, (f.bits & BIT_OPENER) == k.side)
     f.state = tcp_next(f.state, &f.bits, k.side, k.tcp_flags, f.packets[1 - k.side] != 0)
     if f.state >= STATE_CLOSED and not f.bits & BIT_WAITS:
         place = <uint32_t>(f - t.entries)

@@ -8,10 +8,10 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from fieldwatch_ext.content cimport CONTENT_QUIC
 from fieldwatch_ext.decode cimport decode
 from fieldwatch_ext.decoder cimport Decoder
+from fieldwatch_ext.flow cimport Flow
 from fieldwatch_ext.flow_columns cimport flow_columns_room
 from fieldwatch_ext.flows cimport (
-    BIT_TOUCHED, IP_TCP, Flow, Flows, flow_count, flow_find, flow_of, flow_over, flow_prefetch, flow_tcp, flows_look,
-    measures_of
+    BIT_TOUCHED, IP_TCP, Flows, flow_count, flow_find, flow_of, flow_over, flow_prefetch, flow_tcp, flows_look, rest_of
 )
 from fieldwatch_ext.frames cimport BLOCK_FRAMES, FrameRef
 from fieldwatch_ext.hashing cimport hash6
@@ -136,10 +136,10 @@ cdef inline void _look_inside(Kernel* kernel, Flow* f, const Packet* k, uint64_t
     # What the payload says about the flow, and what of it a dissector is to see.
     cdef int shift = 16 if k.side else 0
     if k.slow == SLOW_QUIC:
-        measures_of(&kernel.flows, f).content = CONTENT_QUIC
+        f.content = CONTENT_QUIC
     elif k.protocol == IP_TCP and k.data_octets:
         stream_segment(
-            &kernel.streams, &kernel.slow, measures_of(&kernel.flows, f), k, number,
+            &kernel.streams, &kernel.slow, f, rest_of(&kernel.flows, f), k, number,
             <uint16_t>(k.key[4] >> shift), <uint16_t>(k.key[4] >> (16 - shift)),
         )
 

@@ -11,7 +11,7 @@ from libc.string cimport memcpy
 from fieldwatch_ext.content cimport (
     CONTENT_HTTP, CONTENT_SMB, CONTENT_TLS, CONTENT_UNKNOWN, content_of, hello_octets, is_smb
 )
-from fieldwatch_ext.measures cimport STREAM_READ, Measures
+from fieldwatch_ext.flow cimport STREAM_READ, Flow, FlowRest
 from fieldwatch_ext.packet cimport SLOW_HTTP, SLOW_SMB, SLOW_TLS, Packet
 from fieldwatch_ext.slow cimport SlowFrame, SlowRing, slow_add, slow_allowed, slow_head, slow_reserve
 
@@ -71,10 +71,10 @@ cdef inline void _collect(Streams* t, Stream* s, SlowRing* ring, const Packet* k
 
 
 cdef inline void _begin(
-    Streams* t, SlowRing* ring, Measures* m, const Packet* k, const SlowFrame* head, size_t needed
+    Streams* t, SlowRing* ring, FlowRest* rest, const Packet* k, const SlowFrame* head, size_t needed
 ) noexcept nogil:
     cdef Stream* s = &t.item[t.hand]
-    m.stream = <uint8_t>(t.hand + 1)
+    rest.stream = <uint8_t>(t.hand + 1)
     t.hand = (t.hand + 1) % STREAMS
     if s.used:
         stream_end(t, s, ring)
@@ -97,7 +97,8 @@ cdef inline int _slow_kind(int content) noexcept nogil:
 
 
 cdef inline void _first_octets(
-    Streams* t, SlowRing* ring, Measures* m, const Packet* k, uint64_t number, uint16_t src_port, uint16_t dst_port
+    Streams* t, SlowRing* ring, Flow* f, FlowRest* rest, const Packet* k, uint64_t number,
+    uint16_t src_port, uint16_t dst_port,
 ) noexcept nogil:
     cdef int content = content_of(k.data, k.data_octets)
     cdef int kind = _slow_kind(content)
@@ -105,9 +106,9 @@ cdef inline void _first_octets(
     cdef SlowFrame head
     if content == CONTENT_UNKNOWN:
         return
-    m.content = <uint16_t>content
+    f.content = <uint8_t>content
     if content == CONTENT_SMB:
-        m.messages[k.side] = SMB_MESSAGES - 1
+        rest.messages[k.side] = SMB_MESSAGES - 1
     elif content == CONTENT_TLS:
         needed = hello_octets(k.data, k.data_octets)
         if needed == 0:
@@ -116,30 +117,33 @@ cdef inline void _first_octets(
         return
     slow_head(&head, k, kind, number, src_port, dst_port)
     if needed > k.data_octets and k.data_octets == k.tcp_octets:
-        _begin(t, ring, m, k, &head, needed)
+        _begin(t, ring, rest, k, &head, needed)
     else:
         slow_add(ring, &head, k.data, k.data_octets)
 
 
 cdef inline void stream_segment(
-    Streams* t, SlowRing* ring, Measures* m, const Packet* k, uint64_t number, uint16_t src_port, uint16_t dst_port
+    Streams* t, SlowRing* ring, Flow* f, FlowRest* rest, const Packet* k, uint64_t number,
+    uint16_t src_port, uint16_t dst_port,
 ) noexcept nogil:
     # A segment with payload.
     cdef SlowFrame head
     cdef Stream* s
-    if not m.known & (STREAM_READ << k.side):
-        m.known |= <uint8_t>(STREAM_READ << k.side)
-        _first_octets(t, ring, m, k, number, src_port, dst_port)
+    if not f.known & (STREAM_READ << k.side):
+        f.known |= <uint8_t>(STREAM_READ << k.side)
+        _first_octets(t, ring, f, rest, k, number, src_port, dst_port)
         return
-    if m.stream:
-        s = &t.item[m.stream - 1]
+    if f.content != CONTENT_TLS and f.content != CONTENT_SMB:
+        return                              # nothing more of it is wanted
+    if rest.stream:
+        s = &t.item[rest.stream - 1]
         if not s.used or s.hash != k.hash:
-            m.stream = 0
+            rest.stream = 0
         elif s.side == k.side:
             _collect(t, s, ring, k)
             return
-    if m.messages[k.side] and is_smb(k.data, k.data_octets):
-        m.messages[k.side] -= 1
+    if rest.messages[k.side] and is_smb(k.data, k.data_octets):
+        rest.messages[k.side] -= 1
         if slow_allowed(ring, k, SLOW_SMB):
             slow_head(&head, k, SLOW_SMB, number, src_port, dst_port)
             slow_add(ring, &head, k.data, k.data_octets)
