@@ -338,9 +338,11 @@ cdef inline uint32_t flow_find(const Flows* t, const uint64_t* key, uint64_t has
 
 cdef inline Flow* flow_of(Flows* t, const Packet* k) noexcept nogil:
     # The entry of this frame's flow, made if it is new. At most two records are written.
-    cdef uint32_t place = flow_find(t, k.key, k.hash)
+    cdef uint32_t place = k.place
     cdef bint tcp = k.protocol == IP_TCP
     cdef Flow* f
+    if place == NOWHERE or not t.entries[place].bits & BIT_USED or not same6(t.entries[place].key, k.key):
+        place = flow_find(t, k.key, k.hash)     # the batch has changed the table since the place was looked up
     if place != NOWHERE:
         f = &t.entries[place]
         if (

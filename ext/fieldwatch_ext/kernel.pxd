@@ -1,9 +1,9 @@
 # One block of frames through decode, flow table and sighting table: the hot loop.
 #
 # Frames go in batches of 32, so that memory answers while other frames are worked on: decode them all and ask for their
-# slots of the index, ask for the flow entries that these name, then for
-# the sightings that those name, then count.
-from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+# slots of the index, ask for the flow entries that these name, then for the sightings that those name (or their slots,
+# where a flow is new), then count.
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fieldwatch_ext.content cimport CONTENT_QUIC
 from fieldwatch_ext.decode cimport decode
@@ -14,12 +14,12 @@ from fieldwatch_ext.flows cimport (
     BIT_TOUCHED, IP_TCP, Flows, flow_count, flow_find, flow_of, flow_over, flow_prefetch, flow_tcp, flows_look, rest_of
 )
 from fieldwatch_ext.frames cimport BLOCK_FRAMES, FrameRef
-from fieldwatch_ext.hashing cimport hash6
+from fieldwatch_ext.hashing cimport hash4, hash6
 from fieldwatch_ext.index cimport NOWHERE, index_home
 from fieldwatch_ext.packet cimport (
     OK, OUTSIDE, QUOTING, SEEN_ETH, SEEN_NOT, SLOW_NONE, SLOW_QUIC, Packet
 )
-from fieldwatch_ext.sightings cimport Sightings, see, sighting_meta, sightings_room
+from fieldwatch_ext.sightings cimport Sightings, see, sighting_key, sighting_meta, sightings_room
 from fieldwatch_ext.slow cimport SlowFrame, SlowRing, slow_keep, slow_reserve
 from fieldwatch_ext.streams cimport Streams, stream_segment
 from fieldwatch_ext.wire cimport lowest_bit, prefetch
@@ -30,6 +30,7 @@ cdef enum:
     RECORDS_PER_FRAME = 2       # flow records that one frame can bring about, at most
     SIGHTINGS_PER_FRAME = 18    # MAX_NOTES and the two of the flow
     MASKS = 64
+    NO_SLOT = 0xFFFFFFFFFFFFFFFF
 
 cdef enum Stage:
     READ = 0
@@ -58,6 +59,8 @@ cdef struct Kernel:
     Streams streams
     Decoder decoder
     Packet batch[32]
+    uint8_t in_batch[32]        # places in `batch` of the frames that have a flow
+    int in_batch_count
     FrameRef block[4096]
 
 
@@ -100,20 +103,14 @@ cdef inline int block_capacity(const Kernel* kernel) noexcept nogil:
 
 cdef inline void _see_sender(Kernel* kernel, Flow* f, int side, const Packet* k) noexcept nogil:
     # The MAC and the source address of a frame; their places stand in the flow entry.
-    cdef uint64_t ip0 = 0
-    cdef uint64_t ip1 = 0
+    cdef uint64_t key[4]
     if k.mac != 0:
-        f.eth_place[side] = see(
-            &kernel.sightings, f.eth_place[side], k.vlans, sighting_meta(k.mac, SEEN_ETH, 0), 0, 0, k.ts_ns
-        )
+        sighting_key(key, k.vlans, sighting_meta(k.mac, SEEN_ETH, 0), False, k.src)
+        f.eth_place[side] = see(&kernel.sightings, f.eth_place[side], key, k.ts_ns)
     if k.seen == SEEN_NOT:
         return
-    if k.seen_local:
-        ip0 = k.src[0]
-        ip1 = k.src[1]
-    f.ip_place[side] = see(
-        &kernel.sightings, f.ip_place[side], k.vlans, sighting_meta(k.mac, k.seen, k.version), ip0, ip1, k.ts_ns
-    )
+    sighting_key(key, k.vlans, sighting_meta(k.mac, k.seen, k.version), k.seen_local, k.src)
+    f.ip_place[side] = see(&kernel.sightings, f.ip_place[side], key, k.ts_ns)
 
 
 cdef inline void _see_third(Kernel* kernel, const Packet* k) noexcept nogil:
@@ -168,54 +165,78 @@ cdef inline void _count_frame(Kernel* kernel, const Packet* k, uint64_t number) 
 
 
 cdef inline void _see_notes(Kernel* kernel, int64_t ts_ns) noexcept nogil:
+    cdef uint64_t key[4]
     cdef int i
     for i in range(kernel.decoder.note_count):
-        see(
-            &kernel.sightings, NOWHERE, kernel.decoder.notes[i].vlans, kernel.decoder.notes[i].meta,
-            kernel.decoder.notes[i].ip[0], kernel.decoder.notes[i].ip[1], ts_ns
-        )
+        sighting_key(key, kernel.decoder.notes[i].vlans, kernel.decoder.notes[i].meta, True, kernel.decoder.notes[i].ip)
+        see(&kernel.sightings, NOWHERE, key, ts_ns)
 
 
-cdef inline void _prefetch_sighting(const Kernel* kernel, const Packet* k) noexcept nogil:
-    # Of the source address, by what the flow entry remembers; that of the MAC is in the cache anyway.
-    cdef uint32_t place = kernel.flows.entries[k.place].ip_place[k.side]
+cdef inline void _prefetch_sighting(const Kernel* kernel, Packet* k) noexcept nogil:
+    # Of the source address, by what the flow entry remembers, else the slot of the index that will name it. That of the
+    # MAC is in the cache anyway.
+    cdef uint32_t place = NOWHERE
+    cdef uint64_t key[4]
+    k.sighting_slot = NO_SLOT
+    if k.place != NOWHERE:
+        place = kernel.flows.entries[k.place].ip_place[k.side]
     if place != NOWHERE:
         prefetch(&kernel.sightings.entries[place])
+    elif k.seen != SEEN_NOT:
+        sighting_key(key, k.vlans, sighting_meta(k.mac, k.seen, k.version), k.seen_local, k.src)
+        k.sighting_slot = index_home(&kernel.sightings.index, hash4(&kernel.sightings.seed, key))
+        prefetch(&kernel.sightings.index.slots[k.sighting_slot])
 
 
-cdef inline void _process_batch(Kernel* kernel, const FrameRef* frames, int count, int ahead) noexcept nogil:
+cdef inline void _prefetch_new_sighting(const Kernel* kernel, const Packet* k) noexcept nogil:
+    cdef uint64_t slot
+    if k.sighting_slot != NO_SLOT:
+        slot = kernel.sightings.index.slots[k.sighting_slot]
+        if slot != 0:
+            prefetch(&kernel.sightings.entries[<uint32_t>slot - 1])
+
+
+cdef inline void _decode_batch(Kernel* kernel, const FrameRef* frames, int count, int ahead) noexcept nogil:
     cdef Packet* k
-    cdef uint64_t first = kernel.frames + 1
     cdef int i
     for i in range(count):
         if i < ahead:
             prefetch(frames[i + PREFETCH_AHEAD].octets)
         k = &kernel.batch[i]
         decode(&kernel.decoder, &frames[i], k)
-        kernel.frames += 1
+        kernel.octets += k.octets
         tally_frame(&kernel.tally, k)
         if kernel.stage < FLOWS:
             continue
         if kernel.stage == ALL and k.slow != SLOW_NONE:
-            slow_keep(&kernel.slow, k, kernel.frames)
+            slow_keep(&kernel.slow, k, kernel.frames + 1 + i)
         if kernel.decoder.note_count:
             _see_notes(kernel, k.ts_ns)
         if k.ts_ns > kernel.newest_ns:
             kernel.newest_ns = k.ts_ns
         if k.fate != OUTSIDE:
             prefetch(&kernel.flows.index.slots[index_home(&kernel.flows.index, k.hash)])
-    if kernel.stage < FLOWS:
-        return
-    for i in range(count):
-        if kernel.batch[i].fate != OUTSIDE:
-            kernel.batch[i].place = flow_prefetch(&kernel.flows, &kernel.batch[i])
-    for i in range(count):
-        if kernel.batch[i].fate != OUTSIDE and kernel.batch[i].place != NOWHERE:
-            _prefetch_sighting(kernel, &kernel.batch[i])
-    for i in range(count):
-        if kernel.batch[i].fate != OUTSIDE:
-            kernel.in_flows += 1 + kernel.batch[i].waited
-            _count_frame(kernel, &kernel.batch[i], first + i)
+            kernel.in_batch[kernel.in_batch_count] = <uint8_t>i
+            kernel.in_batch_count += 1
+
+
+cdef inline void _process_batch(Kernel* kernel, const FrameRef* frames, int count, int ahead) noexcept nogil:
+    cdef Packet* k
+    cdef int i
+    kernel.in_batch_count = 0
+    _decode_batch(kernel, frames, count, ahead)
+    for i in range(kernel.in_batch_count):
+        k = &kernel.batch[kernel.in_batch[i]]
+        k.place = flow_prefetch(&kernel.flows, k)
+    for i in range(kernel.in_batch_count):
+        _prefetch_sighting(kernel, &kernel.batch[kernel.in_batch[i]])
+    for i in range(kernel.in_batch_count):
+        _prefetch_new_sighting(kernel, &kernel.batch[kernel.in_batch[i]])
+    for i in range(kernel.in_batch_count):
+        k = &kernel.batch[kernel.in_batch[i]]
+        kernel.in_flows += 1 + k.waited
+        _count_frame(kernel, k, kernel.frames + 1 + kernel.in_batch[i])
+    kernel.frames += count
 
 
 cdef inline void _look_at_flows(Kernel* kernel, int count) noexcept nogil:
@@ -225,32 +246,26 @@ cdef inline void _look_at_flows(Kernel* kernel, int count) noexcept nogil:
     cdef int64_t newest_ns = oldest_ns
     cdef int i
     for i in range(1, count):
-        if kernel.batch[i].ts_ns < oldest_ns:
-            oldest_ns = kernel.batch[i].ts_ns
-        elif kernel.batch[i].ts_ns > newest_ns:
-            newest_ns = kernel.batch[i].ts_ns
+        oldest_ns = min(oldest_ns, kernel.batch[i].ts_ns)
+        newest_ns = max(newest_ns, kernel.batch[i].ts_ns)
     flows_look(&kernel.flows, oldest_ns, newest_ns, count)
 
 
 cdef inline void process_block(Kernel* kernel, int count) noexcept nogil:
     # The frames in `kernel.block`, of which there are at most `block_capacity`.
     cdef size_t octets = 0
-    cdef uint64_t on_wire = 0
     cdef int start = 0
     cdef int n, ahead, i
     cdef uint32_t reserve
-    for i in range(count):
-        octets += kernel.block[i].captured
-        on_wire += (
-            kernel.block[i].original if kernel.block[i].original > kernel.block[i].captured
-            else kernel.block[i].captured
-        )
-    kernel.octets += on_wire
     if kernel.stage == READ:
+        for i in range(count):
+            kernel.octets += max(kernel.block[i].original, kernel.block[i].captured)
         kernel.frames += count
         return
     if kernel.stage == ALL:
         # A frame hands over its own octets, and may end a stream that was collected before it.
+        for i in range(count):
+            octets += kernel.block[i].captured
         slow_reserve(&kernel.slow, octets + kernel.streams.held + <size_t>count * 2 * (sizeof(SlowFrame) + 8))
     while start < count:
         n = count - start if count - start < BATCH_FRAMES else BATCH_FRAMES

@@ -146,15 +146,18 @@ cdef inline uint32_t sighting_place(Sightings* t, const uint64_t* key) noexcept 
     return place
 
 
-cdef inline uint32_t see(
-    Sightings* t, uint32_t known, uint64_t vlans, uint64_t meta, uint64_t ip0, uint64_t ip1, int64_t ts_ns
+cdef inline void sighting_key(
+    uint64_t* key, uint64_t vlans, uint64_t meta, bint with_address, const uint64_t* address
 ) noexcept nogil:
-    # Count one frame. `known` is where the entry stood last time (or NOWHERE); the result is where it stands now.
-    cdef uint64_t key[4]
+    cdef uint64_t kept = 0 - <uint64_t>with_address
     key[0] = vlans
     key[1] = meta
-    key[2] = ip0
-    key[3] = ip1
+    key[2] = address[0] & kept
+    key[3] = address[1] & kept
+
+
+cdef inline uint32_t see(Sightings* t, uint32_t known, const uint64_t* key, int64_t ts_ns) noexcept nogil:
+    # Count one frame. `known` is where the entry stood last time (or NOWHERE); the result is where it stands now.
     if known == NOWHERE or not same4(t.entries[known].key, key):
         known = sighting_place(t, key)
     touch(t, known, ts_ns)
