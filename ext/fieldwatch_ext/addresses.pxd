@@ -3,6 +3,19 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from fieldwatch_ext.packet cimport SEEN_FORWARD, SEEN_IP, SEEN_NOT, Packet
 
+cdef extern from *:
+    """
+    /* What the first octet of an IPv4 address says about its holder. */
+    enum { FW_NOBODY, FW_PUBLIC, FW_LOCAL, FW_SECOND_SAYS };
+    static const uint8_t fw_first_octet[256] = {
+        [1 ... 9] = FW_PUBLIC, [10] = FW_LOCAL, [11 ... 99] = FW_PUBLIC, [100] = FW_SECOND_SAYS,
+        [101 ... 126] = FW_PUBLIC, [128 ... 168] = FW_PUBLIC, [169] = FW_SECOND_SAYS, [170 ... 171] = FW_PUBLIC,
+        [172] = FW_SECOND_SAYS, [173 ... 191] = FW_PUBLIC, [192] = FW_SECOND_SAYS, [193 ... 223] = FW_PUBLIC,
+    };
+    """
+    int NOBODY "FW_NOBODY", LOCAL "FW_LOCAL", SECOND_SAYS "FW_SECOND_SAYS"
+    const uint8_t* FIRST_OCTET "fw_first_octet"
+
 cdef enum:
     MAX_PREFIXES = 256
     HOPS_ON_PURPOSE = 32        # up to here a hop limit may be a traceroute's, a multicast's, an application's
@@ -21,7 +34,7 @@ cdef inline bint bindable(uint8_t version, const uint64_t* ip) noexcept nogil:
     # An address that a host may hold: not unspecified, loopback, multicast or broadcast.
     cdef uint32_t first = ip[0] & 0xFF
     if version == 4:
-        return first != 0 and first < 224 and first != 127
+        return FIRST_OCTET[first] != NOBODY
     if first == 0xFF:
         return False
     return ip[0] != 0 or (ip[1] << 8) != 0     # ::0 to ::ff hold the unspecified and the loopback address
@@ -33,9 +46,11 @@ cdef inline bint is_local(uint8_t version, const uint64_t* ip, const Prefixes* e
     cdef uint32_t b = (ip[0] >> 8) & 0xFF
     cdef int i
     if version == 4:
-        if (
-            a == 10 or (a == 192 and b == 168) or (a == 172 and (b & 0xF0) == 16)
-            or (a == 100 and (b & 0xC0) == 64) or (a == 169 and b == 254)
+        if FIRST_OCTET[a] == LOCAL:
+            return True
+        if FIRST_OCTET[a] == SECOND_SAYS and (
+            (a == 192 and b == 168) or (a == 172 and (b & 0xF0) == 16) or (a == 100 and (b & 0xC0) == 64)
+            or (a == 169 and b == 254)
         ):
             return True
     elif (a & 0xFE) == 0xFC or (a == 0xFE and (b & 0xC0) == 0x80):

@@ -5,13 +5,14 @@ from libc.string cimport memset
 from fieldwatch_ext.addresses cimport judge_source
 from fieldwatch_ext.decoder cimport Decoder, note_sender
 from fieldwatch_ext.frames cimport FrameRef
-from fieldwatch_ext.hashing cimport hash6
+from fieldwatch_ext.flow_key cimport flow_hash
 from fieldwatch_ext.link cimport (
     LINKTYPE_ETHERNET, TYPE_IPV4, TYPE_IPV6, read_ethernet, read_link, read_llc, read_llc_unit, read_mpls, read_ppp,
     read_rare_type
 )
 from fieldwatch_ext.network cimport read_ipv4, read_ipv6
 from fieldwatch_ext.packet cimport *
+from fieldwatch_ext.plain cimport read_plain
 from fieldwatch_ext.transport cimport read_transport, read_udp_tunnel
 
 cdef enum:
@@ -63,18 +64,14 @@ cdef inline void _finish_rare(Decoder* d, Packet* k, int step) noexcept nogil:
         k.layers = layers
 
 
-cdef inline void decode(Decoder* d, const FrameRef* frame, Packet* k) noexcept nogil:
-    # `k` says what the frame is; the sightings that have no place in a flow stand in `d.notes`.
+cdef inline void _read_steps(Decoder* d, const FrameRef* frame, Packet* k) noexcept nogil:
+    # Header by header, whatever the frame holds.
     cdef Cursor c
     cdef int steps = 0
     cdef int step
     c.at = frame.octets
     c.have = frame.captured
-    c.wire = frame.original if frame.original > frame.captured else frame.captured
-    memset(&k.layers, 0, sizeof(Packet) - (<char*>&k.layers - <char*>k))
-    k.ts_ns = frame.ts_ns
-    k.octets = <uint32_t>c.wire
-    d.note_count = 0
+    c.wire = max(frame.original, frame.captured)
     d.entered = 0
     d.guessed = 0
     if frame.linktype == LINKTYPE_ETHERNET:
@@ -98,8 +95,23 @@ cdef inline void decode(Decoder* d, const FrameRef* frame, Packet* k) noexcept n
             step = _rare_step(&c, k, d, step)
     if step == STEP_REJECT or k.fate == OUTSIDE:
         _finish_rare(d, k, step)
+
+
+cdef inline void _clear(Packet* k) noexcept nogil:
+    memset(&k.layers, 0, sizeof(Packet) - (<char*>&k.layers - <char*>k))
+
+
+cdef inline void decode(Decoder* d, const FrameRef* frame, Packet* k) noexcept nogil:
+    # `k` says what the frame is; the sightings that have no place in a flow stand in `d.notes`.
+    d.note_count = 0
+    k.ts_ns = frame.ts_ns
+    k.octets = max(frame.original, frame.captured)
+    _clear(k)
+    if frame.linktype != LINKTYPE_ETHERNET or not read_plain(frame, k):
+        _clear(k)
+        _read_steps(d, frame, k)
         if k.fate == OUTSIDE:
             return
-    k.hash = hash6(&d.seed, k.key)
+    k.hash = flow_hash(&d.seed, k.key)
     if not k.sighted:
         judge_source(k, &d.prefixes)

@@ -1,7 +1,9 @@
 # The key of a flow: the same for both directions, with the side that sent the frame beside it.
 from libc.stdint cimport uint8_t, uint16_t, uint64_t
 
+from fieldwatch_ext.hashing cimport Seed, hash6
 from fieldwatch_ext.packet cimport key_meta
+from fieldwatch_ext.wire cimport fold
 
 
 cdef inline uint8_t flow_key(
@@ -24,6 +26,32 @@ cdef inline uint8_t flow_key(
     key[4] = key_meta(src_port ^ ports, dst_port ^ ports, protocol, version, tunnel)
     key[5] = vlans
     return <uint8_t>upper
+
+
+cdef inline uint8_t flow_key4(
+    uint64_t* key, uint8_t protocol, uint64_t src, uint64_t dst, uint16_t src_port, uint16_t dst_port
+) noexcept nogil:
+    # The same for IPv4 without tunnel and VLANs: address and port make one number of 48 bits.
+    cdef uint64_t a = src << 16 | src_port
+    cdef uint64_t b = dst << 16 | dst_port
+    cdef uint64_t lower = min(a, b)
+    cdef uint64_t upper = max(a, b)
+    key[0] = lower >> 16
+    key[1] = 0
+    key[2] = upper >> 16
+    key[3] = 0
+    key[4] = key_meta(<uint16_t>lower, <uint16_t>upper, protocol, 4, 0)
+    key[5] = 0
+    return a > b
+
+
+cdef inline uint64_t flow_hash(const Seed* seed, const uint64_t* key) noexcept nogil:
+    # Of IPv4 less has to be mixed; which of the two it is stands in the key itself.
+    if (key[4] >> 40 & 0xFF) == 4:
+        return fold(
+            fold((key[0] | key[2] << 32) ^ seed.word[0], key[4] ^ seed.word[1]) ^ seed.word[2], key[5] ^ seed.word[3]
+        )
+    return hash6(seed, key)
 
 
 cdef inline uint8_t icmp_key(

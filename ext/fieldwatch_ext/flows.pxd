@@ -15,7 +15,8 @@ from libc.string cimport memcpy, memset
 
 from fieldwatch_ext.flow cimport Flow, FlowRest, add_octets, octets_of
 from fieldwatch_ext.flow_columns cimport FlowColumns
-from fieldwatch_ext.hashing cimport Seed, copy_words, hash6, same6
+from fieldwatch_ext.flow_key cimport flow_hash
+from fieldwatch_ext.hashing cimport Seed, copy_words, same6
 from fieldwatch_ext.index cimport NOWHERE, Index, index_add, index_free, index_home, index_make, index_remove
 from fieldwatch_ext.content cimport CONTENT_HTTP, CONTENT_TLS, CONTENT_UNKNOWN
 from fieldwatch_ext.measures cimport measure_frame, measure_segment, measures_restart, rtt_of
@@ -220,7 +221,7 @@ cdef inline int _reason(const Flow* f, int reason) noexcept nogil:
 cdef inline void _release(Flows* t, uint32_t place, int reason) noexcept nogil:
     cdef Flow* f = &t.entries[place]
     _write(t, f, reason)
-    index_remove(&t.index, hash6(&t.seed, f.key), place)
+    index_remove(&t.index, flow_hash(&t.seed, f.key), place)
     _unlink(t, _list_of(t, f), place)
     f.bits = 0
     t.rests[place].next = t.unused

@@ -10,11 +10,12 @@ from fieldwatch_ext.decode cimport decode
 from fieldwatch_ext.decoder cimport Decoder
 from fieldwatch_ext.flow cimport Flow
 from fieldwatch_ext.flow_columns cimport flow_columns_room
+from fieldwatch_ext.flow_key cimport flow_hash
 from fieldwatch_ext.flows cimport (
     BIT_TOUCHED, IP_TCP, Flows, flow_count, flow_find, flow_of, flow_over, flow_prefetch, flow_tcp, flows_look, rest_of
 )
 from fieldwatch_ext.frames cimport BLOCK_FRAMES, FrameRef
-from fieldwatch_ext.hashing cimport hash4, hash6
+from fieldwatch_ext.hashing cimport hash4
 from fieldwatch_ext.index cimport NOWHERE, index_home
 from fieldwatch_ext.packet cimport (
     OK, OUTSIDE, QUOTING, SEEN_ETH, SEEN_NOT, SLOW_NONE, SLOW_QUIC, Packet
@@ -121,7 +122,7 @@ cdef inline void _see_third(Kernel* kernel, const Packet* k) noexcept nogil:
 
 cdef inline Flow* _quoted_flow(Kernel* kernel, const Packet* k) noexcept nogil:
     # The flow that an ICMP error is about, if it stands in the table and goes on.
-    cdef uint32_t place = flow_find(&kernel.flows, k.quoted, hash6(&kernel.flows.seed, k.quoted))
+    cdef uint32_t place = flow_find(&kernel.flows, k.quoted, flow_hash(&kernel.flows.seed, k.quoted))
     cdef Flow* f
     if place == NOWHERE:
         return NULL

@@ -4,10 +4,9 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from fieldwatch_ext.content cimport is_quic_initial
 from fieldwatch_ext.decoder cimport MAX_TUNNELS, Decoder, enter_tunnel
 from fieldwatch_ext.erspan cimport read_erspan
-from fieldwatch_ext.flow_key cimport flow_key
+from fieldwatch_ext.flow_key cimport flow_hash, flow_key
 from fieldwatch_ext.fragments cimport fragment_find, fragment_keep
 from fieldwatch_ext.gtpu cimport GTPU_PORT, read_gtpu
-from fieldwatch_ext.hashing cimport hash6
 from fieldwatch_ext.icmp cimport read_icmp
 from fieldwatch_ext.link cimport (
     TYPE_ARP, TYPE_BRIDGED, TYPE_ERSPAN, TYPE_ERSPAN_III, TYPE_IPV4, TYPE_IPV6, TYPE_MPLS, TYPE_PPP, TYPE_VLAN
@@ -140,6 +139,27 @@ cdef inline void _note_netbios(const uint8_t* payload, size_t have, Packet* k) n
         mark(k, LAYER_NBDS)
 
 
+cdef inline bint is_tunnel_port(uint16_t port) noexcept nogil:
+    return port == VXLAN_PORT or port == GENEVE_PORT or port == GTPU_PORT
+
+
+cdef inline void read_datagram(
+    Packet* k, const uint8_t* payload, size_t have, size_t wire, uint16_t src_port, uint16_t dst_port
+) noexcept nogil:
+    # What a UDP datagram is to a dissector, by its ports or by what it holds.
+    k.slow = slow_kind(dst_port)
+    if k.slow == SLOW_NONE:
+        k.slow = slow_kind(src_port)
+    if k.slow == SLOW_NONE:
+        k.slow = _slow_content(payload, have, wire, src_port)
+    if k.slow != SLOW_NONE:
+        k.payload = payload
+        k.payload_octets = have
+        k.src_port = src_port
+        k.dst_port = dst_port
+        _note_netbios(payload, have, k)
+
+
 cdef inline int read_udp(Cursor* c, Packet* k, Decoder* d) noexcept nogil:
     # RFC 768. Length 0 is a jumbogram (RFC 2675) or segmentation offload.
     cdef int verdict = lacks(c, UDP_HEADER_LEN)
@@ -157,18 +177,8 @@ cdef inline int read_udp(Cursor* c, Packet* k, Decoder* d) noexcept nogil:
             narrow(c, length)
     mark(k, LAYER_UDP)
     _keyed(k, src_port, dst_port)
-    k.slow = slow_kind(dst_port)
-    if k.slow == SLOW_NONE:
-        k.slow = slow_kind(src_port)
-    if k.slow == SLOW_NONE:
-        k.slow = _slow_content(c.at + UDP_HEADER_LEN, c.have - UDP_HEADER_LEN, c.wire - UDP_HEADER_LEN, src_port)
-    if k.slow != SLOW_NONE:
-        k.payload = c.at + UDP_HEADER_LEN
-        k.payload_octets = c.have - UDP_HEADER_LEN
-        k.src_port = src_port
-        k.dst_port = dst_port
-        _note_netbios(k.payload, k.payload_octets, k)
-    elif (dst_port == VXLAN_PORT or dst_port == GENEVE_PORT or dst_port == GTPU_PORT) and not k.fragment:
+    read_datagram(k, c.at + UDP_HEADER_LEN, c.have - UDP_HEADER_LEN, c.wire - UDP_HEADER_LEN, src_port, dst_port)
+    if k.slow == SLOW_NONE and is_tunnel_port(dst_port) and not k.fragment:
         advance(c, UDP_HEADER_LEN)
         k.type = dst_port
         return STEP_UDP_TUNNEL
@@ -336,7 +346,7 @@ cdef inline int read_fragment(Cursor* c, Packet* k, Decoder* d) noexcept nogil:
     else:
         step = read_rare_transport(c, k, d)
     if step == STEP_DONE and k.fate != OUTSIDE:
-        k.hash = hash6(&d.seed, k.key)
+        k.hash = flow_hash(&d.seed, k.key)
         fragment_keep(&d.fragments, k)
     return step
 
