@@ -18,7 +18,7 @@ FUZZ = os.environ.get("FIELDWATCH_FUZZ") == "1"
 
 compile_args = ["-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-unused-function"]
 link_args: list[str] = []
-compile_args += ["-O1", "-g"] if DEBUG or SANITIZE or FUZZ else ["-O3"]
+compile_args += ["-O1", "-g"] if DEBUG or SANITIZE or FUZZ else ["-O2"]
 if SANITIZE:
     compile_args += ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
     link_args += ["-fsanitize=address,undefined"]

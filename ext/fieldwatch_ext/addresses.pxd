@@ -73,12 +73,14 @@ cdef inline bint counted_down(uint8_t hop_limit) noexcept nogil:
 cdef inline void judge_source(Packet* k, const Prefixes* extra) noexcept nogil:
     # How the source address counts for the MAC that sent the frame. A public IPv4 source was forwarded, whatever its
     # TTL says: gateways of virtual machines send all with 64. A global IPv6 address is what every host has.
+    cdef bint local
     k.seen = SEEN_NOT
     k.seen_local = False
     if not bindable(k.version, k.src):
         return
-    k.seen_local = is_local(k.version, k.src, extra)
-    if k.mac != 0 and (counted_down(k.hop_limit) or (k.version == 4 and not k.seen_local)):
+    local = is_local(k.version, k.src, extra)
+    k.seen_local = local
+    if k.mac != 0 and (counted_down(k.hop_limit) or (k.version == 4 and not local)):
         k.seen = SEEN_FORWARD
-    elif k.seen_local:
+    elif local:
         k.seen = SEEN_IP

@@ -18,9 +18,9 @@ from fieldwatch_ext.frames cimport BLOCK_FRAMES, FrameRef
 from fieldwatch_ext.hashing cimport hash4
 from fieldwatch_ext.index cimport NOWHERE, index_home
 from fieldwatch_ext.packet cimport (
-    OK, OUTSIDE, QUOTING, SEEN_ETH, SEEN_NOT, SLOW_NONE, SLOW_QUIC, Packet
+    OK, OUTSIDE, QUOTING, SEEN_NOT, SLOW_NONE, SLOW_QUIC, Packet
 )
-from fieldwatch_ext.sightings cimport Sightings, see, sighting_key, sighting_meta, sightings_room
+from fieldwatch_ext.sightings cimport Sightings, see, see_mac, sighting_key, sighting_meta, sightings_room
 from fieldwatch_ext.slow cimport SlowFrame, SlowRing, slow_keep, slow_reserve
 from fieldwatch_ext.streams cimport Streams, stream_segment
 from fieldwatch_ext.wire cimport lowest_bit, prefetch
@@ -61,7 +61,6 @@ cdef struct Kernel:
     Decoder decoder
     Packet batch[32]
     uint8_t in_batch[32]        # places in `batch` of the frames that have a flow
-    int in_batch_count
     FrameRef block[4096]
 
 
@@ -106,8 +105,7 @@ cdef inline void _see_sender(Kernel* kernel, Flow* f, int side, const Packet* k)
     # The MAC and the source address of a frame; their places stand in the flow entry.
     cdef uint64_t key[4]
     if k.mac != 0:
-        sighting_key(key, k.vlans, sighting_meta(k.mac, SEEN_ETH, 0), False, k.src)
-        f.eth_place[side] = see(&kernel.sightings, f.eth_place[side], key, k.ts_ns)
+        f.eth_place[side] = see_mac(&kernel.sightings, f.eth_place[side], k.vlans, k.mac, k.ts_ns)
     if k.seen == SEEN_NOT:
         return
     sighting_key(key, k.vlans, sighting_meta(k.mac, k.seen, k.version), k.seen_local, k.src)
@@ -197,7 +195,10 @@ cdef inline void _prefetch_new_sighting(const Kernel* kernel, const Packet* k) n
             prefetch(&kernel.sightings.entries[<uint32_t>slot - 1])
 
 
-cdef inline void _decode_batch(Kernel* kernel, const FrameRef* frames, int count, int ahead) noexcept nogil:
+cdef inline int _decode_batch(Kernel* kernel, const FrameRef* frames, int count, int ahead) noexcept nogil:
+    # The number of frames that have a flow; their places in the batch stand in `in_batch`.
+    cdef uint64_t octets = 0
+    cdef int in_batch = 0
     cdef Packet* k
     cdef int i
     for i in range(count):
@@ -205,7 +206,7 @@ cdef inline void _decode_batch(Kernel* kernel, const FrameRef* frames, int count
             prefetch(frames[i + PREFETCH_AHEAD].octets)
         k = &kernel.batch[i]
         decode(&kernel.decoder, &frames[i], k)
-        kernel.octets += k.octets
+        octets += k.octets
         tally_frame(&kernel.tally, k)
         if kernel.stage < FLOWS:
             continue
@@ -217,26 +218,29 @@ cdef inline void _decode_batch(Kernel* kernel, const FrameRef* frames, int count
             kernel.newest_ns = k.ts_ns
         if k.fate != OUTSIDE:
             prefetch(&kernel.flows.index.slots[index_home(&kernel.flows.index, k.hash)])
-            kernel.in_batch[kernel.in_batch_count] = <uint8_t>i
-            kernel.in_batch_count += 1
+            kernel.in_batch[in_batch] = <uint8_t>i
+            in_batch += 1
+    kernel.octets += octets
+    return in_batch
 
 
 cdef inline void _process_batch(Kernel* kernel, const FrameRef* frames, int count, int ahead) noexcept nogil:
+    cdef int in_batch = _decode_batch(kernel, frames, count, ahead)
+    cdef uint64_t in_flows = in_batch
     cdef Packet* k
     cdef int i
-    kernel.in_batch_count = 0
-    _decode_batch(kernel, frames, count, ahead)
-    for i in range(kernel.in_batch_count):
+    for i in range(in_batch):
         k = &kernel.batch[kernel.in_batch[i]]
         k.place = flow_prefetch(&kernel.flows, k)
-    for i in range(kernel.in_batch_count):
+    for i in range(in_batch):
         _prefetch_sighting(kernel, &kernel.batch[kernel.in_batch[i]])
-    for i in range(kernel.in_batch_count):
+    for i in range(in_batch):
         _prefetch_new_sighting(kernel, &kernel.batch[kernel.in_batch[i]])
-    for i in range(kernel.in_batch_count):
+    for i in range(in_batch):
         k = &kernel.batch[kernel.in_batch[i]]
-        kernel.in_flows += 1 + k.waited
+        in_flows += k.waited
         _count_frame(kernel, k, kernel.frames + 1 + kernel.in_batch[i])
+    kernel.in_flows += in_flows
     kernel.frames += count
 
 

@@ -9,6 +9,7 @@ from libc.stdlib cimport free, malloc
 
 from fieldwatch_ext.hashing cimport Seed, hash4, same4
 from fieldwatch_ext.index cimport NOWHERE, Index, index_add, index_free, index_home, index_make, index_remove
+from fieldwatch_ext.packet cimport SEEN_ETH
 from fieldwatch_ext.tables cimport Table, table_free, table_make
 
 cdef enum:
@@ -159,6 +160,21 @@ cdef inline void sighting_key(
 cdef inline uint32_t see(Sightings* t, uint32_t known, const uint64_t* key, int64_t ts_ns) noexcept nogil:
     # Count one frame. `known` is where the entry stood last time (or NOWHERE); the result is where it stands now.
     if known == NOWHERE or not same4(t.entries[known].key, key):
+        known = sighting_place(t, key)
+    touch(t, known, ts_ns)
+    return known
+
+
+cdef inline uint32_t see_mac(
+    Sightings* t, uint32_t known, uint64_t vlans, uint64_t mac, int64_t ts_ns
+) noexcept nogil:
+    # The same for the MAC alone, whose sightings have no address.
+    cdef uint64_t meta = sighting_meta(mac, SEEN_ETH, 0)
+    cdef uint64_t key[4]
+    if known == NOWHERE or t.entries[known].key[1] != meta or t.entries[known].key[0] != vlans:
+        key[0] = vlans
+        key[1] = meta
+        key[2] = key[3] = 0
         known = sighting_place(t, key)
     touch(t, known, ts_ns)
     return known
