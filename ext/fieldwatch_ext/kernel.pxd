@@ -1,8 +1,9 @@
 # One block of frames through decode, flow table and sighting table: the hot loop.
 #
-# Frames go in batches of 32, so that memory answers while other frames are worked on: decode them all and ask for their
-# slots of the index, ask for the flow entries that these name, then for the sightings that those name (or their slots,
-# where a flow is new), then count.
+# Frames go in batches, two of them at work, so that memory answers one while the other is worked on: a batch is decoded
+# and its slots of the index asked for, then the flow entries that these name; while the next is decoded they come, and
+# the sightings that they name are asked for, or slots, where a flow is new; then it is counted. Batches are small: a
+# processor keeps about twenty requests of memory at once, and waits with the others.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fieldwatch_ext.content cimport CONTENT_QUIC
@@ -26,7 +27,7 @@ from fieldwatch_ext.streams cimport Streams, stream_segment
 from fieldwatch_ext.wire cimport lowest_bit, prefetch
 
 cdef enum:
-    BATCH_FRAMES = 32
+    BATCH_FRAMES = 8
     PREFETCH_AHEAD = 8
     RECORDS_PER_FRAME = 2       # flow records that one frame can bring about, at most
     SIGHTINGS_PER_FRAME = 18    # MAX_NOTES and the two of the flow
@@ -47,6 +48,12 @@ cdef struct Tally:
     uint64_t mask[64]
     uint64_t frames[64]
 
+cdef struct Batch:
+    int count                   # frames that have a flow
+    uint8_t place[8]            # in the batch, of each of them
+    uint64_t first              # number of the batch's first frame
+    Packet packet[9]            # of each of them; one more, for the frame that is being decoded
+
 cdef struct Kernel:
     int stage
     int64_t newest_ns
@@ -59,8 +66,7 @@ cdef struct Kernel:
     SlowRing slow
     Streams streams
     Decoder decoder
-    Packet batch[32]
-    uint8_t in_batch[32]        # places in `batch` of the frames that have a flow
+    Batch batches[2]
     FrameRef block[4096]
 
 
@@ -195,18 +201,18 @@ cdef inline void _prefetch_new_sighting(const Kernel* kernel, const Packet* k) n
             prefetch(&kernel.sightings.entries[<uint32_t>slot - 1])
 
 
-cdef inline int _decode_batch(Kernel* kernel, const FrameRef* frames, int count, int ahead) noexcept nogil:
-    # The number of frames that have a flow; their places in the batch stand in `in_batch`.
-    cdef uint64_t octets = 0
-    cdef int in_batch = 0
-    cdef Packet* k
+cdef inline void _decode_batch(
+    Kernel* kernel, Batch* batch, const FrameRef* frames, int count, int ahead
+) noexcept nogil:
+    # Packets of frames without a flow are overwritten by the next.
+    cdef Packet* k = &batch.packet[0]
     cdef int i
+    batch.count = 0
+    batch.first = kernel.frames + 1
     for i in range(count):
         if i < ahead:
             prefetch(frames[i + PREFETCH_AHEAD].octets)
-        k = &kernel.batch[i]
         decode(&kernel.decoder, &frames[i], k)
-        octets += k.octets
         tally_frame(&kernel.tally, k)
         if kernel.stage < FLOWS:
             continue
@@ -214,69 +220,84 @@ cdef inline int _decode_batch(Kernel* kernel, const FrameRef* frames, int count,
             slow_keep(&kernel.slow, k, kernel.frames + 1 + i)
         if kernel.decoder.note_count:
             _see_notes(kernel, k.ts_ns)
-        if k.ts_ns > kernel.newest_ns:
-            kernel.newest_ns = k.ts_ns
         if k.fate != OUTSIDE:
             prefetch(&kernel.flows.index.slots[index_home(&kernel.flows.index, k.hash)])
-            kernel.in_batch[in_batch] = <uint8_t>i
-            in_batch += 1
-    kernel.octets += octets
-    return in_batch
-
-
-cdef inline void _process_batch(Kernel* kernel, const FrameRef* frames, int count, int ahead) noexcept nogil:
-    cdef int in_batch = _decode_batch(kernel, frames, count, ahead)
-    cdef uint64_t in_flows = in_batch
-    cdef Packet* k
-    cdef int i
-    for i in range(in_batch):
-        k = &kernel.batch[kernel.in_batch[i]]
-        k.place = flow_prefetch(&kernel.flows, k)
-    for i in range(in_batch):
-        _prefetch_sighting(kernel, &kernel.batch[kernel.in_batch[i]])
-    for i in range(in_batch):
-        _prefetch_new_sighting(kernel, &kernel.batch[kernel.in_batch[i]])
-    for i in range(in_batch):
-        k = &kernel.batch[kernel.in_batch[i]]
-        in_flows += k.waited
-        _count_frame(kernel, k, kernel.frames + 1 + kernel.in_batch[i])
-    kernel.in_flows += in_flows
+            batch.place[batch.count] = <uint8_t>i
+            batch.count += 1
+            k = &batch.packet[batch.count]
     kernel.frames += count
 
 
-cdef inline void _look_at_flows(Kernel* kernel, int count) noexcept nogil:
-    # By the times of this batch, not by the newest ever seen: one frame with a time of the far future, or a clock set
-    # back, would keep that ahead of all the flows that go on.
-    cdef int64_t oldest_ns = kernel.batch[0].ts_ns
-    cdef int64_t newest_ns = oldest_ns
+cdef inline void _ask_for_flows(Kernel* kernel, Batch* batch) noexcept nogil:
     cdef int i
-    for i in range(1, count):
-        oldest_ns = min(oldest_ns, kernel.batch[i].ts_ns)
-        newest_ns = max(newest_ns, kernel.batch[i].ts_ns)
-    flows_look(&kernel.flows, oldest_ns, newest_ns, count)
+    for i in range(batch.count):
+        batch.packet[i].place = flow_prefetch(&kernel.flows, &batch.packet[i])
+
+
+cdef inline void _ask_for_sightings(Kernel* kernel, Batch* batch) noexcept nogil:
+    cdef int i
+    for i in range(batch.count):
+        _prefetch_sighting(kernel, &batch.packet[i])
+    for i in range(batch.count):
+        _prefetch_new_sighting(kernel, &batch.packet[i])
+
+
+cdef inline void _count_batch(Kernel* kernel, Batch* batch) noexcept nogil:
+    cdef uint64_t in_flows = batch.count
+    cdef int i
+    for i in range(batch.count):
+        in_flows += batch.packet[i].waited
+        _count_frame(kernel, &batch.packet[i], batch.first + batch.place[i])
+    kernel.in_flows += in_flows
+
+
+cdef inline void _look_at_flows(Kernel* kernel, int first, int frames, int count) noexcept nogil:
+    # By the times of these frames, not by the newest ever seen: one frame with a time of the far future, or a clock set
+    # back, would keep that ahead of all the flows that go on. The block's other frames keep their room for records.
+    cdef int64_t oldest_ns = kernel.block[first].ts_ns
+    cdef int64_t newest_ns = oldest_ns
+    cdef uint32_t reserve = RECORDS_PER_FRAME * (count - first)
+    cdef int i
+    for i in range(first + 1, first + frames):
+        oldest_ns = min(oldest_ns, kernel.block[i].ts_ns)
+        newest_ns = max(newest_ns, kernel.block[i].ts_ns)
+    kernel.newest_ns = max(kernel.newest_ns, newest_ns)
+    if flow_columns_room(&kernel.flows.columns) > reserve + BATCH_FRAMES + 8:
+        flows_look(&kernel.flows, oldest_ns, newest_ns, frames)
 
 
 cdef inline void process_block(Kernel* kernel, int count) noexcept nogil:
     # The frames in `kernel.block`, of which there are at most `block_capacity`.
-    cdef size_t octets = 0
+    cdef size_t captured = 0
+    cdef uint64_t octets = 0
     cdef int start = 0
-    cdef int n, ahead, i
-    cdef uint32_t reserve
+    cdef int i, n
+    cdef int before = 0
+    cdef int turn = 0
+    for i in range(count):
+        captured += kernel.block[i].captured
+        octets += max(kernel.block[i].original, kernel.block[i].captured)
+    kernel.octets += octets
     if kernel.stage == READ:
-        for i in range(count):
-            kernel.octets += max(kernel.block[i].original, kernel.block[i].captured)
         kernel.frames += count
         return
     if kernel.stage == ALL:
         # A frame hands over its own octets, and may end a stream that was collected before it.
-        for i in range(count):
-            octets += kernel.block[i].captured
-        slow_reserve(&kernel.slow, octets + kernel.streams.held + <size_t>count * 2 * (sizeof(SlowFrame) + 8))
-    while start < count:
-        n = count - start if count - start < BATCH_FRAMES else BATCH_FRAMES
-        ahead = count - start - PREFETCH_AHEAD
-        _process_batch(kernel, &kernel.block[start], n, ahead)
-        reserve = RECORDS_PER_FRAME * (count - start)
-        if kernel.stage >= FLOWS and flow_columns_room(&kernel.flows.columns) > reserve + BATCH_FRAMES + 8:
-            _look_at_flows(kernel, n)
-        start += n
+        slow_reserve(&kernel.slow, captured + kernel.streams.held + <size_t>count * 2 * (sizeof(SlowFrame) + 8))
+    while start < count or before:
+        n = max(min(BATCH_FRAMES, count - start), 0)
+        if n > 0:
+            _decode_batch(kernel, &kernel.batches[turn], &kernel.block[start], n, count - start - PREFETCH_AHEAD)
+        if kernel.stage < FLOWS:
+            start += n
+            continue
+        if before:
+            _ask_for_sightings(kernel, &kernel.batches[1 - turn])
+        if n > 0:
+            _ask_for_flows(kernel, &kernel.batches[turn])
+        if before:
+            _count_batch(kernel, &kernel.batches[1 - turn])
+            _look_at_flows(kernel, start - BATCH_FRAMES, before, count)
+        before = n
+        turn = 1 - turn
+        start += BATCH_FRAMES
