@@ -157,14 +157,32 @@ cdef void learn_longest(Ring* ring) noexcept nogil:
 cdef int ring_start(
     Ring* ring, uint32_t block_count, uint32_t timeout_ms, bint promiscuous, Ring* beside, RingStep* step
 ) noexcept nogil:
-    """Make the ring, then let frames in, its share of them if another ring is `beside` it (else NULL); errno, or 0."""
+    """Make the ring and let frames in, its share of them if another ring is `beside` it (else NULL); errno, or 0."""
+    cdef packet_mreq membership
+    cdef int error
+    if beside == NULL:
+        error = make_ring(ring, block_count, timeout_ms, step) or bind_ring(ring, step)
+    else:
+        error = make_ring_beside(ring, beside, block_count, timeout_ms, step)
+    if error:
+        return error
+    step[0] = STEP_PROMISCUOUS
+    memset(&membership, 0, sizeof(membership))
+    membership.mr_ifindex = ring.ifindex
+    membership.mr_type = <uint16_t>PACKET_MR_PROMISC
+    if promiscuous and setsockopt(
+        ring.fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &membership, sizeof(membership)
+    ) < 0:
+        return errno
+    return 0
+
+
+cdef int make_ring(Ring* ring, uint32_t block_count, uint32_t timeout_ms, RingStep* step) noexcept nogil:
+    """Errno, or 0."""
     cdef int version = TPACKET_V3
     cdef unsigned int reserve = VLAN_TAG_LEN    # headroom for the tag that the kernel took out
     cdef tpacket_req3 request
-    cdef sockaddr_ll address
-    cdef packet_mreq membership
     cdef void* memory
-    cdef int error
     step[0] = STEP_RING
     memset(&request, 0, sizeof(request))
     request.tp_block_size = RING_BLOCK_OCTETS
@@ -184,44 +202,51 @@ cdef int ring_start(
         return errno
     ring.memory = <uint8_t*>memory
     ring.block_count = block_count
-    if beside != NULL:
-        error = take_nothing(ring)
-        if error:
-            return error
+    return 0
+
+
+cdef int bind_ring(Ring* ring, RingStep* step) noexcept nogil:
+    """Errno, or 0."""
+    cdef sockaddr_ll address
     step[0] = STEP_BIND
     memset(&address, 0, sizeof(address))
     address.sll_family = <uint16_t>AF_PACKET
     address.sll_protocol = htons(<uint16_t>ETH_P_ALL)
     address.sll_ifindex = ring.ifindex
-    if bind(ring.fd, <const sockaddr*>&address, sizeof(address)) < 0:
-        return errno
+    return errno if bind(ring.fd, <const sockaddr*>&address, sizeof(address)) < 0 else 0
+
+
+cdef int make_ring_beside(
+    Ring* ring, Ring* beside, uint32_t block_count, uint32_t timeout_ms, RingStep* step
+) noexcept nogil:
+    """Join the rings that share the frames, so that no frame comes twice and hardly one is missed; errno, or 0.
+
+    A socket can join others only once it is bound, and until then each frame would come to it as well as to them: a
+    filter keeps them out. A processor may still be handing over a frame by the old way when the socket has joined, so
+    the filter stays until the ring is made: for that the kernel takes the socket out of the group (the others get its
+    share), waits until all processors have finished what they were handing over, and puts it back.
+    """
+    cdef int unused = 0
+    cdef int error = take_nothing(ring) or bind_ring(ring, step)
+    if error:
+        return error
     step[0] = STEP_FANOUT
-    if beside != NULL:
-        error = join(ring, beside)
-        if error:
-            return error
-    step[0] = STEP_PROMISCUOUS
-    memset(&membership, 0, sizeof(membership))
-    membership.mr_ifindex = ring.ifindex
-    membership.mr_type = <uint16_t>PACKET_MR_PROMISC
-    if promiscuous and setsockopt(
-        ring.fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &membership, sizeof(membership)
-    ) < 0:
-        return errno
-    return 0
+    error = join(ring, beside) or make_ring(ring, block_count, timeout_ms, step)
+    if error:
+        return error
+    step[0] = STEP_FANOUT
+    return errno if setsockopt(ring.fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof(unused)) < 0 else 0
 
 
 cdef int take_nothing(Ring* ring) noexcept nogil:
-    """A socket can join others only once it is bound, and until then each frame would come to it as well as to them."""
+    """Let no frame in; errno, or 0."""
     cdef sock_filter reject
     cdef sock_fprog program
     memset(&reject, 0, sizeof(reject))
     reject.code = <uint16_t>(BPF_RET | BPF_K)
     program.len = 1
     program.filter = &reject
-    if setsockopt(ring.fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0:
-        return errno
-    return 0
+    return errno if setsockopt(ring.fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0 else 0
 
 
 cdef int join(Ring* ring, Ring* beside) noexcept nogil:
@@ -231,7 +256,6 @@ cdef int join(Ring* ring, Ring* beside) noexcept nogil:
     the place of their fragments, which are not the frames that were on the wire: without it, those of a datagram have
     one hash, that of their addresses.
     """
-    cdef int unused = 0
     cdef int group = 0
     cdef uint32_t length = sizeof(group)
     if not beside.shares:
@@ -242,23 +266,10 @@ cdef int join(Ring* ring, Ring* beside) noexcept nogil:
     if (
         getsockopt(beside.fd, SOL_PACKET, PACKET_FANOUT, &group, &length) < 0
         or setsockopt(ring.fd, SOL_PACKET, PACKET_FANOUT, &group, sizeof(group)) < 0
-        or await_frames_under_way() < 0
-        or setsockopt(ring.fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof(unused)) < 0
     ):
         return errno
     ring.shares = True
     return 0
-
-
-cdef int await_frames_under_way() noexcept nogil:
-    """Return once no frame is on the way to a socket as it was bound before; -1 and errno, or 0.
-
-    A processor that had begun to hand a frame to the socket itself does so after the socket has joined the group: with
-    the filter gone by then, the frame would come by both ways. The kernel closes a packet socket only after all
-    processors have finished what they were handing over (an RCU grace period), so closing one waits for them.
-    """
-    cdef int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0)
-    return -1 if fd < 0 else close(fd)
 
 
 cdef void ring_close(Ring* ring) noexcept nogil:
