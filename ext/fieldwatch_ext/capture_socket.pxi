@@ -219,12 +219,12 @@ cdef int bind_ring(Ring* ring, RingStep* step) noexcept nogil:
 cdef int make_ring_beside(
     Ring* ring, Ring* beside, uint32_t block_count, uint32_t timeout_ms, RingStep* step
 ) noexcept nogil:
-    """Join the rings that share the frames, so that no frame comes twice and hardly one is missed; errno, or 0.
+    """Join the rings that share the frames, so that no frame comes twice; errno, or 0.
 
     A socket can join others only once it is bound, and until then each frame would come to it as well as to them: a
     filter keeps them out. A processor may still be handing over a frame by the old way when the socket has joined, so
-    the filter stays until the ring is made: for that the kernel takes the socket out of the group (the others get its
-    share), waits until all processors have finished what they were handing over, and puts it back.
+    the filter stays until the ring is made: for that the kernel takes the socket out of the group, waits until all processors have finished what they were handing over, and puts it back. The share of the new ring is
+    missed for the milliseconds that its memory takes: capture on it has not begun.
     """
     cdef int unused = 0
     cdef int error = take_nothing(ring) or bind_ring(ring, step)

@@ -117,7 +117,7 @@ def test_frames_without_a_flow_come_once(link: Wire, rings: list[RingSource]) ->
 
 
 def test_a_ring_that_joins_amid_traffic_repeats_nothing(link: Wire) -> None:
-    """While frames flow, rings are opened beside the first: none comes twice, what is not handed out is in no count."""
+    """While frames flow, rings are opened beside the first: none comes twice, what it misses is in no count."""
     stop = threading.Event()
     sent = itertools.count()
 
@@ -148,7 +148,7 @@ def test_a_ring_that_joins_amid_traffic_repeats_nothing(link: Wire) -> None:
     came = Counter(one.octets for frames in received for one in frames)
     assert [len(frames) for frames in received] == passed
     assert max(came.values()) == 1
-    assert 0 <= next(sent) - len(came) < 100
+    assert next(sent) * 3 // 4 < len(came) <= next(sent)  # a ring misses its share while its memory is made
     assert all(passed)
 
 
