@@ -223,8 +223,9 @@ cdef int make_ring_beside(
 
     A socket can join others only once it is bound, and until then each frame would come to it as well as to them: a
     filter keeps them out. A processor may still be handing over a frame by the old way when the socket has joined, so
-    the filter stays until the ring is made: for that the kernel takes the socket out of the group, waits until all processors have finished what they were handing over, and puts it back. The share of the new ring is
-    missed for the milliseconds that its memory takes: capture on it has not begun.
+    the filter stays until the ring is made: for that the kernel takes the socket out of the group, waits until all
+    processors have finished what they were handing over, and puts it back. The share of the new ring is missed for the
+    milliseconds that its memory takes: capture on it has not begun.
     """
     cdef int unused = 0
     cdef int error = take_nothing(ring) or bind_ring(ring, step)

@@ -1,5 +1,5 @@
-# What most frames are, read in one go: Ethernet II without tags, IPv4 without options or IPv6 without extension headers,
-# and a whole TCP or UDP header in one piece.
+# What most frames are, read in one go: Ethernet II without tags, IPv4 without options or IPv6 without extension
+# headers, and a whole TCP or UDP header in one piece.
 #
 # The result is the same as step by step (decode.pxd). A frame that differs in anything, or with anything amiss, goes
 # that way from its start: nothing here rejects a frame.
