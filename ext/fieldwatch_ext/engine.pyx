@@ -120,6 +120,7 @@ cdef str _address_text(uint8_t version, const uint64_t* words):
 cdef class Engine:
     cdef Kernel* _kernel
     cdef bint _busy
+    cdef list _tunnels          # texts of the numbers so far; the table never forgets
     cdef object _labels         # keeps the tables alive that the kernel points to
     cdef Py_buffer _observed
     cdef bint _observes
@@ -165,6 +166,7 @@ cdef class Engine:
         seed_from(&kernel.decoder.tunnels.seed, start + 2)
         seed_from(&kernel.decoder.fragments.seed, start + 3)
         seed_from(&kernel.slow.seed, start + 4)
+        self._tunnels = [""]
         kernel.stage = stage
         kernel.flows.idle_ns = idle_ns
         kernel.flows.active_ns = active_ns
@@ -399,15 +401,15 @@ cdef class Engine:
         cdef Tunnel* t
         cdef uint8_t version
         cdef int i
-        texts = [""]
-        for i in range(1, kernel.decoder.tunnels.count + 1):
+        texts = self._tunnels
+        for i in range(len(texts), kernel.decoder.tunnels.count + 1):
             t = &kernel.decoder.tunnels.item[i]
             version = <uint8_t>(t.key[4] >> 40)
             src = _address_text(version, &t.key[2 if t.swapped else 0])
             dst = _address_text(version, &t.key[0 if t.swapped else 2])
             text = f"{TUNNEL_NAMES[(t.key[4] >> 32) & 0xFF]} {src} {dst} {<uint32_t>t.key[4]}"
             texts.append(f"{texts[t.key[5]]}; {text}" if t.key[5] else text)
-        if kernel.decoder.tunnels.overflowed:
+        if kernel.decoder.tunnels.overflowed and len(texts) == kernel.decoder.tunnels.count + 1:
             texts.append("other")
         return texts
 
