@@ -1,7 +1,8 @@
 # Memory of the kernel's tables: zeroed, touched page by page as it is used.
 #
 # A large table is asked for in huge pages: with pages of 4 KiB the address of nearly every entry would have to be
-# looked up in memory first. A small one is not: it would be resident whole after a handful of flows.
+# looked up in memory first. A small one is not, nor the beginning of one of middling size, which is filled from its
+# start: it would be resident whole after a handful of flows.
 from libc.stdint cimport uint8_t, uintptr_t
 from libc.stdlib cimport calloc, free
 
@@ -19,7 +20,8 @@ cdef extern from "<sys/mman.h>" nogil:
 cdef enum:
     CACHE_LINES = 128           # two: neighbours are fetched together
     HUGE_PAGE = 1 << 21
-    LARGE_TABLE = 12 << 20      # a flow table of the default size is no large one
+    MIDDLING_TABLE = 4 << 20    # the flow table of the default size, for one
+    LARGE_TABLE = 12 << 20
 
 cdef struct Table:
     void* start                 # aligned to CACHE_LINES, a large one to HUGE_PAGE
@@ -32,7 +34,8 @@ cdef inline void* _aligned(void* memory, uintptr_t to) noexcept nogil:
 
 
 cdef inline int table_make(Table* t, size_t octets) noexcept nogil:
-    if octets < LARGE_TABLE:
+    cdef size_t small = HUGE_PAGE if octets < LARGE_TABLE else 0
+    if octets < MIDDLING_TABLE:
         t.memory = calloc(1, octets + CACHE_LINES)
         t.start = _aligned(t.memory, CACHE_LINES)
         return 0 if t.memory != NULL else -1
@@ -42,7 +45,7 @@ cdef inline int table_make(Table* t, size_t octets) noexcept nogil:
         return -1
     t.mapped = octets + HUGE_PAGE
     t.start = _aligned(t.memory, HUGE_PAGE)
-    madvise(t.start, octets, MADV_HUGEPAGE)
+    madvise(<uint8_t*>t.start + small, octets - small, MADV_HUGEPAGE)
     return 0
 
 
