@@ -178,13 +178,17 @@ cdef inline void _see_notes(Kernel* kernel, int64_t ts_ns) noexcept nogil:
 
 
 cdef inline void _prefetch_sighting(const Kernel* kernel, Packet* k) noexcept nogil:
-    # Of the source address, by what the flow entry remembers, else the slot of the index that will name it. That of the
-    # MAC is in the cache anyway.
+    # Of the MAC and the source address, by what the flow entry remembers, else the slot of the index that will name it
+    # (of the address: a MAC that is new is rare).
+    cdef const Flow* f
     cdef uint32_t place = NOWHERE
     cdef uint64_t key[4]
     k.sighting_slot = NO_SLOT
     if k.place != NOWHERE:
-        place = kernel.flows.entries[k.place].ip_place[k.side]
+        f = &kernel.flows.entries[k.place]
+        if f.eth_place[k.side] != NOWHERE:
+            prefetch(&kernel.sightings.entries[f.eth_place[k.side]])
+        place = f.ip_place[k.side]
     if place != NOWHERE:
         prefetch(&kernel.sightings.entries[place])
     elif k.seen != SEEN_NOT:
