@@ -116,6 +116,18 @@ def test_active_timeout_splits_and_loses_nothing() -> None:
     assert {row[3] for row in rows} == {FlowState.ESTABLISHED}
 
 
+def test_a_sum_of_octets_begins_a_new_record_before_it_overflows() -> None:
+    """Lengths as no wire has them, but as a capture may claim: 550 GB a side of a record, and none is lost."""
+    longest = 0xFFFF_FFFF
+    frames = [(n * SECOND, octets, longest) for n in range(300) for octets in (from_client(ACK), from_server(ACK))]
+
+    rows = run(frames, idle_ns=3600 * SECOND).flows
+
+    assert [EndReason(row["end_reason"]) for row in rows] == [EndReason.ACTIVE] * 2 + [EndReason.FLUSH]
+    assert sum(row["bytes"] for row in rows) == sum(row["reply_bytes"] for row in rows) == 300 * longest
+    assert sum(row["packets"] + row["reply_packets"] for row in rows) == 600
+
+
 def test_applications_by_port() -> None:
     """The label of the destination port, else of the source port; TCP and UDP have tables of their own."""
     tcp_labels, udp_labels = array("H", bytes(131_072)), array("H", bytes(131_072))
