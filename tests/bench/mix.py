@@ -4,7 +4,7 @@
 
 CPU seconds of the process through the agent's own pipeline with default settings, the file in the page cache, records
 made and dropped, the flows that still stand at the end among them. The traffic is that of `mixture.py`: the Ethernet
-captures of $FIELDWATCH_CORPUS/core, or without it the sample capture that the code generates.
+captures of $FIELDWATCH_CORPUS, or without it the sample capture that the code generates.
 """
 
 from __future__ import annotations

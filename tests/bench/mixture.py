@@ -44,11 +44,11 @@ class Frame(NamedTuple):
 
 
 def captures_of(corpus: str | None) -> Captures:
-    """The Ethernet captures of the folder's `core`, or the sample capture that the code generates."""
+    """The Ethernet captures of the folder, or the sample capture that the code generates."""
     if corpus is None:
         return [[octets for _, octets in sample_frames()]]
     found = []
-    for path in sorted(Path(corpus, "core").iterdir()):
+    for path in sorted(path for path in Path(corpus).rglob("*") if path.is_file()):
         with path.open("rb") as stream:
             try:
                 frames = _ethernet(FileSource(stream.fileno(), name=path.name))
