@@ -64,6 +64,7 @@ class Counters(NamedTuple):
     slow_frames: int  # handed to dissectors
     slow_dropped: int  # dissector ring was full
     slow_limited: int  # beyond the allowance of their sender (1,000 at once, then 50 a second), or of all together
+    slow_repeated: int  # the same that their sender said in the ten minutes before; SYNs: with the same fingerprint
 
 CLOSED_LINGER_NS: int
 """So long a closed TCP flow waits for stragglers (late ACKs, repeated FINs), in packet time."""

@@ -102,6 +102,7 @@ class Counters(NamedTuple):
     slow_frames: int
     slow_dropped: int
     slow_limited: int
+    slow_repeated: int
 
 
 cdef bytes _octets(const void* start, size_t octets):
@@ -389,6 +390,7 @@ cdef class Engine:
             slow_frames=kernel.slow.frames,
             slow_dropped=kernel.slow.dropped,
             slow_limited=kernel.slow.limited,
+            slow_repeated=kernel.slow.repeated,
         )
 
     @property

@@ -1,7 +1,8 @@
 # The one hash of the kernel: seeded, so that nobody outside can make keys collide, and fully mixing.
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint8_t, uint64_t
+from libc.string cimport memcpy
 
-from fieldwatch_ext.wire cimport fold
+from fieldwatch_ext.wire cimport fold, raw64
 
 cdef struct Seed:
     uint64_t word[6]
@@ -33,6 +34,19 @@ cdef inline uint64_t hash4(const Seed* seed, const uint64_t* w) noexcept nogil:
     cdef uint64_t a = fold(w[0] ^ seed.word[2], w[1] ^ seed.word[3])
     cdef uint64_t b = fold(w[2] ^ seed.word[0], w[3] ^ seed.word[5])
     return fold(a ^ seed.word[4], b ^ seed.word[1])
+
+
+cdef inline uint64_t hash_octets(const Seed* seed, uint64_t start, const uint8_t* p, size_t octets) noexcept nogil:
+    # Of any number of octets, going on from another hash.
+    cdef uint64_t last[2]
+    cdef size_t rest = octets
+    while rest >= 16:
+        start = fold(raw64(p) ^ start ^ seed.word[0], raw64(p + 8) ^ seed.word[1])
+        p += 16
+        rest -= 16
+    last[0] = last[1] = 0
+    memcpy(last, p, rest)
+    return fold(last[0] ^ start ^ seed.word[2], last[1] ^ octets << 32 ^ seed.word[3])
 
 
 cdef inline void copy_words(uint64_t* to, const uint64_t* words, int count) noexcept nogil:

@@ -3,14 +3,18 @@
 # It is emptied whole, so it fills from its start and never wraps. Before a block is processed there is room made for
 # all of the block's octets: as long as the frames are taken when the ring is more than half full, none is dropped.
 #
-# Python costs a thousand times what the kernel does, and strangers choose what they send: each host has an allowance
-# of frames (a bucket that refills with packet time), and all of them together have one. What exceeds it is counted.
+# Python costs a thousand times what the kernel does, and strangers choose what they send:
+# - What a host says again within REPEAT_NS, octet by octet, is not handed over: it could be no news. Most announcements
+#   are repeats. SYNs are the same where their fingerprints are. It is counted.
+# - Each host has an allowance of frames (a bucket that refills with packet time), and all of them together have one.
+#   What exceeds it is counted.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport malloc, realloc
 from libc.string cimport memcpy, memset
 
-from fieldwatch_ext.hashing cimport Seed, copy_words, hash4
-from fieldwatch_ext.packet cimport SLOW_CDP, SLOW_LLDP, Packet
+from fieldwatch_ext.hashing cimport Seed, copy_words, hash4, hash_octets
+from fieldwatch_ext.packet cimport SLOW_CDP, SLOW_DHCP, SLOW_DHCPV6, SLOW_LLDP, SLOW_QUIC, SLOW_TCP_SYN, Packet
+from fieldwatch_ext.syn cimport syn_hash
 from fieldwatch_ext.wire cimport mac48
 
 cdef enum:
@@ -19,6 +23,8 @@ cdef enum:
     HOST_PERIOD_NS = 20_000_000     # one more each
     SUM_BURST = 50_000
     SUM_PERIOD_NS = 250_000
+    SAID = 4096                 # messages remembered; those that meet in one place take it from each other
+    REPEAT_NS = 600_000_000_000     # far less than the hour after which a fact is told again
 
 cdef struct SlowFrame:
     uint64_t number
@@ -38,6 +44,10 @@ cdef struct Bucket:
     uint32_t used
     uint32_t tag                # of the host
 
+cdef struct Said:
+    uint64_t hash               # of host and message
+    int64_t ts_ns
+
 cdef struct SlowRing:
     uint8_t* octets
     size_t capacity
@@ -46,10 +56,12 @@ cdef struct SlowRing:
     uint64_t frames
     uint64_t dropped
     uint64_t limited
+    uint64_t repeated
     uint32_t unwanted           # kinds that nobody looks into, by bit
     Seed seed
     Bucket sum
     Bucket hosts[4096]
+    Said said[4096]
 
 
 cdef inline int slow_make(SlowRing* r, size_t capacity) noexcept nogil:
@@ -99,18 +111,23 @@ cdef inline bint _take(Bucket* b, int64_t ts_ns, uint32_t burst, int64_t period_
     return True
 
 
-cdef inline bint slow_allowed(SlowRing* r, const Packet* k, int kind) noexcept nogil:
-    # Whether a dissector may look at this frame: it is wanted, and its sender has not asked for too much.
+cdef inline uint64_t _host(const SlowRing* r, const Packet* k) noexcept nogil:
+    # Whoever sent it, by address, or by MAC where there is none.
     cdef uint64_t host[4]
-    cdef uint64_t hash
-    cdef Bucket* b
-    if r.unwanted >> kind & 1:
-        return False
     host[0] = k.src[0] if k.version else 0
     host[1] = k.src[1] if k.version else 0
     host[2] = 0 if k.version or k.src_mac == NULL else mac48(k.src_mac)
     host[3] = k.version
-    hash = hash4(&r.seed, host)
+    return hash4(&r.seed, host)
+
+
+cdef inline bint slow_allowed(SlowRing* r, const Packet* k, int kind) noexcept nogil:
+    # Whether a dissector may look at this frame: it is wanted, and its sender has not asked for too much.
+    cdef uint64_t hash
+    cdef Bucket* b
+    if r.unwanted >> kind & 1:
+        return False
+    hash = _host(r, k)
     b = &r.hosts[hash & (HOSTS - 1)]
     if b.tag != <uint32_t>(hash >> 32):
         b.tag = <uint32_t>(hash >> 32)
@@ -119,6 +136,26 @@ cdef inline bint slow_allowed(SlowRing* r, const Packet* k, int kind) noexcept n
     if _take(b, k.ts_ns, HOST_BURST, HOST_PERIOD_NS) and _take(&r.sum, k.ts_ns, SUM_BURST, SUM_PERIOD_NS):
         return True
     r.limited += 1
+    return False
+
+
+cdef inline bint _is_repeat(SlowRing* r, const Packet* k) noexcept nogil:
+    # Whether its sender said the same a short time ago. DHCP tells when a lease was last asked for, and a hello of QUIC
+    # is put together from messages: each of theirs counts.
+    cdef uint64_t hash
+    cdef Said* said
+    if k.slow == SLOW_DHCP or k.slow == SLOW_DHCPV6 or k.slow == SLOW_QUIC:
+        return False
+    hash = _host(r, k) + k.slow ^ k.vlans
+    if k.slow == SLOW_TCP_SYN:
+        hash = syn_hash(&r.seed, hash, k.payload, k.payload_octets)
+    else:
+        hash = hash_octets(&r.seed, hash, k.payload, k.payload_octets)
+    said = &r.said[hash & (SAID - 1)]
+    if said.hash == hash and <uint64_t>k.ts_ns - <uint64_t>said.ts_ns < <uint64_t>REPEAT_NS:
+        return True
+    said.hash = hash
+    said.ts_ns = k.ts_ns
     return False
 
 
@@ -157,6 +194,10 @@ cdef inline void slow_add(SlowRing* r, const SlowFrame* head, const uint8_t* pay
 
 cdef inline void slow_keep(SlowRing* r, const Packet* k, uint64_t number) noexcept nogil:
     cdef SlowFrame head
-    if slow_allowed(r, k, k.slow):
+    if r.unwanted >> k.slow & 1:
+        return
+    if _is_repeat(r, k):
+        r.repeated += 1
+    elif slow_allowed(r, k, k.slow):
         slow_head(&head, k, k.slow, number, k.src_port, k.dst_port)
         slow_add(r, &head, k.payload, k.payload_octets)

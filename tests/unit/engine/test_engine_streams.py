@@ -205,39 +205,3 @@ def test_a_protocol_that_is_ignored_is_never_copied() -> None:
     assert result.counters.slow_frames == 1
     with pytest.raises(ValueError, match="no such protocol: 'gopher'"):
         Engine(ignore=("gopher",))
-
-
-def announcements(count: int, hosts: int, every_ns: int) -> list[tuple[int, bytes, int]]:
-    """mDNS messages of `hosts` hosts in turn."""
-    frame = ethernet(ipv4("10.0.0.0", "224.0.0.251", udp(5353, 5353, bytes(12))))
-    source = frame.index(ip("10.0.0.0"))
-    frames = [frame[: source + 2] + n.to_bytes(2, "big") + frame[source + 4 :] for n in range(hosts)]
-    return [(n * every_ns, frames[n % hosts], len(frames[0])) for n in range(count)]
-
-
-def test_a_host_has_an_allowance() -> None:
-    """A thousand at once, then 50 a second by packet time; another host is not touched by it, and all is counted."""
-    flood = run(announcements(5_000, 1, 1_000))
-    steady = run(announcements(5_000, 1, 20_000_000))
-    many = run(announcements(50_000, 256, 1_000))
-
-    assert (len(flood.slow), flood.counters.slow_limited) == (1_000, 4_000)
-    assert (len(steady.slow), steady.counters.slow_limited) == (5_000, 0)
-    assert (len(many.slow), many.counters.slow_limited) == (50_000, 0)
-
-
-def test_all_hosts_together_have_an_allowance() -> None:
-    """Addresses that nobody has cost nothing to invent."""
-    result = run(announcements(60_000, 65_000, 10))
-
-    assert result.counters.slow_frames == 50_000 + 60_000 * 10 // 250_000
-    assert result.counters.slow_frames + result.counters.slow_limited == 60_000
-
-
-def test_a_clock_that_is_set_back_neither_refills_nor_ends_the_allowance() -> None:
-    frames = announcements(1_100, 1, 1)
-    back = [(ts_ns - 3_600 * SECOND, octets, length) for ts_ns, octets, length in frames]
-    later = [(ts_ns + SECOND, octets, length) for ts_ns, octets, length in back]
-
-    assert len(run([*frames, *back]).slow) == 1_000
-    assert len(run([*frames, *back, *later]).slow) == 1_000 + 50

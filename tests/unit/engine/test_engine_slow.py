@@ -1,0 +1,151 @@
+"""What dissectors are spared: what a host says again, and what goes beyond its allowance. All of it is counted."""
+
+from __future__ import annotations
+
+import itertools
+import struct
+
+import pytest
+from fieldwatch_agent.dissectors import dissect
+from fieldwatch_agent.facts import Fact
+from support.engine_compare import run
+from support.frames import SYN, ethernet, ip, ipv4, ipv6, tcp, udp
+
+SECOND = 1_000_000_000
+REPEAT = 600 * SECOND
+ECE, CWR = 0x40, 0x80
+MSS, NOP, WINDOW_SCALE, SACK_PERMITTED = b"\2\4\5\xb4", b"\1", b"\3\3\7", b"\4\2"
+
+
+def llmnr(payload: bytes, source: str = "10.0.0.1", vlan: int = 0) -> bytes:
+    datagram = udp(5355, 5355, payload)
+    return ethernet(ipv4(source, "224.0.0.252", datagram), vlans=[vlan] if vlan else [])
+
+
+def spared(*timed: tuple[int, bytes]) -> list[bool]:
+    """Whether each message was kept from the dissectors."""
+    result = run([(ts_ns, octets, len(octets)) for ts_ns, octets in timed])
+    handed = {frame.number for frame in result.slow}
+    assert result.counters.slow_repeated == len(timed) - len(handed)
+    assert result.counters.slow_frames == len(handed)
+    return [number not in handed for number in range(1, len(timed) + 1)]
+
+
+def test_what_a_host_says_again_is_spared_for_ten_minutes() -> None:
+    said = llmnr(b"who is nas?")
+
+    assert spared((0, said), (1, said), (REPEAT - 1, said), (REPEAT, said), (REPEAT + 1, said)) == [
+        *(False, True, True, False, True)
+    ]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        llmnr(b"who is nas!"),
+        llmnr(b"who is nas?\0"),
+        llmnr(b"who is nas?", source="10.0.0.2"),
+        llmnr(b"who is nas?", vlan=7),
+        ethernet(ipv4("10.0.0.1", "224.0.0.252", udp(137, 137, b"who is nas?"))),
+        ethernet(ipv6("fd00::1", "ff02::1:3", udp(5355, 5355, b"who is nas?"))),
+    ],
+    ids=["octet", "length", "host", "VLAN", "protocol", "family"],
+)
+def test_what_differs_in_anything_is_handed_over(other: bytes) -> None:
+    assert spared((0, llmnr(b"who is nas?")), (1, other)) == [False, False]
+
+
+def test_a_clock_that_is_set_back_spares_nothing_by_the_times_before() -> None:
+    said = llmnr(b"who is nas?")
+
+    assert spared((REPEAT, said), (0, said), (1, said)) == [False, False, True]
+
+
+def test_leases_are_told_each_time() -> None:
+    """DHCP binds an address, and the binding says when that was last seen."""
+    request = ethernet(ipv4("0.0.0.0", "255.255.255.255", udp(68, 67, bytes(240))))
+
+    assert spared((0, request), (1, request)) == [False, False]
+
+
+def timestamps(value: int) -> bytes:
+    return b"\x08\x0a" + struct.pack(">II", value, 0)
+
+
+def syn(
+    version: int = 4, number: int = 0, *, options: bytes = b"", flags: int = SYN, ttl: int = 64, ip_options: bytes = b""
+) -> bytes:
+    """A SYN; `number` makes what a connection has of its own."""
+    segment = tcp(40_000 + number, 443 + number, flags, seq=number * 77_777, options=options)
+    if version == 4:
+        return ethernet(ipv4("10.0.0.1", f"192.0.2.{1 + number}", segment, ttl=ttl, options=ip_options))
+    return ethernet(ipv6("fd00::1", f"fd01::{1 + number}", segment, hop_limit=ttl))
+
+
+STACKS = {
+    "plain": syn(),
+    "ttl": syn(ttl=128),
+    "mss": syn(options=MSS),
+    "order": syn(options=MSS + SACK_PERMITTED + NOP + NOP + timestamps(0)),
+    "another order": syn(options=SACK_PERMITTED + MSS + NOP + NOP + timestamps(0)),
+    "scale": syn(options=MSS + NOP + WINDOW_SCALE),
+    "ecn": syn(flags=SYN | ECE | CWR),
+    "ip options": syn(options=MSS, ip_options=b"\1\1\1\0"),
+    "version": syn(6),
+    "version, ttl": syn(6, ttl=128),
+    "version, mss": syn(6, options=MSS),
+}
+
+
+@pytest.mark.parametrize("pair", itertools.combinations(STACKS, 2), ids=" and ".join)
+def test_another_stack_is_told(pair: tuple[str, str]) -> None:
+    assert spared(*enumerate(STACKS[name] for name in pair)) == [False, False]
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("before", [b"", MSS + SACK_PERMITTED, MSS + NOP + WINDOW_SCALE + NOP + NOP])
+def test_what_a_connection_has_of_its_own_makes_no_news(version: int, before: bytes) -> None:
+    """Ports, sequence numbers, the destination and the values of timestamps: the fingerprint is the same."""
+    syns = [syn(version, n, options=before + timestamps(n * 1_000)) for n in range(5)]
+    result = run([(n, octets, len(octets)) for n, octets in enumerate(syns)])
+    alone = [run([(0, octets, len(octets))]).slow[0] for octets in syns]
+
+    assert spared(*enumerate(syns)) == [False, True, True, True, True]
+    assert len({(fact.value, fact.evidence) for one in alone for fact in dissect(one) if isinstance(fact, Fact)}) == 1
+    assert len(result.slow) == 1
+
+
+def announcements(count: int, hosts: int, every_ns: int) -> list[tuple[int, bytes, int]]:
+    """mDNS messages of `hosts` hosts in turn, each with a payload of its own."""
+    frame = ethernet(ipv4("10.0.0.0", "224.0.0.251", udp(5353, 5353, bytes(12))))
+    source = frame.index(ip("10.0.0.0"))
+    frames = [frame[: source + 2] + n.to_bytes(2, "big") + frame[source + 4 : -4] for n in range(hosts)]
+    return [(n * every_ns, frames[n % hosts] + n.to_bytes(4, "big"), len(frame)) for n in range(count)]
+
+
+def test_a_host_has_an_allowance() -> None:
+    """A thousand at once, then 50 a second by packet time; another host is not touched by it, and all is counted."""
+    flood = run(announcements(5_000, 1, 1_000))
+    steady = run(announcements(5_000, 1, 20_000_000))
+    many = run(announcements(50_000, 256, 1_000))
+
+    assert (len(flood.slow), flood.counters.slow_limited) == (1_000, 4_000)
+    assert (len(steady.slow), steady.counters.slow_limited) == (5_000, 0)
+    assert (len(many.slow), many.counters.slow_limited) == (50_000, 0)
+
+
+def test_all_hosts_together_have_an_allowance() -> None:
+    """Addresses that nobody has cost nothing to invent."""
+    result = run(announcements(60_000, 65_000, 10))
+
+    assert result.counters.slow_frames == 50_000 + 60_000 * 10 // 250_000
+    assert result.counters.slow_frames + result.counters.slow_limited == 60_000
+
+
+def test_a_clock_that_is_set_back_neither_refills_nor_ends_the_allowance() -> None:
+    frames = announcements(1_100, 1, 1)
+    back = [(ts_ns - 3_600 * SECOND, octets[:-5] + b"\1" + octets[-4:], length) for ts_ns, octets, length in frames]
+    later = [(ts_ns + SECOND, octets[:-5] + b"\2" + octets[-4:], length) for ts_ns, octets, length in back]
+
+    assert len(run([*frames, *back]).slow) == 1_000
+    assert len(run([*frames, *back, *later]).slow) == 1_000 + 50
