@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fieldwatch_ext.dns import Message, Name
 from fieldwatch_ext.engine import Slow
 
 from fieldwatch_agent.dissectors.dns_message import (
@@ -18,9 +19,8 @@ from fieldwatch_agent.dissectors.dns_message import (
     TYPE_AAAA,
     TYPE_CNAME,
     TYPE_PTR,
-    Message,
-    Name,
     lower,
+    read_message,
     reverse_address,
 )
 from fieldwatch_agent.dissectors.notes import MalformedError, fact, holder
@@ -33,8 +33,8 @@ MAX_NAMED = 8  # addresses of one message: most names have one or two, a server 
 
 def dissect(slow: Slow) -> Iterator[Fact | Binding]:
     """Names of the addresses in the answers: of A and AAAA records the name asked for, of PTR what it points to."""
-    message = Message(slow.payload)
-    if message.qr and message.opcode == 0 and message.rcode == 0:
+    message = read_message(slow.payload)
+    if message.response and message.opcode == 0 and message.rcode == 0:
         yield from _names(slow, message)
     if not message.complete:
         raise MalformedError

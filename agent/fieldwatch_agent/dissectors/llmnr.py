@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from fieldwatch_ext.engine import Slow
 
-from fieldwatch_agent.dissectors.dns_message import ANSWER, TYPE_A, TYPE_AAAA, TYPE_PTR, Message, reverse_address
+from fieldwatch_agent.dissectors.dns_message import ANSWER, TYPE_A, TYPE_AAAA, TYPE_PTR, read_message, reverse_address
 from fieldwatch_agent.dissectors.notes import MalformedError, fact, holder
 from fieldwatch_agent.dissectors.text import host_text
 from fieldwatch_agent.facts import Binding, Fact
@@ -20,8 +20,8 @@ CONFIDENCE = 60
 
 def dissect(slow: Slow) -> Iterator[Fact | Binding]:
     """Host names of the addresses in the answers."""
-    message = Message(slow.payload)
-    if message.qr and message.opcode == 0 and message.rcode == 0:
+    message = read_message(slow.payload)
+    if message.response and message.opcode == 0 and message.rcode == 0:
         names = {r.name for r in message.records if r.section == ANSWER and r.address == slow.src_ip}
         for record in message.records:
             if record.section != ANSWER:

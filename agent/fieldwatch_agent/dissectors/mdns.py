@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fieldwatch_ext.dns import Name, Record
 from fieldwatch_ext.engine import Slow
 
 from fieldwatch_agent.dissectors.dns_message import (
@@ -21,9 +22,8 @@ from fieldwatch_agent.dissectors.dns_message import (
     TYPE_PTR,
     TYPE_SRV,
     TYPE_TXT,
-    Message,
-    Name,
-    Record,
+    lower,
+    read_message,
     reverse_address,
 )
 from fieldwatch_agent.dissectors.notes import MalformedError, fact, holder, sender
@@ -52,10 +52,10 @@ TXT_FACTS = {
 
 def dissect(slow: Slow) -> Iterator[Fact | Binding]:
     """Facts about the sender, and about the holders of other addresses that it speaks for."""
-    message = Message(slow.payload)
+    message = read_message(slow.payload)
     if message.opcode or message.rcode:
         return  # to be ignored (RFC 6762 sections 18.3, 18.11)
-    sections = (ANSWER, ADDITIONAL) if message.qr else (AUTHORITY,)
+    sections = (ANSWER, ADDITIONAL) if message.response else (AUTHORITY,)
     records = [record for record in message.records if record.section in sections]
     owners = _Owners(slow, records)
     for record in records:
@@ -83,10 +83,6 @@ def service_of(name: Name) -> tuple[bytes, str]:
     return b"", ""
 
 
-def _key(name: Name) -> Name:
-    return tuple(label.lower() for label in name)
-
-
 class _Owners:
     """Whom the names of one message stand for."""
 
@@ -97,31 +93,31 @@ class _Owners:
         self._targets: dict[Name, Name] = {}
         for record in records:
             if record.address:
-                self._addresses.setdefault(_key(record.name), set()).add(record.address)
+                self._addresses.setdefault(lower(record.name), set()).add(record.address)
             elif record.type == TYPE_SRV:
-                self._targets[_key(record.name)] = _key(record.target)
+                self._targets[lower(record.name)] = lower(record.target)
 
     def of_host(self, name: Name) -> list[str]:
         """Subjects of a host name."""
-        addresses = self._addresses.get(_key(name))
+        addresses = self._addresses.get(lower(name))
         if not addresses or self._slow.src_ip in addresses:
             return [self._sender]
         return [holder(self._slow, address) for address in sorted(addresses)]
 
     def of_address(self, name: Name, address: bytes) -> str:
         """Subject of one address that the name has."""
-        if self._slow.src_ip in self._addresses.get(_key(name), ()):
+        if self._slow.src_ip in self._addresses.get(lower(name), ()):
             return self._sender
         return holder(self._slow, address)
 
     def of_service(self, name: Name) -> list[str]:
         """Subjects of a service instance: those of the host that it runs on."""
-        target = self._targets.get(_key(name))
+        target = self._targets.get(lower(name))
         return [self._sender] if target is None else self.of_host(target)
 
     def known(self, name: Name) -> bool:
         """An address of the name stands in the message."""
-        return _key(name) in self._addresses
+        return lower(name) in self._addresses
 
 
 def _evidence(slow: Slow, record: Record, kind: str) -> tuple[str, int]:
@@ -148,7 +144,7 @@ def _pointer(slow: Slow, record: Record, owners: _Owners) -> Iterator[Fact]:
         return
     if record.ttl == 0:
         return  # the service has gone
-    if _key(record.name) == SERVICE_LIST:
+    if lower(record.name) == SERVICE_LIST:
         yield fact(slow, sender(slow), "service", service_of(record.target)[1], "mDNS service list", 80)
         return
     evidence, less = _evidence(slow, record, "PTR")

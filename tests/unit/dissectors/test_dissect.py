@@ -7,9 +7,10 @@ import time
 
 import pytest
 from fieldwatch_agent.dissectors import COUNTERS, DISSECTORS, MAX_FACTS, dissect
-from fieldwatch_agent.dissectors.dns_message import MAX_POINTERS, Message
+from fieldwatch_agent.dissectors.dns_message import read_message
 from fieldwatch_agent.dissectors.text import MAX_VALUE_OCTETS
 from fieldwatch_agent.facts import Binding, Fact
+from fieldwatch_ext.dns import MAX_POINTERS
 from fieldwatch_ext.engine import Slow
 from hypothesis import given
 from hypothesis import strategies as st
@@ -205,7 +206,7 @@ def pointer_storm() -> bytes:
 
 def test_the_storm_of_pointers_is_read() -> None:
     """Else it would prove nothing below."""
-    message = Message(pointer_storm())
+    message = read_message(pointer_storm())
 
     assert (message.complete, message.records[-1].name, message.records[-1].target) == (True, (b"a",), (b"a",))
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
+import random
 
 import dpkt
 import pytest
-from fieldwatch_agent.dissectors.dns_message import (
-    MAX_POINTERS,
-    MAX_RECORDS,
-    Message,
-    plain_name,
-    read_name,
-    reverse_address,
-)
+from fieldwatch_agent.dissectors.dns_message import plain_name, read_message, reverse_address
 from fieldwatch_agent.dissectors.notes import MalformedError
+from fieldwatch_ext import dns as dns_of_kernel
+from fieldwatch_ext.dns import MAX_POINTERS, MAX_RECORDS, read_name
 from hypothesis import given
 from hypothesis import strategies as st
 from messages import address, dns, name, pointer, question, record, service, text
+from support import twin_dns
 
 
 def test_a_compressed_name_ends_behind_its_first_pointer() -> None:
@@ -50,28 +47,29 @@ def test_a_compressed_name_ends_behind_its_first_pointer() -> None:
     ],
 )
 def test_names_that_are_none(buffer: bytes, offset: int) -> None:
-    with pytest.raises(MalformedError):
-        read_name(buffer, offset)
+    assert read_name(buffer, offset) is None
 
 
 def test_the_longest_name_is_one() -> None:
     """255 octets with lengths and the end (RFC 1035 section 2.3.4)."""
     buffer = b"".join(b"\x3f" + c * 63 for c in (b"a", b"b", b"c")) + b"\x3d" + b"d" * 61 + b"\0"
 
-    assert (len(read_name(buffer, 0)[0]), read_name(buffer, 0)[1]) == (4, 255)
+    name_and_end = read_name(buffer, 0)
+
+    assert name_and_end is not None
+    assert (len(name_and_end[0]), name_and_end[1]) == (4, 255)
 
 
 def test_chains_of_pointers_are_followed_to_a_bound() -> None:
     chain = b"\x01a\0" + b"\xc0\x00" + b"".join((0xC000 | 3 + 2 * i).to_bytes(2, "big") for i in range(MAX_POINTERS))
     last = 3 + 2 * (MAX_POINTERS - 1)
 
-    assert read_name(chain, last)[0] == (b"a",)
-    with pytest.raises(MalformedError):
-        read_name(chain, last + 2)
+    assert read_name(chain, last) == ((b"a",), last + 2)
+    assert read_name(chain, last + 2) is None
 
 
 def test_records_of_every_kind() -> None:
-    message = Message(
+    message = read_message(
         dns(
             questions=(question(name("x.local")),),
             answers=(address("x.local", "10.0.0.1"), pointer("_a._tcp.local", "i._a._tcp.local")),
@@ -109,13 +107,13 @@ def test_records_of_every_kind() -> None:
     ],
 )
 def test_a_bad_record_is_skipped_and_the_next_one_is_read(bad: bytes) -> None:
-    message = Message(dns(answers=(bad, address("y.local", "10.0.0.1"))))
+    message = read_message(dns(answers=(bad, address("y.local", "10.0.0.1"))))
 
     assert ([r.name for r in message.records], message.complete) == ([(b"y", b"local")], False)
 
 
 def test_other_classes_are_no_records() -> None:
-    message = Message(dns(answers=(address("x.local", "10.0.0.1", klass=3),)))
+    message = read_message(dns(answers=(address("x.local", "10.0.0.1", klass=3),)))
 
     assert (message.records, message.complete) == ([], True)
 
@@ -124,13 +122,13 @@ def test_counts_that_promise_too_much_are_noticed() -> None:
     payload = bytearray(dns(answers=(address("x.local", "10.0.0.1"),)))
     payload[7] = 9
 
-    message = Message(bytes(payload))
+    message = read_message(bytes(payload))
 
     assert (len(message.records), message.complete) == (1, False)
 
 
 def test_the_number_of_records_is_bounded() -> None:
-    message = Message(dns(answers=tuple(address(f"h{i}.local", "10.0.0.1") for i in range(300))))
+    message = read_message(dns(answers=tuple(address(f"h{i}.local", "10.0.0.1") for i in range(300))))
 
     assert len(message.records) == MAX_RECORDS
 
@@ -182,9 +180,34 @@ def test_messages_agree_with_dpkt(records: list[dpkt.dns.DNS.RR]) -> None:
         for rr in dpkt.dns.DNS(payload).an
     ]
 
-    message = Message(payload)
+    message = read_message(payload)
 
     assert message.complete
     assert expected == [
         (b".".join(r.name).decode(), r.address if r.address else b".".join(r.target).decode()) for r in message.records
     ]
+
+
+@given(RECORDS, st.randoms(use_true_random=False))
+def test_messages_agree_with_the_twin(records: list[dpkt.dns.DNS.RR], chance: random.Random) -> None:
+    """Whole, cut anywhere, and with octets changed."""
+    whole = bytes(dpkt.dns.DNS(op=0x8400, qd=[], an=records[:4], ns=records[4:6], ar=records[6:]))
+    damaged = bytearray(whole)
+    for _ in range(chance.randrange(1, 6)):
+        damaged[chance.randrange(len(damaged))] = chance.choice((0, 1, 0x3F, 0x40, 0xC0, 0xFF, chance.randrange(256)))
+
+    for payload in (whole, whole[: chance.randrange(len(whole))], bytes(damaged)):
+        assert told(payload) == told_by_twin(payload)
+
+
+def told(payload: bytes) -> tuple[object, ...] | None:
+    message = dns_of_kernel.read_message(payload)
+    return None if message is None else tuple(message)
+
+
+def told_by_twin(payload: bytes) -> tuple[object, ...] | None:
+    try:
+        twin = twin_dns.Message(payload)
+    except dpkt.NeedData:
+        return None
+    return bool(twin.qr), twin.opcode, twin.rcode, twin.questions, twin.records, twin.complete

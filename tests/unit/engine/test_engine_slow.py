@@ -97,7 +97,7 @@ STACKS = {
 }
 
 
-@pytest.mark.parametrize("pair", itertools.combinations(STACKS, 2), ids=" and ".join)
+@pytest.mark.parametrize("pair", list(itertools.combinations(STACKS, 2)), ids=" and ".join)
 def test_another_stack_is_told(pair: tuple[str, str]) -> None:
     assert spared(*enumerate(STACKS[name] for name in pair)) == [False, False]
 
