@@ -240,26 +240,23 @@ class Pipeline:
 
 def fact_records(facts: Sequence[Fact], interface: str) -> Records:
     """Columns of kind fact."""
-    rows = []
-    for fact in facts:
-        version, value = ip_value(fact.ip)
-        rows.append(
-            {
-                "seen_ns": fact.seen_ns,
-                "subject": fact.subject,
-                "key": fact.key,
-                "value": fact.value,
-                "source": fact.source,
-                "evidence": fact.evidence,
-                "confidence": fact.confidence,
-                "frame": fact.frame,
-                "vlans": fact.vlans,
-                "ip_version": version,
-                "ip": value,
-                "interface": interface,
-            }
-        )
-    return records_of(Kind.FACT, rows)
+    subjects, keys, values, sources, evidence, confidence, seen_ns, frames, vlans, ips = zip(*facts, strict=True)
+    addresses = [ip_value(ip) for ip in ips]
+    columns: dict[str, ColumnData] = {
+        "seen_ns": array("q", seen_ns).tobytes(),
+        "subject": Texts.of(subjects),
+        "key": Texts.of(keys),
+        "value": Texts.of(values),
+        "source": Texts.of(sources),
+        "evidence": Texts.of(evidence),
+        "confidence": bytes(confidence),
+        "frame": array("Q", frames).tobytes(),
+        "vlans": array("Q", vlans).tobytes(),
+        "ip_version": bytes([version for version, _ in addresses]),
+        "ip": b"".join([value for _, value in addresses]),
+        "interface": Texts.repeat(interface, len(facts)),
+    }
+    return Records(Kind.FACT, len(facts), columns)
 
 
 def _texts(places: bytes, values: Sequence[str], count: int) -> Texts:

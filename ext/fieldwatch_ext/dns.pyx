@@ -151,21 +151,21 @@ def read_message(bytes payload not None):
     cdef uint16_t flags
     cdef bint complete = True
     cdef int looked_at = 0
-    cdef int kind, section, i
+    cdef int kind, section, _i
     cdef Labels found
     if have < HEADER_LEN:
         return None
     flags = be16(p + 2)
     questions = []
     records = []
-    for i in range(min(<int>be16(p + 4), <int>RECORDS_MOST)):
+    for _i in range(min(<int>be16(p + 4), <int>RECORDS_MOST)):
         at = _walk(p, have, at, &found)
         if at < 0:
             break
         questions.append(_labels(p, &found))
         at += QUESTION_FIXED_LEN
     for section in range(3):
-        for i in range(be16(p + 6 + 2 * section)):
+        for _i in range(be16(p + 6 + 2 * section)):
             if at < 0 or looked_at == RECORDS_MOST:
                 break
             at = _walk(p, have, at, &found)

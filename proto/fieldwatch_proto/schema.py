@@ -190,7 +190,14 @@ def ip_octets(version: int, value: bytes) -> bytes:
 
 def ip_text(octets: bytes) -> str:
     """RFC 5952 / dotted text of 4 or 16 octets; empty text for none."""
-    return str(ipaddress.ip_address(octets)) if octets else ""
+    if len(octets) == 4:
+        return ".".join(map(str, octets))
+    return _ip6_text(octets) if octets else ""
+
+
+@lru_cache(maxsize=1024)
+def _ip6_text(octets: bytes) -> str:
+    return str(ipaddress.IPv6Address(octets))
 
 
 def mac_text(octets: bytes) -> str:

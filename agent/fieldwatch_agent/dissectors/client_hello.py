@@ -12,8 +12,9 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from fieldwatch_ext.engine import Slow
 
@@ -35,6 +36,8 @@ MAX_DNS_NAME = 253
 
 JA4_VERSIONS = {0x0304: "13", 0x0303: "12", 0x0302: "11", 0x0301: "10", 0x0300: "s3", 0x0002: "s2"}
 JA4_NOTHING = "0" * 12
+
+GREASE = frozenset(0x0A0A + 0x1010 * n for n in range(16))  # RFC 8701
 
 
 @dataclass(slots=True)
@@ -89,7 +92,7 @@ def _read(body: bytes, hello: ClientHello) -> None:
         return  # before TLS 1.3 a hello may end here
     behind = at + 2 + int.from_bytes(body[at : at + 2], "big")
     for kind, value in _extensions(body[at + 2 : behind]):
-        if not _is_grease(kind):
+        if kind not in GREASE:
             hello.extensions.append(kind)
         if kind == SERVER_NAME:
             hello.server_name = hello.server_name or _server_name(value)
@@ -145,11 +148,7 @@ def _server_name(value: bytes) -> bytes:
 def _numbers(data: bytes) -> list[int]:
     if len(data) % 2:
         raise MalformedError
-    return [number for number in struct.unpack(f">{len(data) // 2}H", data) if not _is_grease(number)]
-
-
-def _is_grease(number: int) -> bool:
-    return number & 0x0F0F == 0x0A0A and number >> 8 == number & 0xFF
+    return [number for number in struct.unpack(f">{len(data) // 2}H", data) if number not in GREASE]
 
 
 def dns_name(name: bytes) -> bytes:
@@ -162,22 +161,19 @@ def dns_name(name: bytes) -> bytes:
 
 def ja4(hello: ClientHello, carrier: str) -> str:
     """The fingerprint of a complete hello."""
-    ciphers, extensions = sorted(hello.ciphers), sorted(hello.extensions)
-    kept = _list(number for number in extensions if number not in (SERVER_NAME, ALPN))
-    if kept and hello.signature_algorithms:
-        kept += f"_{_list(hello.signature_algorithms)}"
+    extensions = sorted(hello.extensions)
+    kept = tuple([number for number in extensions if number not in (SERVER_NAME, ALPN)])
     return (
         f"{carrier[0].lower()}{JA4_VERSIONS.get(hello.version, '00')}{'d' if SERVER_NAME in extensions else 'i'}"
-        f"{min(len(ciphers), 99):02}{min(len(extensions), 99):02}{_ends(hello.alpn[0] if hello.alpn else b'')}"
-        f"_{_hash(_list(ciphers))}_{_hash(kept)}"
+        f"{min(len(hello.ciphers), 99):02}{min(len(extensions), 99):02}{_ends(hello.alpn[0] if hello.alpn else b'')}"
+        f"_{_hash(tuple(sorted(hello.ciphers)))}_{_hash(kept, tuple(hello.signature_algorithms) if kept else ())}"
     )
 
 
-def _list(numbers: Iterable[int]) -> str:
-    return ",".join(f"{number:04x}" for number in numbers)
-
-
-def _hash(text: str) -> str:
+@lru_cache(maxsize=128)
+def _hash(numbers: tuple[int, ...], behind: tuple[int, ...] = ()) -> str:
+    """Of numbers as text; the libraries on a network are few, and each has the same lists in every hello."""
+    text = "_".join(",".join([f"{number:04x}" for number in part]) for part in (numbers, behind) if part)
     return hashlib.sha256(text.encode()).hexdigest()[: len(JA4_NOTHING)] if text else JA4_NOTHING
 
 

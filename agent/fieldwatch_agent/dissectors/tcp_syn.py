@@ -31,7 +31,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
 
 from fieldwatch_ext.engine import Slow
 
@@ -80,69 +81,74 @@ LOW_MSS, LINK_MSS = 536, 1460  # RFC 9293 section 3.7.1: the default; Ethernet o
 ETHERNET_MSS = {4: 1460, 6: 1440}
 
 
-@dataclass(slots=True)
-class Syn:
+class Syn(NamedTuple):
     """What the headers of one SYN say. Octets: of IPv4 options or IPv6 extension headers."""
 
     version: int
     ttl: int
     df: bool
     ip_options_octets: int
-    flags: int = 0
-    window: int = 0
-    mss: int | None = None
-    window_scale: int | None = None
-    options: list[str] = field(default_factory=list)
+    flags: int
+    window: int
+    mss: int | None
+    window_scale: int | None
+    options: str
 
 
 def dissect(slow: Slow) -> Iterator[Fact | Binding]:
     """The fingerprint of the sender's stack."""
-    syn = read_syn(slow.payload)
+    text, evidence = _told(read_syn(slow.payload))
+    yield fact(slow, sender(slow), "tcp_fingerprint", text, evidence, CONFIDENCE)
+
+
+@lru_cache(maxsize=256)
+def _told(syn: Syn) -> tuple[str, str]:
+    """Signature and evidence. The stacks on a network are few, and their SYNs many."""
     text = signature(syn)
     mss = "no MSS" if syn.mss is None else f"MSS {syn.mss}"
-    evidence = f"TCP SYN {short_hash(text)}, TTL {syn.ttl}, {mss}"
-    yield fact(slow, sender(slow), "tcp_fingerprint", text, evidence, CONFIDENCE)
+    return text, f"TCP SYN {short_hash(text)}, TTL {syn.ttl}, {mss}"
 
 
 def read_syn(packet: bytes) -> Syn:
     """The SYN in an IP packet, from its first octet. Raises MalformedError, also where it is no SYN or was cut."""
     version = packet[0] >> 4 if packet else 0
     if version == 4:
-        syn, offset = _read_ip4(packet)
+        ttl, df, ip_options_octets, offset = _read_ip4(packet)
     elif version == 6:
-        syn, offset = _read_ip6(packet)
+        ttl, df, ip_options_octets, offset = _read_ip6(packet)
     else:
         raise MalformedError
     if offset + TCP_HEADER_LEN > len(packet):
         raise MalformedError
     header_octets = 4 * (packet[offset + TCP_DATA_OFFSET] >> 4)
-    syn.flags = _u16(packet, offset + TCP_DATA_OFFSET) & FLAGS_MASK
-    syn.window = _u16(packet, offset + TCP_WINDOW)
-    if not TCP_HEADER_LEN <= header_octets <= len(packet) - offset or syn.flags & (SYN | ACK) != SYN:
+    flags = _u16(packet, offset + TCP_DATA_OFFSET) & FLAGS_MASK
+    window = _u16(packet, offset + TCP_WINDOW)
+    if not TCP_HEADER_LEN <= header_octets <= len(packet) - offset or flags & (SYN | ACK) != SYN:
         raise MalformedError
-    _read_options(syn, packet[offset + TCP_HEADER_LEN : offset + header_octets])
-    return syn
+    mss, scale, options = _read_options(packet[offset + TCP_HEADER_LEN : offset + header_octets])
+    return Syn(version, ttl, df, ip_options_octets, flags, window, mss, scale, options)
 
 
 def _u16(octets: bytes, offset: int) -> int:
     return octets[offset] << 8 | octets[offset + 1]
 
 
-def _read_ip4(packet: bytes) -> tuple[Syn, int]:
+def _read_ip4(packet: bytes) -> tuple[int, bool, int, int]:
+    """TTL, "do not fragment", octets of options, where TCP begins."""
     header_octets = 4 * (packet[0] & 0x0F)
     if not IP4_HEADER_LEN <= header_octets <= len(packet) or packet[IP4_PROTOCOL] != TCP:
         raise MalformedError
-    df = bool(packet[IP4_FLAGS] & IP4_DF)
-    return Syn(4, packet[IP4_TTL], df, header_octets - IP4_HEADER_LEN), header_octets
+    return packet[IP4_TTL], bool(packet[IP4_FLAGS] & IP4_DF), header_octets - IP4_HEADER_LEN, header_octets
 
 
-def _read_ip6(packet: bytes) -> tuple[Syn, int]:
+def _read_ip6(packet: bytes) -> tuple[int, bool, int, int]:
+    """The same of IPv6, where extension headers are in the place of options."""
     if len(packet) < IP6_HEADER_LEN:
         raise MalformedError
     following, offset = packet[IP6_NEXT_HEADER], IP6_HEADER_LEN
     for _ in range(MAX_EXTENSION_HEADERS):
         if following == TCP:
-            return Syn(6, packet[IP6_HOP_LIMIT], False, offset - IP6_HEADER_LEN), offset
+            return packet[IP6_HOP_LIMIT], False, offset - IP6_HEADER_LEN, offset
         if offset + 2 > len(packet) or following not in (*EXTENSION_HEADERS, FRAGMENT_HEADER):
             break
         octets = FRAGMENT_HEADER_LEN if following == FRAGMENT_HEADER else 8 * (1 + packet[offset + 1])
@@ -150,13 +156,17 @@ def _read_ip6(packet: bytes) -> tuple[Syn, int]:
     raise MalformedError
 
 
-def _read_options(syn: Syn, octets: bytes) -> None:
+def _read_options(octets: bytes) -> tuple[int | None, int | None, str]:
+    """MSS, window scale, and the kinds in their order."""
+    mss: int | None = None
+    scale: int | None = None
+    kinds: list[str] = []
     offset = 0
     while offset < len(octets):
         kind = octets[offset]
-        syn.options.append(OPTION_LETTERS.get(kind, f"?{kind}"))
+        kinds.append(OPTION_LETTERS.get(kind) or f"?{kind}")
         if kind == END:
-            return
+            break
         if kind == NOP:
             offset += 1
             continue
@@ -164,10 +174,11 @@ def _read_options(syn: Syn, octets: bytes) -> None:
         if length < 2 or offset + length > len(octets) or OPTION_LEN.get(kind, length) != length:
             raise MalformedError
         if kind == MSS:
-            syn.mss = _u16(octets, offset + 2)
+            mss = _u16(octets, offset + 2)
         elif kind == WINDOW_SCALE:
-            syn.window_scale = octets[offset + 2]
+            scale = octets[offset + 2]
         offset += length
+    return mss, scale, "".join(kinds)
 
 
 def signature(syn: Syn) -> str:
@@ -183,7 +194,7 @@ def signature(syn: Syn) -> str:
     if syn.window_scale is not None:
         words.append(f"ws={syn.window_scale}")
     if syn.options:
-        words.append(f"opts={''.join(syn.options)}")
+        words.append(f"opts={syn.options}")
     others = "".join(f"+{name}" for bit, name in OTHER_FLAGS.items() if syn.flags & bit)
     if others:
         words.append(others)
