@@ -48,10 +48,15 @@ cdef inline int _rare_step(Cursor* c, Packet* k, Decoder* d, int step) noexcept 
 cdef inline void _finish_rare(Decoder* d, Packet* k, int step) noexcept nogil:
     # A frame that was rejected, has no flow, or has one by way of a tunnel's outer header.
     cdef uint64_t layers
+    cdef int verdict, layer
     if step == STEP_REJECT:
         if d.entered and d.guessed:
-            k[0] = d.outer                  # a port is no proof: what stood behind it was payload after all
+            verdict = k.verdict if k.cut else OK
+            layer = k.layer
+            k[0] = d.outer                  # a port is no proof: what stood behind it was payload after all,
             d.note_count = d.outer_notes
+            if verdict:                     # or its end is missing, and nobody can tell
+                cut_inside(k, verdict, layer)
             return
         k.fate = OUTSIDE
         k.slow = SLOW_NONE

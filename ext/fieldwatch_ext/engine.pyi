@@ -52,7 +52,7 @@ class Counters(NamedTuple):
     malformed: int
     unsupported: int
     by_layer: dict[str, int]  # frames that had the layer: ethernet vlan llc snap mpls pppoe arp ipv4 tcp ...
-    rejected_at: dict[str, int]  # layer at which a frame was rejected
+    rejected_at: dict[str, int]  # layer at which a frame was found truncated, malformed or unsupported
     in_flows: int  # frames credited to a flow record (already exported or still in the table), or waiting for theirs
     outside_flows: int  # frames == in_flows + outside_flows
     flows_active: int

@@ -22,9 +22,14 @@ cdef enum:
     GTPU_G_PDU = 255
 
 
+cdef inline int _gtpu_ends(const Cursor* c, Packet* k, size_t octets) noexcept nogil:
+    # So many octets of it were to be read.
+    return STEP_DONE if c.wire < octets else cut_inside(k, TRUNCATED, LAYER_GTPU)
+
+
 cdef inline int read_gtpu(Cursor* c, Packet* k, Decoder* d) noexcept nogil:
     # The caller has seen to it that the 8 octets are there and that a tunnel may be entered. No step rejects: it is the
-    # port alone that says what this is.
+    # port alone that says what this is. What its lengths contradict is payload.
     cdef size_t octets = GTPU_HEADER_LEN
     cdef size_t length = be16(c.at + GTPU_LENGTH)
     cdef size_t extension
@@ -36,21 +41,25 @@ cdef inline int read_gtpu(Cursor* c, Packet* k, Decoder* d) noexcept nogil:
     if c.at[0] & GTPU_OPTIONS:
         octets += GTPU_OPTIONAL_LEN
         if c.have < octets:
-            return STEP_DONE
+            return _gtpu_ends(c, k, octets)
         if c.at[0] & GTPU_EXTENDED:
             following = c.at[GTPU_NEXT]
     while following != 0:
         if c.have <= octets:
-            return STEP_DONE
+            return _gtpu_ends(c, k, octets + 1)
         extension = <size_t>c.at[octets] * 4
         octets += extension
         headers += 1
-        if extension == 0 or headers > MAX_TAGS or c.have < octets:
+        if extension == 0 or headers > MAX_TAGS:
             return STEP_DONE
+        if c.have < octets:
+            return _gtpu_ends(c, k, octets)
         following = c.at[octets - 1]
     mark(k, LAYER_GTPU)
-    if c.at[GTPU_TYPE] != GTPU_G_PDU or c.have <= octets:
+    if c.at[GTPU_TYPE] != GTPU_G_PDU or c.wire == octets:
         return STEP_DONE                    # of the tunnel itself: echo, error indication, end marker
+    if c.have == octets:
+        return _gtpu_ends(c, k, octets + 1)
     if c.at[octets] >> 4 != 4 and c.at[octets] >> 4 != 6:
         return STEP_DONE                    # PPP or Ethernet: which of them is agreed outside the tunnel
     enter_tunnel(d, k, TUNNEL_GTPU, 0)

@@ -20,51 +20,56 @@ cdef inline bint _is_error(uint8_t version, uint8_t kind) noexcept nogil:
     return 1 <= kind <= 4
 
 
-cdef inline bint _read_quote(const uint8_t* p, size_t have, Packet* k) noexcept nogil:
-    # The key of the quoted packet's flow, if so much of it is there.
+cdef inline int _read_quote(Cursor c, Packet* k) noexcept nogil:
+    # The key of the quoted packet's flow, with QUOTING. OK, or why so much of it is not there.
     cdef uint64_t src[2]
     cdef uint64_t dst[2]
-    cdef size_t header
+    cdef size_t header = 20 if k.version == 4 else 40
     cdef uint8_t protocol
     cdef uint16_t src_port = 0
     cdef uint16_t dst_port = 0
+    cdef int verdict = lacks(&c, ICMP_HEADER_LEN + header)
+    if verdict:
+        return verdict
+    advance(&c, ICMP_HEADER_LEN)
+    if c.at[0] >> 4 != k.version:
+        return OK
     if k.version == 4:
-        if have < 20 or p[0] >> 4 != 4:
-            return False
-        header = <size_t>(p[0] & 0x0F) * 4
-        if header < 20 or be16(p + 6) & 0x1FFF:
-            return False
-        protocol = p[9]
-        src[0] = raw32(p + 12)
-        dst[0] = raw32(p + 16)
+        header = <size_t>(c.at[0] & 0x0F) * 4
+        if header < 20 or be16(c.at + 6) & 0x1FFF:
+            return OK
+        protocol = c.at[9]
+        src[0] = raw32(c.at + 12)
+        dst[0] = raw32(c.at + 16)
         src[1] = dst[1] = 0
     else:
-        if have < 40 or p[0] >> 4 != 6:
-            return False
-        header = 40
-        protocol = p[6]
-        src[0] = raw64(p + 8)
-        src[1] = raw64(p + 16)
-        dst[0] = raw64(p + 24)
-        dst[1] = raw64(p + 32)
+        protocol = c.at[6]
+        src[0] = raw64(c.at + 8)
+        src[1] = raw64(c.at + 16)
+        dst[0] = raw64(c.at + 24)
+        dst[1] = raw64(c.at + 32)
     if protocol == 1 or protocol == 58:
-        if have < header + ICMP_HEADER_LEN:
-            return False
+        verdict = lacks(&c, header + ICMP_HEADER_LEN)
+        if verdict:
+            return verdict
         k.quoted_side = 1 - icmp_key(
-            k.quoted, k.version, protocol, src, dst, p[header], p[header + 1], be16(p + header + ICMP_IDENT),
+            k.quoted, k.version, protocol, src, dst, c.at[header], c.at[header + 1], be16(c.at + header + ICMP_IDENT),
             k.tunnel, k.vlans,
         )
-        return True
+        k.fate = QUOTING
+        return OK
     if protocol == 6 or protocol == 17 or protocol == 33 or protocol == 132 or protocol == 136:
-        if have < header + 4:
-            return False
-        src_port = be16(p + header)
-        dst_port = be16(p + header + 2)
+        verdict = lacks(&c, header + 4)
+        if verdict:
+            return verdict
+        src_port = be16(c.at + header)
+        dst_port = be16(c.at + header + 2)
     # The error travels towards the sender of what it quotes.
     k.quoted_side = 1 - flow_key(
         k.quoted, k.version, protocol, src, dst, src_port, dst_port, k.tunnel, k.vlans
     )
-    return True
+    k.fate = QUOTING
+    return OK
 
 
 cdef inline int read_icmp(Cursor* c, Packet* k, Decoder* d) noexcept nogil:
@@ -88,13 +93,15 @@ cdef inline int read_icmp(Cursor* c, Packet* k, Decoder* d) noexcept nogil:
     )
     k.fate = IN_FLOW
     if _is_error(k.version, k.icmp_type):
-        if c.have > ICMP_HEADER_LEN and _read_quote(c.at + ICMP_HEADER_LEN, c.have - ICMP_HEADER_LEN, k):
-            k.fate = QUOTING
+        verdict = _read_quote(c[0], k)
     elif six and 133 <= k.icmp_type <= 137:
-        read_ndp(c, k, d)
+        verdict = read_ndp(c, k, d)
+        layer = LAYER_NDP
     elif six and k.hop_limit == 1 and (130 <= k.icmp_type <= 132 or k.icmp_type == 143):
         mark(k, LAYER_MLD)                  # RFC 2710, RFC 3810: from the link, never through a router
         k.slow = SLOW_IGMP
         k.payload = c.at
         k.payload_octets = c.have
+    if verdict and not k.fragment:          # the rest of one in pieces is in the next piece
+        return cut_inside(k, verdict, layer)
     return STEP_DONE

@@ -9,7 +9,7 @@
 from libc.stdint cimport uint8_t, uint64_t
 
 from fieldwatch_ext.decoder cimport Decoder, note_binding
-from fieldwatch_ext.packet cimport LAYER_NDP, SEEN_NDP, Cursor, Packet, mark
+from fieldwatch_ext.packet cimport LAYER_NDP, OK, SEEN_NDP, Cursor, Packet, lacks, mark
 from fieldwatch_ext.wire cimport mac48, raw64
 
 cdef enum:
@@ -24,15 +24,18 @@ cdef enum:
     NDP_OPTIONS_MOST = 32
 
 
-cdef inline void read_ndp(const Cursor* c, Packet* k, Decoder* d) noexcept nogil:
-    # A message that came through a router (hop limit below 255) or has a code is to be ignored, says the RFC.
+cdef inline int read_ndp(const Cursor* c, Packet* k, Decoder* d) noexcept nogil:
+    # A message that came through a router (hop limit below 255) or has a code is to be ignored, says the RFC. OK, or
+    # why it could not be read to its end.
     cdef size_t at
     cdef size_t octets
     cdef int _option
+    cdef int verdict
+    cdef bint bound = False
     cdef uint8_t wanted = NDP_OPTION_SOURCE
     cdef uint64_t ip[2]
     if k.hop_limit != 255 or k.icmp_code != 0:
-        return
+        return OK
     mark(k, LAYER_NDP)
     ip[0] = k.src[0]
     ip[1] = k.src[1]
@@ -44,21 +47,27 @@ cdef inline void read_ndp(const Cursor* c, Packet* k, Decoder* d) noexcept nogil
         at = 40
     else:
         at = 24
-    if c.have < at:
-        return
+    verdict = lacks(c, at)
+    if verdict:
+        return verdict
     if k.icmp_type == NDP_NEIGHBOUR_ADVERTISEMENT or k.icmp_type == NDP_REDIRECT:
         wanted = NDP_OPTION_TARGET
         ip[0] = raw64(c.at + NDP_TARGET)
         ip[1] = raw64(c.at + NDP_TARGET + 8)
     for _option in range(NDP_OPTIONS_MOST):
-        if c.have - at < 8:
-            return
+        if c.wire == at:
+            return OK
+        verdict = lacks(c, at + 8)
+        if verdict:
+            return verdict
         octets = <size_t>c.at[at + 1] * 8
         if octets == 0:
-            return
-        if c.at[at] == wanted and octets == 8:
+            return OK
+        if c.at[at] == wanted and octets == 8 and not bound:
             note_binding(d, k, mac48(c.at + at + 2), SEEN_NDP, 6, ip)
-            return
-        if c.have - at < octets:
-            return
+            bound = True
+        verdict = lacks(c, at + octets)
+        if verdict:
+            return verdict
         at += octets
+    return OK

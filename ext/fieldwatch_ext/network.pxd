@@ -48,8 +48,10 @@ cdef inline int read_ipv4(Cursor* c, Packet* k) noexcept nogil:
     total = be16(c.at + IP4_TOTAL_LENGTH)
     if total == 0:
         total = c.wire                      # segmentation offload: the length was still to be filled in
-    if c.at[0] >> 4 != 4 or header < IP4_HEADER_LEN or total < header or total > c.wire:
+    if c.at[0] >> 4 != 4 or header < IP4_HEADER_LEN or total < header:
         return reject(k, MALFORMED, LAYER_IPV4)
+    if total > c.wire:
+        return reject(k, TOO_SHORT, LAYER_IPV4)
     narrow(c, total)
     if c.have < header:
         return reject(k, TRUNCATED, LAYER_IPV4)
@@ -81,8 +83,10 @@ cdef inline int read_ipv6(Cursor* c, Packet* k) noexcept nogil:
     if verdict:
         return reject(k, verdict, LAYER_IPV6)
     length = be16(c.at + IP6_PAYLOAD_LENGTH)
-    if c.at[0] >> 4 != 6 or length > c.wire - IP6_HEADER_LEN:
+    if c.at[0] >> 4 != 6:
         return reject(k, MALFORMED, LAYER_IPV6)
+    if length > c.wire - IP6_HEADER_LEN:
+        return reject(k, TOO_SHORT, LAYER_IPV6)
     k.version = 6
     k.ip = c.at
     k.protocol = c.at[IP6_NEXT]

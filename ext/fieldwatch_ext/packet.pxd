@@ -3,6 +3,9 @@
 # Two lengths go with every header: `have`, the octets that were captured, and `wire`, those that were on the wire. A
 # header that the wire did not carry is MALFORMED (a runt, a length that contradicts itself); one that the wire carried
 # but the capture cut off is TRUNCATED. Payload that is cut off is nobody's fault: the frame is OK.
+#
+# A tunnel that its port alone tells, a quoted packet and the options of neighbour discovery stand behind the header
+# that says which flow the frame is of. If they are cut off, the verdict says so, and the flow is credited all the same.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum Verdict:
@@ -11,6 +14,7 @@ cdef enum Verdict:
     MALFORMED = 2
     UNSUPPORTED = 3
     VERDICTS = 4
+    TOO_SHORT = 4               # for `reject`: MALFORMED, since the wire carried less than what is told to be there
 
 # Positions in `Packet.layers`; LAYER_NAMES in engine.pyx has the same order.
 cdef enum Layer:
@@ -148,6 +152,7 @@ cdef struct Packet:
     uint8_t side                # of the key that sent it: 0 lower, 1 upper
     uint8_t quoted_side
     uint8_t layer               # at which it was rejected
+    uint8_t cut                 # with verdict != OK: by where it ends, not by what it says
     # From here on all is cleared for each frame.
     uint64_t layers
     uint64_t vlans
@@ -180,7 +185,7 @@ cdef inline int lacks(const Cursor* c, size_t octets) noexcept nogil:
     # OK, or why a header of so many octets cannot be read.
     if c.have >= octets:
         return OK
-    return MALFORMED if c.wire < octets else TRUNCATED
+    return TOO_SHORT if c.wire < octets else TRUNCATED
 
 
 cdef inline void advance(Cursor* c, size_t octets) noexcept nogil:
@@ -203,9 +208,16 @@ cdef inline void cut_off(Cursor* c) noexcept nogil:
 
 
 cdef inline int reject(Packet* k, int verdict, int layer) noexcept nogil:
-    k.verdict = <uint8_t>verdict
+    k.cut = verdict == TRUNCATED or verdict == TOO_SHORT
+    k.verdict = <uint8_t>(MALFORMED if verdict == TOO_SHORT else verdict)
     k.layer = <uint8_t>layer
     return STEP_REJECT
+
+
+cdef inline int cut_inside(Packet* k, int verdict, int layer) noexcept nogil:
+    # The flow is known already, and is credited.
+    reject(k, verdict, layer)
+    return STEP_DONE
 
 
 cdef inline void mark(Packet* k, int layer) noexcept nogil:

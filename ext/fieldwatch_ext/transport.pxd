@@ -61,6 +61,7 @@ cdef enum:
     VXLAN_VALID = 0x08          # there is an identifier; other bits have no meaning, or that of extensions
     GENEVE_PORT = 6081
     GENEVE_HEADER_LEN = 8
+    UDP_TUNNEL_LEN = 8          # the least of them
 
 
 cdef inline int _keyed(Packet* k, uint16_t src_port, uint16_t dst_port) noexcept nogil:
@@ -185,11 +186,17 @@ cdef inline int read_udp(Cursor* c, Packet* k, Decoder* d) noexcept nogil:
     return STEP_DONE
 
 
+cdef inline int udp_tunnel_layer(uint16_t port) noexcept nogil:
+    return LAYER_VXLAN if port == VXLAN_PORT else LAYER_GENEVE if port == GENEVE_PORT else LAYER_GTPU
+
+
 cdef inline int read_udp_tunnel(Cursor* c, Packet* k, Decoder* d) noexcept nogil:
     # VXLAN (RFC 7348), Geneve (RFC 8926) or GTP-U, told by the port alone: what does not look like it is payload.
     cdef size_t options
-    if c.have < VXLAN_HEADER_LEN or k.depth >= MAX_TUNNELS:
+    if c.wire < UDP_TUNNEL_LEN or k.depth >= MAX_TUNNELS:
         return STEP_DONE
+    if c.have < UDP_TUNNEL_LEN:
+        return cut_inside(k, TRUNCATED, udp_tunnel_layer(k.type))
     if k.type == VXLAN_PORT:
         if not c.at[0] & VXLAN_VALID:
             return STEP_DONE
@@ -201,10 +208,12 @@ cdef inline int read_udp_tunnel(Cursor* c, Packet* k, Decoder* d) noexcept nogil
         return read_gtpu(c, k, d)
     options = <size_t>(c.at[0] & 0x3F) * 4
     k.type = be16(c.at + 2)
-    if c.at[0] >> 6 != 0 or c.have < GENEVE_HEADER_LEN + options:
+    if c.at[0] >> 6 != 0 or c.wire < GENEVE_HEADER_LEN + options:
         return STEP_DONE
     if k.type != TYPE_BRIDGED and k.type != TYPE_IPV4 and k.type != TYPE_IPV6 and k.type != TYPE_ARP:
         return STEP_DONE
+    if c.have < GENEVE_HEADER_LEN + options:
+        return cut_inside(k, TRUNCATED, LAYER_GENEVE)
     mark(k, LAYER_GENEVE)
     enter_tunnel(d, k, TUNNEL_GENEVE, be32(c.at + 4) >> 8)
     advance(c, GENEVE_HEADER_LEN + options)

@@ -30,12 +30,15 @@ class Twin(WifiTwin):
         except Rejected as rejected:
             verdict = rejected.verdict
             self.rejected_at[rejected.layer] += 1
+        if frame.cut_inside:
+            verdict = frame.cut_inside.verdict
+            self.rejected_at[frame.cut_inside.layer] += 1
         self._note_sender(frame)
         self.counters["frames"] += 1
         self.counters["octets"] += wire
         self.counters[verdict] += 1
         self.by_layer.update(frame.layers)
-        if flow is None or verdict != OK:
+        if flow is None:
             self.counters["outside_flows"] += 1
         else:
             self.counters["in_flows"] += 1

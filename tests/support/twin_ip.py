@@ -25,10 +25,11 @@ LOCAL = [
 
 
 class Rejected(Exception):  # noqa: N818 - a verdict, not an error
-    def __init__(self, verdict: str, layer: str) -> None:
+    def __init__(self, verdict: str, layer: str, *, cut: bool = False) -> None:
         super().__init__(verdict, layer)
         self.verdict = verdict
         self.layer = layer
+        self.cut = cut  # by where it ends, not by what it says
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class View:
 
     def need(self, count: int, layer: str) -> None:
         if len(self.octets) < count:
-            raise Rejected(MALFORMED if self.wire < count else TRUNCATED, layer)
+            raise Rejected(MALFORMED if self.wire < count else TRUNCATED, layer, cut=True)
 
     def behind(self, count: int) -> View:
         return View(self.octets[count:], self.wire - count)
@@ -73,6 +74,7 @@ class Frame:
     depth: int = 0
     backbones: int = 0  # of providers, one in the other
     guessed: bool = False  # a tunnel that only its port tells was entered
+    cut_inside: Rejected | None = None  # behind the header that says which flow it is of
     quoted: FlowRef | None = None
     segment: Segment | None = None
     ts_ns: int = 0
@@ -163,8 +165,10 @@ class IpTwin:
     def _ipv4(self, view: View, frame: Frame) -> FlowRef | None:
         view.need(20, "ipv4")
         header, total = (view.octets[0] & 15) * 4, view.u16(2) or view.wire
-        if view.octets[0] >> 4 != 4 or header < 20 or not header <= total <= view.wire:
+        if view.octets[0] >> 4 != 4 or not 20 <= header <= total:
             raise Rejected(MALFORMED, "ipv4")
+        if total > view.wire:
+            raise Rejected(MALFORMED, "ipv4", cut=True)
         view = view.first(total)
         view.need(header, "ipv4")
         frame.layers.add("ipv4")
@@ -180,8 +184,10 @@ class IpTwin:
     def _ipv6(self, view: View, frame: Frame) -> FlowRef | None:
         view.need(40, "ipv6")
         length = view.u16(4)
-        if view.octets[0] >> 4 != 6 or length > view.wire - 40:
+        if view.octets[0] >> 4 != 6:
             raise Rejected(MALFORMED, "ipv6")
+        if length > view.wire - 40:
+            raise Rejected(MALFORMED, "ipv6", cut=True)
         frame.layers.add("ipv6")
         frame.source, frame.hop_limit = view.octets[8:24], view.octets[7]
         ip = Header(6, view.octets[6], frame.source, view.octets[24:40], view.octets[7])
@@ -330,47 +336,55 @@ class IpTwin:
             view.need(8, layer)
             ident = view.u16(4)
         frame.layers.add(layer)
-        if kind in ((3, 4, 5, 11, 12) if ip.version == 4 else (1, 2, 3, 4)):
-            frame.quoted = self._quote(view.octets[8:], frame, ip.version)
-        elif ip.version == 6 and 133 <= kind <= 137:
-            self._ndp(view.octets, frame, ip, kind, code)
-        elif ip.version == 6 and ip.hop_limit == 1 and kind in (130, 131, 132, 143):
+        try:
+            if kind in ((3, 4, 5, 11, 12) if ip.version == 4 else (1, 2, 3, 4)):
+                frame.quoted = self._quote(view, frame, ip.version)
+            elif ip.version == 6 and 133 <= kind <= 137:
+                self._ndp(view, frame, ip, kind, code)
+        except Rejected as rejected:
+            frame.cut_inside = None if ip.fragment else rejected
+        if ip.version == 6 and ip.hop_limit == 1 and kind in (130, 131, 132, 143):
             frame.layers.add("mld")
         return self._icmp_flow(frame, ip, kind, code, ident)
 
-    def _quote(self, octets: bytes, frame: Frame, version: int) -> FlowRef | None:
-        header = 40
-        if len(octets) < (20 if version == 4 else 40) or octets[0] >> 4 != version:
+    def _quote(self, view: View, frame: Frame, version: int) -> FlowRef | None:
+        layer, header = ("icmp", 20) if version == 4 else ("icmpv6", 40)
+        view.need(8 + header, layer)
+        view = view.behind(8)
+        octets = view.octets
+        if octets[0] >> 4 != version:
             return None
         if version == 4:
             header = (octets[0] & 15) * 4
-            if header < 20 or struct.unpack_from(">H", octets, 6)[0] & 0x1FFF:
+            if header < 20 or view.u16(6) & 0x1FFF:
                 return None
             ip = Header(4, octets[9], octets[12:16], octets[16:20], 0)
         else:
             ip = Header(6, octets[6], octets[8:24], octets[24:40], 0)
-        rest = octets[header:]
         if ip.protocol in (1, 58):
-            if len(rest) < 8:
-                return None
-            return self._icmp_flow(frame, ip, rest[0], rest[1], struct.unpack_from(">H", rest, 4)[0])
+            view.need(header + 8, layer)
+            return self._icmp_flow(frame, ip, octets[header], octets[header + 1], view.u16(header + 4))
         if ip.protocol in (6, 17, 33, 132, 136):
-            return self._flow(frame, ip, *struct.unpack_from(">HH", rest)) if len(rest) >= 4 else None
+            view.need(header + 4, layer)
+            return self._flow(frame, ip, view.u16(header), view.u16(header + 2))
         return self._flow(frame, ip, 0, 0)
 
-    def _ndp(self, octets: bytes, frame: Frame, ip: Header, kind: int, code: int) -> None:
+    def _ndp(self, view: View, frame: Frame, ip: Header, kind: int, code: int) -> None:
         if ip.hop_limit != 255 or code:
             return
         frame.layers.add("ndp")
         at = {133: 8, 134: 16, 135: 24, 136: 24, 137: 40}[kind]
-        if len(octets) < at:
-            return
-        wanted, address = (2, octets[8:24]) if kind in (136, 137) else (1, ip.src)
+        view.need(at, "ndp")
+        wanted, address = (2, view.octets[8:24]) if kind in (136, 137) else (1, ip.src)
         for _ in range(32):
-            option = octets[at : at + 8]
-            if len(option) < 8 or not option[1]:
+            if view.wire == at:
+                return
+            view.need(at + 8, "ndp")
+            option = view.octets[at : at + 8]
+            if not option[1]:
                 return
             if option[:2] == bytes([wanted, 1]):
                 self._bind(frame, option[2:], address, NDP)
-                return
+                wanted = 0
             at += option[1] * 8
+            view.need(at, "ndp")

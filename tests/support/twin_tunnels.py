@@ -6,22 +6,33 @@ import ipaddress
 from collections.abc import Callable
 
 from support.twin_flows import FlowRef
-from support.twin_ip import MALFORMED, MAX_TUNNELS, Frame, Header, IpTwin, Rejected, View
+from support.twin_ip import MALFORMED, MAX_TUNNELS, TRUNCATED, Frame, Header, IpTwin, Rejected, View
 
 
 class TunnelTwin(IpTwin):
     """The flow of a frame is that of its innermost header; what is no tunnel after all stays with its outer one."""
 
     def _udp_tunnel(self, view: View, frame: Frame, ip: Header, outer: FlowRef, port: int) -> FlowRef | None:
-        if port == 4789 and len(view.octets) >= 8 and view.octets[0] & 8:
+        layer = {4789: "vxlan", 6081: "geneve", 2152: "gtpu"}.get(port)
+        if layer is None or view.wire < 8:
+            return outer
+        try:
+            view.need(8, layer)
+        except Rejected as rejected:
+            frame.cut_inside = rejected
+            return outer
+        if port == 4789 and view.octets[0] & 8:
             frame.layers.add("vxlan")
             return self._enter(
                 "vxlan", view.u32(4) >> 8, frame, ip, outer, lambda: self._ethernet(view.behind(8), frame)
             )
-        if port == 6081 and len(view.octets) >= 8:
+        if port == 6081:
             octets, inner = 8 + (view.octets[0] & 63) * 4, view.u16(2)
             known = inner in (0x6558, 0x0800, 0x86DD, 0x0806)
-            if view.octets[0] < 64 and len(view.octets) >= octets and known:
+            if view.octets[0] < 64 and view.wire >= octets and known:
+                if len(view.octets) < octets:
+                    frame.cut_inside = Rejected(TRUNCATED, "geneve")
+                    return outer
                 frame.layers.add("geneve")
                 return self._enter(
                     "geneve", view.u32(4) >> 8, frame, ip, outer, lambda: self._type(view.behind(octets), frame, inner)
@@ -85,26 +96,45 @@ class TunnelTwin(IpTwin):
         return self._enter("erspan", session & 0x03FF, frame, ip, outer, read, sure=True)
 
     def _gtpu(self, view: View, frame: Frame, ip: Header, outer: FlowRef) -> FlowRef | None:
-        if len(view.octets) < 8 or view.octets[0] >> 4 != 3 or view.u16(2) > view.wire - 8:
+        if view.octets[0] >> 4 != 3 or view.u16(2) > view.wire - 8:
             return outer
-        octets = view.first(8 + view.u16(2)).octets
-        header, following, extensions = 8, 0, 0
-        if octets[0] & 7:
-            header = 12
-            following = octets[11] if octets[0] & 4 and len(octets) >= 12 else 0
-        while following and extensions < 16 and header < len(octets) and octets[header]:
-            header += octets[header] * 4
-            extensions += 1
-            following = octets[header - 1] if header <= len(octets) else 0
-        if following or header > len(octets):
+        view = view.first(8 + view.u16(2))
+        try:
+            header = self._gtpu_header(view)
+            if header is None:
+                return outer
+            frame.layers.add("gtpu")
+            if view.octets[1] != 255 or view.wire == header:
+                return outer
+            view.need(header + 1, "gtpu")
+        except Rejected as rejected:
+            # A length that the datagram does not have makes no sense: payload.
+            frame.cut_inside = rejected if rejected.verdict == TRUNCATED else None
             return outer
-        frame.layers.add("gtpu")
-        version = octets[header] >> 4 if header < len(octets) else 0
-        if octets[1] != 255 or version not in (4, 6):
+        version = view.octets[header] >> 4
+        if version not in (4, 6):
             return outer
-        inner = view.first(8 + view.u16(2)).behind(header)
+        inner = view.behind(header)
         reader = self._ipv4 if version == 4 else self._ipv6
         return self._enter("gtpu", 0, frame, ip, outer, lambda: reader(inner, frame))
+
+    @staticmethod
+    def _gtpu_header(view: View) -> int | None:
+        """Its length with all extension headers; None where one of them makes no sense."""
+        if not view.octets[0] & 7:
+            return 8
+        header, extensions = 12, 0
+        view.need(header, "gtpu")
+        following = view.octets[11] if view.octets[0] & 4 else 0
+        while following:
+            view.need(header + 1, "gtpu")
+            extensions += 1
+            if extensions > 16 or not view.octets[header]:
+                return None
+            header += view.octets[header] * 4
+            view.need(header, "gtpu")
+            following = view.octets[header - 1]
+        return header
 
     def _ip_in_ip(self, view: View, frame: Frame, ip: Header) -> FlowRef | None:
         outer = self._flow(frame, ip, 0, 0)
@@ -139,9 +169,11 @@ class TunnelTwin(IpTwin):
         frame.guessed = frame.guessed or not sure
         try:
             flow = read()
-        except Rejected:
+        except Rejected as rejected:
             if not frame.guessed:
-                raise  # else a port is no proof: what stood behind it was payload after all
+                raise  # else a port is no proof: what stood behind it was payload after all,
+            if rejected.cut:
+                frame.cut_inside = rejected  # or its end is missing, and nobody can tell
             frame.layers, frame.vlans, frame.macs = kept[0], kept[1], kept[2]
             del frame.notes[kept[3] :]
             frame.tunnel, frame.sighted, frame.quoted = kept[4], True, None

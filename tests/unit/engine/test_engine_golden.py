@@ -6,7 +6,21 @@ import pytest
 from fieldwatch_proto.schema import SightingSource, mac_text
 from support.engine_compare import run
 from support.engine_told import flows, give, sightings
-from support.frames import MAC_A, MAC_B, arp, ethernet, icmp, ipv4, ipv4_fragments, ipv6, tcp, udp, vxlan
+from support.frames import (
+    MAC_A,
+    MAC_B,
+    arp,
+    ethernet,
+    icmp,
+    icmp6,
+    ipv4,
+    ipv4_fragments,
+    ipv6,
+    ndp_option,
+    tcp,
+    udp,
+    vxlan,
+)
 from support.traffic import ETHERNET_FRAMES, SYN_FRAME
 
 ETH, IP, ARP, NDP, FORWARD = (
@@ -232,3 +246,33 @@ def test_broken_quote_is_payload() -> None:
     result = give(ethernet(ipv4("10.0.0.1", "10.0.0.2", icmp(3, 1, payload=b"\x4f" + bytes(40)))))
 
     assert flows(result) == [(1, "10.0.0.1", 3, "10.0.0.2", 1, [], "", 1, 83, 0, 0)]
+
+
+def ends(whole: bytes, part: bytes) -> tuple[int, int]:
+    """(truncated, malformed) of frames that the capture, or their sender, has ended early; each counts for its flow."""
+    cut, short = run([(1, whole[: len(part)], len(whole))]), give(part)
+
+    assert (cut.counters.in_flows, short.counters.in_flows) == (1, 1)
+    return cut.counters.truncated, short.counters.malformed
+
+
+@pytest.mark.parametrize("end", [1, 8, 9, 15])
+def test_cut_option_of_neighbour_discovery(end: int) -> None:
+    """Whatever the first option has bound, a later one that is cut off is told; one that is not there is not missed."""
+    options = ndp_option(1, MAC_A) + b"\x05\x01" + bytes(6)
+    whole, part = (
+        ethernet(ipv6("fe80::a", "ff02::1", icmp6(134, 0, bytes(4), bytes(8) + held), hop_limit=255))
+        for held in (options, options[:end])
+    )
+
+    assert ends(whole, part) == (1, int(end != 8))
+    assert ((MAC_A, "fe80::a", NDP) in sightings(give(part))) == (end >= 8)
+
+
+@pytest.mark.parametrize("end", [0, 10, 39, 40, 43, 44])
+def test_cut_quote(end: int) -> None:
+    """Of the quoted packet, the addresses and ports are needed; what is behind them may be cut off."""
+    quote = ipv6("fd00::1", "fd00::2", udp(1, 2, bytes(20)))
+    whole, part = (ethernet(ipv6("fd00::9", "fd00::1", icmp6(1, 4, payload=held))) for held in (quote, quote[:end]))
+
+    assert ends(whole, part) == ((0, 0) if end >= 44 else (1, 1))

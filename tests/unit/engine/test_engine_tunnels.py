@@ -6,12 +6,13 @@ import pytest
 from fieldwatch_proto.schema import SightingSource
 from support.engine_compare import run
 from support.engine_told import flows, give, sightings
-from support.frames import MAC_A, MAC_B, arp, erspan, ethernet, gre, gtpu, ipv4, udp
+from support.frames import MAC_A, MAC_B, arp, erspan, ethernet, geneve, gre, gtpu, ipv4, udp, vxlan
 from support.traffic import ETHERNET_FRAMES, SYN_FRAME
 
 ETH, IP, ARP = SightingSource.ETH, SightingSource.IP, SightingSource.ARP
 OUTER = "02000000000b02000000000a0800"  # Ethernet
 INNER = "4500002c0000400040065ecc0a0000010a0000029c4001bb0000000100000000600272100000000002" + "0405b4"
+PORTS = {"vxlan": 4789, "geneve": 6081, "gtpu": 2152}
 SYN = (6, "10.0.0.1", 40_000, "10.0.0.2", 443)
 
 
@@ -44,7 +45,7 @@ def test_gtpu_directions_are_one_flow() -> None:
     ]
 
 
-@pytest.mark.parametrize("number", range(3, 11))
+@pytest.mark.parametrize("number", [3, 4, 6, 8, 9, 10])
 def test_what_is_no_packet_in_gtpu_stays_with_its_datagram(number: int) -> None:
     """Messages of the tunnel, PPP, lengths and extension headers that make no sense: payload of the outer UDP flow."""
     frame = ETHERNET_FRAMES["gtpu"][number]
@@ -88,6 +89,47 @@ def test_a_mirror_that_cuts_says_so(cut: bool, verdict: str) -> None:
 
     assert [row[:5] for row in flows(whole)] == [(17, "10.0.0.1", 1, "10.0.0.2", 2)]
     assert getattr(short.counters, verdict) == 1
+
+
+BEHIND_UDP = 14 + 20 + 8
+GUESSED = {
+    "vxlan": lambda inner: vxlan(ethernet(inner), 7),
+    "geneve": lambda inner: geneve(ethernet(inner), 7, options=bytes(8)),
+    "gtpu": lambda inner: gtpu(inner, 7, extensions=[(0x85, b"\0\x09")]),
+}
+
+
+@pytest.mark.parametrize("name", GUESSED)
+def test_a_capture_that_cuts_what_is_inside(name: str) -> None:
+    """From the first octet behind UDP to the last of the inner headers: truncated, and of the outer flow."""
+    frame = ethernet(ipv4("10.0.0.8", "10.0.0.9", GUESSED[name](SYN_FRAME)))
+    told = {end: run([(1, frame[:end], len(frame))]) for end in range(BEHIND_UDP, len(frame) + 1)}
+    cut = range(BEHIND_UDP, len(frame) - 4)  # the four octets of a TCP option are payload to the verdict
+
+    assert {end for end, result in told.items() if result.counters.truncated} == set(cut)
+    assert {end for end, result in told.items() if result.counters.decoded} == set(told) - set(cut)
+    assert {(row[0], row[6], row[7], row[8]) for end in cut for row in flows(told[end])} == {(17, "", 1, len(frame))}
+    assert {row[0] for end in told.keys() - set(cut) for row in flows(told[end])} == {6}
+
+
+@pytest.mark.parametrize("name", GUESSED)
+def test_a_datagram_that_ends_before_what_it_carries(name: str) -> None:
+    """Wherever the inner packet is cut, when it is sent: malformed, and of the outer flow."""
+    frames = {end: ethernet(ipv4("10.0.0.8", "10.0.0.9", GUESSED[name](SYN_FRAME[:end]))) for end in range(1, 44)}
+    told = {end: give(frame) for end, frame in frames.items()}
+
+    assert {end for end, result in told.items() if result.counters.malformed == 1} == set(frames)
+    assert {(*row[:5], row[6], row[7]) for result in told.values() for row in flows(result)} == {
+        (17, "10.0.0.8", 2152 if name == "gtpu" else 50_000, "10.0.0.9", PORTS[name], "", 1)
+    }
+
+
+def test_a_tunnel_that_is_sure_has_no_flow_when_its_inside_is_cut_off() -> None:
+    """GRE says what follows: what is cut is known not to be of the flow between the tunnel's ends."""
+    frame = ethernet(ipv4("10.0.0.8", "10.0.0.9", gre(SYN_FRAME), protocol=47))
+    result = run([(1, frame[:60], len(frame))])
+
+    assert (result.counters.truncated, result.counters.outside_flows, flows(result)) == (1, 1, [])
 
 
 def test_erspan_header_cut_off() -> None:
