@@ -6,7 +6,6 @@ The files are read in two worker processes, through the same code as the command
 from __future__ import annotations
 
 import io
-import json
 import multiprocessing
 import os
 import subprocess
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from support.read_promise import broken_promise
 
 CORPUS = os.environ.get("FIELDWATCH_CORPUS")
 FOLDERS = ("core", "wide")
@@ -47,27 +47,6 @@ def captures() -> list[Path]:
     return sorted(path for folder in FOLDERS for path in Path(CORPUS, folder).rglob("*") if path.is_file())
 
 
-def judge(out: str, err: str, code: int) -> str:
-    """Why the output is not what the contract promises; empty when it is."""
-    if code == 1:
-        return (
-            ""
-            if len(err.splitlines()) == 1 and not out
-            else f"exit 1 with {err!r:.200} and {len(out)} octets of output"
-        )
-    if code != 0:
-        return f"exit code {code}: {err!r:.300}"
-    summaries = [item for item in map(json.loads, out.splitlines()) if item["type"] == "summary"]
-    if len(summaries) != 1:
-        return f"{len(summaries)} summaries"
-    summary = summaries[0]
-    if summary["frames"] != summary["decoded"] + sum(summary["rejected"].values()):
-        return f"frames do not add up: {summary}"
-    if not summary["complete"] and not summary.get("problem"):
-        return "not complete, without a problem"
-    return f"standard error: {err!r:.200}" if err else ""
-
-
 def read_in_process(path: Path) -> Outcome:
     from fieldwatch_agent.cli.main import main
 
@@ -78,7 +57,7 @@ def read_in_process(path: Path) -> Outcome:
             code = main(["read", "--json", str(path)])
     except Exception as problem:
         return Outcome(str(path), -1, 0.0, f"raised {problem!r}")
-    return Outcome(str(path), code, time.process_time() - start_s, judge(out.getvalue(), err.getvalue(), code))
+    return Outcome(str(path), code, time.process_time() - start_s, broken_promise(out.getvalue(), err.getvalue(), code))
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +89,7 @@ def test_the_command_itself() -> None:
         start_s = time.monotonic()
         command = [sys.executable, "-m", "fieldwatch_agent.cli.main", "read", "--json", str(path)]
         result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        problem = judge(result.stdout, result.stderr, result.returncode)
+        problem = broken_promise(result.stdout, result.stderr, result.returncode)
         if problem or time.monotonic() - start_s > 2 * LIMIT_S:
             wrong.append((path.name, problem, time.monotonic() - start_s))
 
