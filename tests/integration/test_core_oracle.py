@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tshark_oracle as oracle
+import tshark_names as oracle
 from fieldwatch_ext.capture import FileSource
 from fieldwatch_ext.engine import Engine
 from fieldwatch_proto.columns import Records

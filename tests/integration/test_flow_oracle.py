@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -24,6 +23,7 @@ import pytest
 from fieldwatch_ext.capture import FileSource, MemorySource
 from fieldwatch_ext.engine import Engine
 from fieldwatch_proto.schema import ip_octets, ip_text
+from support import tshark
 from support.engine_compare import drain
 
 CORPUS = os.environ.get("FIELDWATCH_CORPUS")
@@ -48,15 +48,11 @@ ROW = re.compile(r"(\S+):(\d+)\s+<->\s+(\S+):(\d+)\s+(\d+) (\d+) (\S+)\s+(\d+) (
 PROTOCOLS = {6: "tcp", 17: "udp"}
 
 
-def tshark(capture: Path, *arguments: str) -> str:
-    command = ["tshark", "-n", "-o", "ip.defragment:FALSE", "-o", "ipv6.defragment:FALSE", "-r", str(capture)]
-    return subprocess.run([*command, *arguments], capture_output=True, timeout=60, check=False, text=True).stdout
-
-
 def conversations(capture: Path) -> tuple[Counter[Direction], Counter[Direction], set[int]]:
     """(frames, octets) by direction, and the numbers of the odd frames. Octets that tshark rounds ("12 kB") are -1."""
     statistics = [f"conv,{protocol},not ({ODD})" for protocol in PROTOCOLS.values()]
-    told = tshark(capture, "-z", statistics[0], "-z", statistics[1], "-Y", ODD, "-T", "fields", "-e", "frame.number")
+    options = ("-z", statistics[0], "-z", statistics[1], "-Y", ODD, "-T", "fields", "-e", "frame.number")
+    told = tshark.run(capture, *tshark.IN_PIECES, *options).decode()
     frames: Counter[Direction] = Counter()
     octets: Counter[Direction] = Counter()
     odd: set[int] = set()

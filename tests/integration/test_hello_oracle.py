@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-import json
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -23,19 +21,12 @@ from fieldwatch_agent.dissectors.notes import MalformedError
 from fieldwatch_agent.facts import Fact
 from fieldwatch_ext.capture import FileSource
 from fieldwatch_ext.engine import Engine, Slow
-from tshark_oracle import Said, Tree, addresses, every, first, inner
+from support import tshark
+from support.tshark import Said, Tree, addresses, every, first, inner
 
-CORPUS = os.environ.get("FIELDWATCH_CORPUS")
 # A record with a ClientHello, or the long header of a version that is read.
-LOOKS_LIKE = re.compile(
-    rb"\x16\x03[\x00-\x04]..\x01\x00|[\xc0-\xff](?:\x00\x00\x00\x01|\x6b\x33\x43\xcf)[\x00-\x14]", re.DOTALL
-)
-CAPTURES = [
-    path
-    for folder in ("core", "wide")
-    for path in sorted(Path(CORPUS or "/nonexistent", folder).rglob("*.pcap*"))
-    if LOOKS_LIKE.search(path.read_bytes())
-]
+LOOKS_LIKE = rb"\x16\x03[\x00-\x04]..\x01\x00|[\xc0-\xff](?:\x00\x00\x00\x01|\x6b\x33\x43\xcf)[\x00-\x14]"
+CAPTURES = tshark.captures(LOOKS_LIKE)
 
 pytestmark = [
     pytest.mark.corpus,
@@ -99,11 +90,6 @@ EXCEPTIONS: dict[str, tuple[Said, Said, str]] = {
 }
 
 
-def tshark(capture: Path, *arguments: str) -> bytes:
-    command = ["tshark", "-n", "-r", str(capture), *arguments]
-    return subprocess.run(command, capture_output=True, timeout=60, check=False).stdout
-
-
 def name_of(handshake: Tree) -> str:
     """As DNS writes it; empty for an address and for what no host is called."""
     name = first(handshake, "tls.handshake.extensions_server_name").lower().removesuffix(".")
@@ -155,28 +141,19 @@ def is_host(ip: str) -> bool:
 @cache
 def heard(capture: Path) -> list[tuple[str, Tree, Tree]]:
     """(tls or quic, packet, handshake) of every ClientHello that tshark reads."""
-    layers = "ip ipv6 tcp udp tls quic"
-    found = tshark(capture, "-Y", "tls.handshake.type==1", "-T", "json", "--no-duplicate-keys", "-J", layers)
     return [
         ("quic" if "quic" in packet else "tls", packet, handshake)
-        for packet in (item["_source"]["layers"] for item in json.loads(found or b"[]"))
+        for packet in tshark.trees(capture, "tls.handshake.type==1", "ip ipv6 tcp udp tls quic")
         for handshake in every(packet, "tls.handshake")
         if isinstance(handshake, dict) and handshake.get("tls.handshake.type") == "1"
     ]
 
 
-def rows(capture: Path) -> Iterator[dict[str, str]]:
-    """Fields of the innermost headers of every packet with a payload."""
-    wanted = [argument for field in FIELDS for argument in ("-e", field)]
-    selected = "tcp.len > 0 || quic"  # at any port: which ones are handed over is the kernel's matter
-    for line in tshark(capture, "-Y", selected, "-T", "fields", "-E", "occurrence=l", *wanted).decode().splitlines():
-        yield dict(zip(FIELDS, line.split("\t"), strict=True))
-
-
 def frames(capture: Path) -> Iterator[tuple[str, Slow]]:
     """(TCP stream or "", frame) as the kernel hands them over."""
     sides: dict[tuple[str, str], tuple[dict[str, str], dict[int, bytes]]] = {}
-    for row in rows(capture):
+    with_payload = "tcp.len > 0 || quic"  # at any port: which ones are handed over is the kernel's matter
+    for row in tshark.innermost_rows(capture, with_payload, FIELDS):
         if row["tcp.stream"]:
             pieces = sides.setdefault((row["tcp.stream"], row["tcp.srcport"]), (row, {}))[1]
             at = int(row["tcp.seq"]) - (0 if row["tcp.flags.syn"] in ("1", "True") else 1)

@@ -7,13 +7,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-import tshark_fields as oracle
 from fieldwatch_agent.dissectors import http
 from fieldwatch_agent.dissectors.notes import MalformedError
 from fieldwatch_agent.dissectors.text import clean
 from fieldwatch_agent.facts import Fact
+from support import tshark
 
-CAPTURES = [path for path in oracle.captures() if b" HTTP/1." in path.read_bytes()]
+CAPTURES = tshark.captures(rb" HTTP/1\.")
 
 pytestmark = [
     pytest.mark.corpus,
@@ -40,7 +40,7 @@ LONGER_THAN_NAMES = 260  # with a port; a capture has one of 300
 Said = set[tuple[str, str, str]]
 
 
-def expected(packet: oracle.Packet) -> Said:
+def expected(packet: tshark.Fields) -> Said:
     """(frame, key, value) by what tshark read; the rules stand here a second time, from the documentation."""
     number = packet["frame.number"][0]
     lines = packet.get("http.request.line", []) + packet.get("http.response.line", [])
@@ -55,12 +55,12 @@ def expected(packet: oracle.Packet) -> Said:
     return {item for item in found if item[2]}
 
 
-def actual(packet: oracle.Packet) -> Said:
+def actual(packet: tshark.Fields) -> Said:
     number = packet["frame.number"][0]
-    payload = bytes.fromhex(oracle.last(packet, "tcp.payload").replace(":", ""))
+    payload = tshark.octets_of(tshark.last(packet, "tcp.payload"))
     found: Said = set()
     try:
-        for item in http.dissect(oracle.as_slow(packet, "http", payload)):
+        for item in http.dissect(tshark.slow_with(packet, "http", payload)):
             assert isinstance(item, Fact)
             if item.value:
                 found.add((number, item.key, item.value))
@@ -69,14 +69,14 @@ def actual(packet: oracle.Packet) -> Said:
     return found
 
 
-def whole_heads(capture: Path) -> list[oracle.Packet]:
+def whole_heads(capture: Path) -> list[tshark.Fields]:
     """Packets whose payload begins with a head and holds all of it; one message in each."""
     start = re.compile(rb"(?s)([A-Z-]+ \S+ HTTP/1\.\d|HTTP/1\.\d \d{3}\b[^\n]*?)\r?\n.*?\n\r?\n")
     return [
         packet
-        for packet in oracle.fields(capture, "http && tcp.payload && !ipv6.fraghdr", FIELDS)
+        for packet in tshark.fields(capture, "http && tcp.payload && !ipv6.fraghdr", FIELDS)
         if len(packet.get("http.request.uri", [])) + len(packet.get("http.response.code", [])) == 1
-        and start.match(bytes.fromhex(oracle.last(packet, "tcp.payload").replace(":", "")))
+        and start.match(tshark.octets_of(tshark.last(packet, "tcp.payload")))
     ]
 
 

@@ -8,14 +8,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-import tshark_fields as oracle
 from fieldwatch_agent.dissectors import igmp
 from fieldwatch_agent.dissectors.notes import MalformedError
 from fieldwatch_agent.facts import Fact
+from support import tshark
 
 # Of the wide set by name, so that the others need not be read.
 NAMES = re.compile(r"(?i)igmp|mld|mtrace|capwap|dcb_qcn|kill_router|fragments-1_|ip6_esp|ayiya3|smtp-attachment-md5")
-CAPTURES = [path for path in oracle.captures() if path.parent.name == "core" or NAMES.search(path.name)]
+CAPTURES = [path for path in tshark.captures() if path.parent.name == "core" or NAMES.search(path.name)]
 
 pytestmark = [
     pytest.mark.corpus,
@@ -42,8 +42,8 @@ EVERYBODY = [ipaddress.ip_network(text) for text in ("224.0.0.0/24", "ff02::1/12
 Said = set[tuple[str, str, str]]
 
 
-def expected(packet: oracle.Packet) -> Said:
-    number, kind = packet["frame.number"][0], oracle.last(packet, "igmp.type") or oracle.last(packet, "icmpv6.type")
+def expected(packet: tshark.Fields) -> Said:
+    number, kind = packet["frame.number"][0], tshark.last(packet, "igmp.type") or tshark.last(packet, "icmpv6.type")
     if kind in ("0x11", "130"):
         return {(number, "role", "multicast querier")}
     groups: list[str] = []
@@ -65,13 +65,13 @@ def compare(capture: Path) -> tuple[Said, Said]:
     """(What agrees, what only one says)."""
     agreed: Said = set()
     different: Said = set()
-    packets = oracle.fields(capture, FILTER, FIELDS)
-    raws = oracle.octets(capture, FILTER, "igmp", "icmpv6") if packets else iter(())
+    packets = tshark.fields(capture, FILTER, FIELDS)
+    raws = tshark.octets(capture, FILTER, "igmp", "icmpv6") if packets else iter(())
     for packet, raw in zip(packets, raws, strict=True):
         theirs = expected(packet)
         ours: Said = set()
         try:
-            for item in igmp.dissect(oracle.as_slow(packet, "igmp", raw["igmp"] or raw["icmpv6"])):
+            for item in igmp.dissect(tshark.slow_with(packet, "igmp", raw["igmp"] or raw["icmpv6"])):
                 assert isinstance(item, Fact)
                 ours.add((packet["frame.number"][0], item.key, item.value))
         except MalformedError:

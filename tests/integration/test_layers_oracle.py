@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import pytest
 from fieldwatch_ext.capture import FileSource, MemorySource
 from fieldwatch_ext.engine import Engine
 from fieldwatch_proto.schema import SightingSource, ip_octets, ip_text, mac_text
+from support import tshark
 from support.engine_compare import drain
 
 CORPUS = os.environ.get("FIELDWATCH_CORPUS")
@@ -56,14 +56,10 @@ FIELDS = ("frame.number", "frame.protocols", "ip.src", "ip.dst", "ipv6.src", "ip
 
 def innermost(capture: Path) -> dict[int, Pair]:
     """Frame number -> addresses of the innermost IP header, for frames that have one and are not odd."""
-    command = ["tshark", "-n", "-r", str(capture), "-Y", f"(ip or ipv6) and not ({ODD})", "-T", "fields"]
-    command += ["-E", "occurrence=l", *(word for field in FIELDS for word in ("-e", field))]
-    told = subprocess.run(command, capture_output=True, timeout=60, check=False, text=True).stdout
     found: dict[int, Pair] = {}
-    for line in told.splitlines():
-        number, protocols, source, destination, source6, destination6 = line.split("\t")
-        layers = [name for name in protocols.split(":") if name in ("ip", "ipv6")]
-        found[int(number)] = (source6, destination6) if layers[-1] == "ipv6" else (source, destination)
+    for row in tshark.innermost_rows(capture, f"(ip or ipv6) and not ({ODD})", FIELDS):
+        family = [name for name in row["frame.protocols"].split(":") if name in ("ip", "ipv6")][-1]
+        found[int(row["frame.number"])] = row[f"{family}.src"], row[f"{family}.dst"]
     return found
 
 
@@ -101,11 +97,10 @@ def test_innermost_packets_are_those_of_tshark(capture: Path) -> None:
 @pytest.mark.parametrize("capture", CAPTURES, ids=lambda capture: capture.stem)
 def test_arp_inside_binds_what_tshark_reads(capture: Path) -> None:
     """Sender pairs of requests and replies, however deep they stand."""
-    command = ["tshark", "-n", "-r", str(capture), "-Y", "arp.opcode in {1, 2} and arp.src.proto_ipv4 != 0.0.0.0"]
-    command += ["-T", "fields", "-e", "arp.src.hw_mac", "-e", "arp.src.proto_ipv4"]
-    told = subprocess.run(command, capture_output=True, timeout=60, check=False, text=True).stdout
+    pair = ("arp.src.hw_mac", "arp.src.proto_ipv4")
+    told = tshark.innermost_rows(capture, "arp.opcode in {1, 2} and arp.src.proto_ipv4 != 0.0.0.0", pair)
     with capture.open("rb") as stream:
         seen = drain(Engine(), FileSource(stream.fileno(), name=capture.name)).sightings
     actual = {(mac_text(mac), ip_text(ip)) for _, mac, ip, source in seen if source == SightingSource.ARP}
 
-    assert {tuple(line.split("\t")) for line in told.splitlines()} == actual
+    assert {tuple(row.values()) for row in told} == actual

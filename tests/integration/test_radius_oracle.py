@@ -11,9 +11,8 @@ from pathlib import Path
 
 import dpkt
 import pytest
-import slow_oracle
-import tshark_oracle as oracle
 from fieldwatch_agent.dissectors import radius
+from support import tshark
 
 pytestmark = [
     pytest.mark.slow,
@@ -28,27 +27,27 @@ ONLY = "udp && radius && !icmp"
 BROKEN = {"tests__radius_rfc5447_invalid_length.pcap"}
 
 
-def attributes(packet: oracle.Tree) -> dict[int, bytes]:
+def attributes(packet: tshark.Tree) -> dict[int, bytes]:
     """{type: octets}, the first of each, by tshark's word."""
     found: dict[int, bytes] = {}
-    for text in oracle.every(packet["radius"], "radius.avp"):
-        octets = slow_oracle.octets(text)
+    for text in tshark.every(packet["radius"], "radius.avp"):
+        octets = tshark.octets_of(text)
         found.setdefault(octets[0], octets[2:])
     return found
 
 
 @pytest.mark.corpus
-@pytest.mark.skipif(not slow_oracle.CORPUS, reason="external captures: set FIELDWATCH_CORPUS")
+@pytest.mark.skipif(not tshark.CORPUS, reason="external captures: set FIELDWATCH_CORPUS")
 def test_attributes_are_those_that_tshark_reads() -> None:
     different = []
     compared = 0
-    for capture in slow_oracle.captures(PORTS_OF_RADIUS):
-        for packet in slow_oracle.packets(capture, ONLY, "radius"):
-            message = radius.Message(slow_oracle.slow(packet, "radius").payload)
+    for capture in tshark.captures(PORTS_OF_RADIUS):
+        for packet in tshark.messages(capture, ONLY, "radius"):
+            message = radius.Message(tshark.slow_of(packet, "radius").payload)
             expected = attributes(packet)
             compared += len(expected)
             if (expected, True) != (message.attrs, message.complete) and capture.name not in BROKEN:
-                different.append((capture.name, oracle.first(packet, "frame.number"), expected, message.attrs))
+                different.append((capture.name, tshark.first(packet, "frame.number"), expected, message.attrs))
 
     assert different == []
     assert compared > 100
@@ -74,13 +73,13 @@ def test_an_accounting_message_means_what_tshark_reads_in_it(tmp_path: Path) -> 
     capture = tmp_path / "accounting.pcap"
     with capture.open("wb") as file:
         dpkt.pcap.Writer(file).writepkt(bytes(ethernet), ts=1)
-    (read,) = slow_oracle.packets(capture, ONLY, "radius")
-    station = oracle.first(read, "radius.Calling_Station_Id").replace(".", "")
+    (read,) = tshark.messages(capture, ONLY, "radius")
+    station = tshark.first(read, "radius.Calling_Station_Id").replace(".", "")
     mac = ":".join(station[at : at + 2] for at in range(0, 12, 2))
 
     assert [
-        ("192.168.1.10", "system_name", oracle.first(read, "radius.NAS_Identifier")),
-        (mac, "ssid", oracle.first(read, "radius.Called_Station_Id").partition(":")[2]),
-        (mac, "framed_ip", oracle.first(read, "radius.Framed-IP-Address")),
-        (mac, "user_name", oracle.first(read, "radius.User_Name")),
-    ] == [fact[:3] for fact in slow_oracle.read(radius.dissect, slow_oracle.slow(read, "radius"))]
+        ("192.168.1.10", "system_name", tshark.first(read, "radius.NAS_Identifier")),
+        (mac, "ssid", tshark.first(read, "radius.Called_Station_Id").partition(":")[2]),
+        (mac, "framed_ip", tshark.first(read, "radius.Framed-IP-Address")),
+        (mac, "user_name", tshark.first(read, "radius.User_Name")),
+    ] == [fact[:3] for fact in tshark.facts(radius.dissect, tshark.slow_of(read, "radius"))]

@@ -7,13 +7,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-import tshark_fields as oracle
 from fieldwatch_agent.dissectors import tcp_syn
 from fieldwatch_agent.dissectors.notes import MalformedError
+from support import tshark
 
 SAMPLE_EVERY = 12  # of the wide set: tshark takes a second a capture, twice
 
-ALL = oracle.captures()
+ALL = tshark.captures()
 CAPTURES = [path for path in ALL if path.parent.name == "core"] + [p for p in ALL if p.parent.name != "core"][
     ::SAMPLE_EVERY
 ]
@@ -49,17 +49,17 @@ LETTERS = {"0": "E", "1": "N", "2": "M", "3": "W", "4": "S", "8": "T", "19": "D"
 FLAGS = {"ae": "ae", "cwr": "cwr", "ece": "ece", "urg": "urg", "push": "psh", "reset": "rst", "fin": "fin"}
 
 
-def expected(packet: oracle.Packet) -> str:
+def expected(packet: tshark.Fields) -> str:
     """The signature, put together a second time from the documentation."""
     four = "ip.ttl" in packet
-    ttl = int(oracle.last(packet, "ip.ttl" if four else "ipv6.hlim"))
+    ttl = int(tshark.last(packet, "ip.ttl" if four else "ipv6.hlim"))
     text = f"ip{4 if four else 6} ttl{min(first for first in (32, 64, 128, 255) if first >= ttl)}"
-    if four and oracle.last(packet, "ip.flags.df") in ("1", "True"):
+    if four and tshark.last(packet, "ip.flags.df") in ("1", "True"):
         text += " df"
-    if four and oracle.last(packet, "ip.hdr_len") != "20":
-        text += f" opt{int(oracle.last(packet, 'ip.hdr_len')) - 20}"
-    window = int(oracle.last(packet, "tcp.window_size_value"))
-    mss = int(oracle.last(packet, "tcp.options.mss_val") or -1)
+    if four and tshark.last(packet, "ip.hdr_len") != "20":
+        text += f" opt{int(tshark.last(packet, 'ip.hdr_len')) - 20}"
+    window = int(tshark.last(packet, "tcp.window_size_value"))
+    mss = int(tshark.last(packet, "tcp.options.mss_val") or -1)
     shown = str(window)
     ethernet = 1460 if four else 1440
     for unit in (ethernet, mss) if 0 <= mss < ethernet else (mss,):
@@ -69,12 +69,12 @@ def expected(packet: oracle.Packet) -> str:
     if mss >= 0:
         text += " mss=" + ("low" if mss < 537 else "high" if mss > 1460 else "link")
     if "tcp.options.wscale.shift" in packet:
-        text += " ws=" + oracle.last(packet, "tcp.options.wscale.shift")
+        text += " ws=" + tshark.last(packet, "tcp.options.wscale.shift")
     kinds = packet.get("tcp.option_kind", [])
     kinds = kinds[: kinds.index("0") + 1] if "0" in kinds else kinds
     if kinds:
         text += " opts=" + "".join(LETTERS.get(kind, f"?{kind}") for kind in kinds)
-    others = [word for name, word in FLAGS.items() if oracle.last(packet, f"tcp.flags.{name}") in ("1", "True")]
+    others = [word for name, word in FLAGS.items() if tshark.last(packet, f"tcp.flags.{name}") in ("1", "True")]
     return text + (" " + "".join(f"+{word}" for word in others) if others else "")
 
 
@@ -82,13 +82,13 @@ def compare(capture: Path) -> tuple[list[str], list[tuple[str, ...]]]:
     """The signatures that agree, and (capture, frame, theirs, ours) where they do not."""
     agreed = []
     differences: list[tuple[str, ...]] = []
-    packets = oracle.fields(capture, FILTER, FIELDS)
+    packets = tshark.fields(capture, FILTER, FIELDS)
     if not packets:
         return [], []
-    for packet, raw in zip(packets, oracle.octets(capture, FILTER, "ip", "ipv6", "tcp"), strict=True):
+    for packet, raw in zip(packets, tshark.octets(capture, FILTER, "ip", "ipv6", "tcp"), strict=True):
         if len(packet.get("ip.src", [])) + len(packet.get("ipv6.src", [])) != 1:
             continue
-        frame = oracle.as_slow(packet, "tcp_syn", raw["ip"] + raw["ipv6"] + raw["tcp"])
+        frame = tshark.slow_with(packet, "tcp_syn", raw["ip"] + raw["ipv6"] + raw["tcp"])
         theirs = expected(packet)
         try:
             (item,) = tcp_syn.dissect(frame)

@@ -5,18 +5,17 @@ tshark has no dissector of WS-Discovery: it gives the payloads, and the elements
 
 from __future__ import annotations
 
-import re
 import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-import tshark_fields as oracle
 from fieldwatch_agent.dissectors import wsd
 from fieldwatch_agent.facts import Fact
+from support import tshark
 
-NAMESPACE = re.compile(rb"schemas\.xmlsoap\.org/ws/2005/04/discovery|ws-dd/ns/discovery/2009/01")
-CAPTURES = [path for path in oracle.captures() if NAMESPACE.search(path.read_bytes())]
+NAMESPACE = rb"schemas\.xmlsoap\.org/ws/2005/04/discovery|ws-dd/ns/discovery/2009/01"
+CAPTURES = tshark.captures(NAMESPACE)
 
 pytestmark = [
     pytest.mark.corpus,
@@ -47,8 +46,8 @@ def expected(number: str, payload: bytes) -> Said:
     return found
 
 
-def actual(packet: oracle.Packet, payload: bytes) -> Said:
-    items = wsd.dissect(oracle.as_slow(packet, "wsd", payload))
+def actual(packet: tshark.Fields, payload: bytes) -> Said:
+    items = wsd.dissect(tshark.slow_with(packet, "wsd", payload))
     return {(packet["frame.number"][0], item.key, item.value) for item in items if isinstance(item, Fact)}
 
 
@@ -56,8 +55,8 @@ def compare(capture: Path) -> tuple[Said, Said]:
     """What the trees say of a capture, and what the dissector says."""
     theirs: Said = set()
     ours: Said = set()
-    for packet in oracle.fields(capture, "udp.port == 3702 && !icmp && !icmpv6", ("udp.payload",)):
-        payload = bytes.fromhex(oracle.last(packet, "udp.payload").replace(":", ""))
+    for packet in tshark.fields(capture, "udp.port == 3702 && !icmp && !icmpv6", ("udp.payload",)):
+        payload = tshark.octets_of(tshark.last(packet, "udp.payload"))
         theirs |= expected(packet["frame.number"][0], payload)
         ours |= actual(packet, payload)
     return theirs, ours

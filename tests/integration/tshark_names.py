@@ -1,4 +1,4 @@
-"""What tshark says of a capture, in the terms of this project: the oracle that this project did not write.
+"""Which names and bindings tshark finds in a capture, in the terms of this project.
 
 Each topic is a set of (subject, key, value), or of (MAC, IP) for bindings. The subject rule of the dissectors stands
 here a second time, from the documentation: the source MAC where the message cannot have been routed, else the address.
@@ -7,15 +7,11 @@ here a second time, from the documentation: the source MAC where the message can
 from __future__ import annotations
 
 import ipaddress
-import json
 import re
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-Said = set[tuple[str, ...]]
-Tree = dict[str, Any]
+from support.tshark import Said, Tree, addresses, every, first, inner, records, trees
 
 LAYERS = "frame eth arp ip ipv6 icmpv6 dhcp dhcpv6 nbns nbdgm browser lldp cdp mdns llmnr"
 FILTER = "arp || icmpv6 || dhcp || dhcpv6 || nbns || nbdgm || lldp || cdp || mdns || llmnr"
@@ -23,42 +19,8 @@ NETBIOS_NAME = re.compile(r"(.*?)<([0-9a-f]{2})>", re.DOTALL)
 
 
 def packets(capture: Path) -> list[Tree]:
-    """The layers of every packet of interest; a layer that is there twice (a tunnel) is a list, outermost first."""
-    command = ["tshark", "-n", "-r", str(capture), "-Y", FILTER, "-T", "json", "--no-duplicate-keys", "-J", LAYERS]
-    result = subprocess.run(command, capture_output=True, timeout=60, check=False)
-    return [packet["_source"]["layers"] for packet in json.loads(result.stdout or b"[]")]
-
-
-def every(tree: Any, name: str) -> Iterator[Any]:
-    """All values of a field, however deep."""
-    if isinstance(tree, list):
-        for item in tree:
-            yield from every(item, name)
-    elif isinstance(tree, dict):
-        for key, value in tree.items():
-            if key == name:
-                yield from value if isinstance(value, list) else [value]
-            elif isinstance(value, dict | list):
-                yield from every(value, name)
-
-
-def first(tree: Any, name: str) -> str:
-    return next(every(tree, name), "")
-
-
-def inner(packet: Tree, layer: str) -> Tree:
-    """The innermost layer of its kind."""
-    found = packet.get(layer, {})
-    return found[-1] if isinstance(found, list) else found
-
-
-def addresses(packet: Tree) -> tuple[str, str]:
-    """Source and destination of the innermost IP header."""
-    for layer in ("ipv6", "ip"):
-        header = inner(packet, layer)
-        if header:
-            return first(header, f"{layer}.src"), first(header, f"{layer}.dst")
-    return "", ""
+    """The layers of every packet of interest."""
+    return trees(capture, FILTER, LAYERS)
 
 
 def is_host(ip: str) -> bool:
@@ -149,7 +111,7 @@ def _names(packet: Tree, layer: Tree) -> Said:
     if not response and opcode not in (5, 8, 9, 15):
         return set()
     found: Said = set()
-    for record in _records(layer, "Answers" if response else "Additional records"):
+    for record in records(layer, "Answers" if response else "Additional records"):
         listed = list(every(record, "nbns.netbios_name"))
         if listed:
             own = first(record, "nbns.unit_id") == first(inner(packet, "eth"), "eth.src")
@@ -173,14 +135,9 @@ def neighbours(capture: list[Tree]) -> Said:
     return found
 
 
-def _records(layer: Tree, section: str) -> Iterator[Tree]:
-    for record in layer.get(section, {}).values():
-        yield from record if isinstance(record, list) else [record]
-
-
-def _owners(packet: Tree, records: list[Tree]) -> Callable[[str], set[str]]:
+def _owners(packet: Tree, listed: list[Tree]) -> Callable[[str], set[str]]:
     known: dict[str, set[str]] = {}
-    for record in records:
+    for record in listed:
         for field in ("dns.a", "dns.aaaa"):
             for ip in every(record, field):
                 known.setdefault(first(record, "dns.resp.name").lower(), set()).add(ip)
@@ -203,9 +160,9 @@ def mdns(capture: list[Tree]) -> Said:
             continue
         response = first(layer, "dns.flags.response") == "1"
         sections = ("Answers", "Additional records") if response else ("Authoritative nameservers",)
-        records = [record for section in sections for record in _records(layer, section)]
-        owners = _owners(packet, records)
-        for record in records:
+        listed = [record for section in sections for record in records(layer, section)]
+        owners = _owners(packet, listed)
+        for record in listed:
             kind, name = first(record, "dns.resp.type"), first(record, "dns.resp.name")
             if kind == "12" and name.endswith(".arpa"):
                 name = first(record, "dns.ptr.domain_name")
@@ -223,11 +180,11 @@ def llmnr(capture: list[Tree]) -> Said:
         layer = inner(packet, "llmnr")
         if first(layer, "dns.flags.response") != "1":
             continue
-        records = list(_records(layer, "Answers"))
-        for record in records:
+        listed = records(layer, "Answers")
+        for record in listed:
             kind, name = first(record, "dns.resp.type"), first(record, "dns.resp.name")
             if kind in ("1", "28"):
-                found |= {(subject, "hostname", name) for subject in _owners(packet, records)(name)}
+                found |= {(subject, "hostname", name) for subject in _owners(packet, listed)(name)}
             elif kind == "12" and name.endswith(".in-addr.arpa"):
                 ip = ".".join(reversed(name.split(".")[:4]))
                 found.add((holder(packet, ip), "hostname", first(record, "dns.ptr.domain_name")))
