@@ -68,7 +68,7 @@ class Verdict:
 class Sender:
     """The counted sender on the far end of the wire."""
 
-    def __init__(self, over: Wire, rate: int = RATE) -> None:
+    def __init__(self, over: Wire, rate: int) -> None:
         self.process = subprocess.Popen(
             over.run_in(over.far, sys.executable, "-m", "support.sender", over.interface, "--rate", str(rate)),
             stdin=subprocess.PIPE,
@@ -95,9 +95,7 @@ class Sender:
 class TargetSite(Site):
     """A site whose wire is fed by the counted sender."""
 
-    def __init__(
-        self, folder: Path, over: Wire, environ: Mapping[str, str] = MappingProxyType(QUICK), rate: int = RATE
-    ) -> None:
+    def __init__(self, folder: Path, over: Wire, environ: Mapping[str, str], rate: int) -> None:
         super().__init__(folder, over, dict(environ))
         self.sender = Sender(over, rate)
 
@@ -127,9 +125,12 @@ class TargetSite(Site):
 
 
 @contextmanager
-def site(folder: Path, workers: int) -> Iterator[TargetSite]:
+def target_site(
+    folder: Path, environ: Mapping[str, str] = MappingProxyType(QUICK), rate: int = RATE
+) -> Iterator[TargetSite]:
+    """A site that captures, on a wire of its own; nothing is sent yet."""
     with wire() as over:
-        made = TargetSite(folder, over, {**QUICK, "FIELDWATCH_AGENT__CAPTURE__WORKERS": str(workers)})
+        made = TargetSite(folder, over, environ, rate)
         try:
             made.start()
             yield made
@@ -157,7 +158,7 @@ def run(folder: Path, *, kills: int = 0, minutes: float = 0, seed: int = 0, work
     dice = random.Random(seed)
     deadline = time.monotonic() + minutes * 60
     done = 0
-    with site(folder, workers) as made:
+    with target_site(folder, {**QUICK, "FIELDWATCH_AGENT__CAPTURE__WORKERS": str(workers)}) as made:
         plan = ["agent", "collector"] * kills
         dice.shuffle(plan)
         while plan or time.monotonic() < deadline:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from fieldwatch_agent.faults import POINTS as AGENT_POINTS
 from fieldwatch_collector.faults import POINTS as COLLECTOR_POINTS
-from support.net import require_namespaces, wire
+from support.net import require_namespaces
 from support.stack import Daemon, wait_for
 
-from system.kills import TargetSite
+from system.kills import target_site
 
 pytestmark = [pytest.mark.slow, pytest.mark.live, pytest.mark.timeout(120)]
 AT_START = ("open-before-ledger", "reconcile-after-commit")
@@ -27,34 +27,27 @@ def _died(victim: Daemon) -> None:
 def test_the_agent_dies_at_every_point(tmp_path: Path) -> None:
     """One after the other, frames flowing before and while nobody listens: sent = stored + declared, by the sender."""
     require_namespaces()
-    with wire() as over:
-        site = TargetSite(tmp_path, over)
-        try:
-            site.start()
-            for point in AGENT_POINTS:
-                seen = site.collector.ask("SELECT coalesce(max(position), 0) FROM batch")[0][0]
-                site.sender.say("go")
-                wait_for(
-                    lambda seen=seen: site.collector.ask("SELECT max(position) FROM batch")[0][0] != seen, "batches"
-                )
-                site.agent.kill()
-                site.sender.say("pause")
-                site.agent.environ[FAULT] = f"{point}:{1 if point in AT_START else 3}"
-                if point in AT_START:
-                    site.agent.start(site.collector, "-i", over.interface)
-                else:
-                    site.start_agent()
-                    site.sender.say("go")
-                _died(site.agent)
-                del site.agent.environ[FAULT]
-                before = site.sender.say("go")
-                wait_for(lambda before=before: site.sender.say("go") > before, "frames pass while nobody listens")
-                site.sender.say("pause")
+    with target_site(tmp_path) as site:
+        for point in AGENT_POINTS:
+            seen = site.collector.ask("SELECT coalesce(max(position), 0) FROM batch")[0][0]
+            site.sender.say("go")
+            wait_for(lambda seen=seen: site.collector.ask("SELECT max(position) FROM batch")[0][0] != seen, "batches")
+            site.agent.kill()
+            site.sender.say("pause")
+            site.agent.environ[FAULT] = f"{point}:{1 if point in AT_START else 3}"
+            if point in AT_START:
+                site.agent.start(site.collector, "-i", site.over.interface)
+            else:
                 site.start_agent()
-            site.finish()
-            verdict = site.verdict(2 * len(AGENT_POINTS))
-        finally:
-            site.close()
+                site.sender.say("go")
+            _died(site.agent)
+            del site.agent.environ[FAULT]
+            before = site.sender.say("go")
+            wait_for(lambda before=before: site.sender.say("go") > before, "frames pass while nobody listens")
+            site.sender.say("pause")
+            site.start_agent()
+        site.finish()
+        verdict = site.verdict(2 * len(AGENT_POINTS))
 
     assert (verdict.lost, verdict.duplicated) == (0, 0), verdict
     assert verdict.stored > 0
@@ -63,22 +56,17 @@ def test_the_agent_dies_at_every_point(tmp_path: Path) -> None:
 def test_the_collector_dies_at_every_point(tmp_path: Path) -> None:
     """Before the commit, after it, and before the ack: what was sent is stored once, and nothing is declared."""
     require_namespaces()
-    with wire() as over:
-        site = TargetSite(tmp_path, over)
-        try:
-            site.start()
-            for point in COLLECTOR_POINTS:
-                site.collector.kill()
-                site.collector.environ[FAULT] = f"{point}:3"
-                site.collector.start()
-                site.sender.say("go")
-                _died(site.collector)
-                del site.collector.environ[FAULT]
-                site.collector.start()
-            site.finish()
-            verdict = site.verdict(len(COLLECTOR_POINTS))
-        finally:
-            site.close()
+    with target_site(tmp_path) as site:
+        for point in COLLECTOR_POINTS:
+            site.collector.kill()
+            site.collector.environ[FAULT] = f"{point}:3"
+            site.collector.start()
+            site.sender.say("go")
+            _died(site.collector)
+            del site.collector.environ[FAULT]
+            site.collector.start()
+        site.finish()
+        verdict = site.verdict(len(COLLECTOR_POINTS))
 
     assert (verdict.lost, verdict.duplicated) == (0, 0), verdict
     assert (verdict.declared, verdict.stored) == (0, verdict.sent)
