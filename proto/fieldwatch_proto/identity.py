@@ -19,6 +19,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from fieldwatch_proto.schema import AUTHORITATIVE, WEAK, SightingSource, mac_text
 
@@ -74,14 +75,14 @@ class Name:
 
 @dataclass(slots=True)
 class Device:
-    """`key` is stable: ``mac:<text>`` or ``ip:<text>``."""
+    """`key` is stable: ``mac:<text>`` or ``ip:<text>``. There may be many: sets that most of them have are shared."""
 
     key: str
     mac: bytes
     ips: set[bytes] = field(default_factory=set)
-    vlans: set[int] = field(default_factory=set)
+    vlans: frozenset[int] = frozenset()
     names: list[Name] = field(default_factory=list)  # best first
-    sources: set[str] = field(default_factory=set)
+    sources: frozenset[str] = frozenset()
     first_ns: int = NEVER_NS  # a device is made when it is seen: nobody reads this
     last_ns: int = -NEVER_NS
     frames: int = 0
@@ -90,6 +91,19 @@ class Device:
     def see(self, first_ns: int, last_ns: int) -> None:
         self.first_ns = min(self.first_ns, first_ns)
         self.last_ns = max(self.last_ns, last_ns)
+
+    def add_source(self, source: str) -> None:
+        if source not in self.sources:
+            self.sources = _joined(self.sources, source)
+
+    def add_vlans(self, vlans: Iterable[int]) -> None:
+        if not self.vlans.issuperset(vlans):
+            self.vlans = self.vlans.union(vlans)
+
+
+@lru_cache(maxsize=1_024)
+def _joined(sources: frozenset[str], source: str) -> frozenset[str]:
+    return sources | {source}
 
 
 def is_unicast_mac(mac: bytes) -> bool:
@@ -167,14 +181,14 @@ def resolve(
             target = device(row.mac, b"")
             if row.source is SightingSource.ETH:
                 target.frames += row.frames
-            target.sources.add(SightingSource.ETH.text)
+            target.add_source(SightingSource.ETH.text)
         elif row.source in AUTHORITATIVE:
             if row.mac == NO_MAC:
                 continue
             target = device(row.mac, b"")
             if is_bindable(row.ip):
                 target.ips.add(row.ip)
-            target.sources.add(row.source.text)
+            target.add_source(row.source.text)
         else:
             if not is_local(row.ip, prefixes):
                 continue
@@ -189,8 +203,8 @@ def resolve(
             else:
                 target = device(row.mac, b"")
             target.ips.add(row.ip)
-            target.sources.add(SightingSource.IP.text)
-        target.vlans.update(row.vlans)
+            target.add_source(SightingSource.IP.text)
+        target.add_vlans(row.vlans)
         target.see(row.first_ns, row.last_ns)
 
     _attach_facts(devices, owners, facts)
@@ -260,7 +274,7 @@ def _attach_facts(
                 found_device = devices[f"mac:{subject}"] = Device(f"mac:{subject}", octets)
         if found_device is None:
             continue
-        found_device.sources.add(source)
+        found_device.add_source(source)
         found_device.see(seen_ns, seen_ns)
         rank = _RANK.get((key, source))
         if rank is not None:

@@ -36,6 +36,18 @@ def test_a_plain_host_gets_its_weak_address() -> None:
     assert (devices[0].first_ns, devices[0].last_ns) == (10, 15)
 
 
+def test_many_devices_share_their_sets() -> None:
+    """Of a crowd that was seen alike, a device costs an address and no more: what they have in common stands once."""
+    crowd = [bytes.fromhex("0200") + number.to_bytes(4, "big") for number in range(1, 4)]
+    rows = [seen(mac, f"10.0.0.{mac[-1]}", source) for mac in crowd for source in (ARP, IP)]
+    tagged = [Sighting((vlan,), HOST, b"", ETH, 10, 15, 1) for vlan in (7, 8, 7)]
+    devices = resolve([*rows, *tagged], [])
+
+    assert [device.vlans for device in devices] == [{7, 8}, set(), set(), set()]
+    assert [device.sources for device in devices[1:]] == [{"arp", "ip"}] * 3
+    assert len({id(device.sources) for device in devices[1:]}) == len({id(device.vlans) for device in devices[1:]}) == 1
+
+
 def test_a_router_gets_only_what_authority_binds() -> None:
     """Private addresses behind a MAC that forwards are devices without a MAC; its own ARP address stays its own."""
     devices = resolve(
