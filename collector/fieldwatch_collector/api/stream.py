@@ -29,6 +29,7 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from fieldwatch_collector.accounts import Principal, allows
 from fieldwatch_collector.api.security import bearer_of, cookie_of, is_same_origin, principal_of, services_of
+from fieldwatch_collector.read_model import NotFound
 
 router = APIRouter()
 
@@ -177,6 +178,12 @@ class Connection:
         if len(self._subscriptions) >= MAX_SUBSCRIPTIONS:
             await self._refuse(identifier, "too_many", f"a connection has at most {MAX_SUBSCRIPTIONS} subscriptions")
             return
+        if wanted.filter.site:
+            try:
+                await asyncio.to_thread(services_of(self._socket).read_model.require_site, wanted.filter.site)
+            except NotFound as problem:
+                await self._refuse(identifier, "not_found", str(problem))
+                return
         self._subscriptions[identifier] = tasks.create_task(self._forward(wanted))
 
     async def _unsubscribe(self, identifier: int, subscription: object) -> None:

@@ -234,6 +234,7 @@ def test_unsubscribe_ends_a_subscription(site: Site, reader: ClientConnection) -
         ({"id": 1, "type": "subscribe", "since_seq": -1}, "invalid"),
         ({"id": 1, "type": "subscribe", "since_seq": 1 << 70}, "invalid"),
         ({"id": 1, "type": "subscribe", "since_seq": "9"}, "invalid"),
+        ({"id": 1, "type": "subscribe", "filter": {"site": "nowhere"}}, "not_found"),
         ({"id": 1, "type": "unsubscribe", "subscription": 9}, "not_found"),
         ({"id": 1, "type": "unsubscribe", "subscription": [9]}, "not_found"),
     ],
