@@ -376,15 +376,20 @@ class IpTwin:
         at = {133: 8, 134: 16, 135: 24, 136: 24, 137: 40}[kind]
         view.need(at, "ndp")
         wanted, address = (2, view.octets[8:24]) if kind in (136, 137) else (1, ip.src)
-        for _ in range(32):
-            if view.wire == at:
-                return
-            view.need(at + 8, "ndp")
-            option = view.octets[at : at + 8]
-            if not option[1]:
-                return
-            if option[:2] == bytes([wanted, 1]):
-                self._bind(frame, option[2:], address, NDP)
-                wanted = 0
-            at += option[1] * 8
-            view.need(at, "ndp")
+        mac = b""
+        try:
+            for _ in range(32):
+                if view.wire == at:
+                    break
+                view.need(at + 8, "ndp")
+                option = view.octets[at : at + 8]
+                if not option[1]:
+                    mac = b""
+                    raise Rejected(MALFORMED, "ndp")
+                if option[:2] == bytes([wanted, 1]):
+                    mac, wanted = option[2:], 0
+                at += option[1] * 8
+                view.need(at, "ndp")
+        finally:
+            if mac:
+                self._bind(frame, mac, address, NDP)

@@ -269,6 +269,17 @@ def test_cut_option_of_neighbour_discovery(end: int) -> None:
     assert ((MAC_A, "fe80::a", NDP) in sightings(give(part))) == (end >= 8)
 
 
+def test_an_option_of_length_0_makes_the_whole_message_void() -> None:
+    """RFC 4861 section 4.6: it is to be discarded, so it binds nothing; the frame counts for its flow."""
+    options = ndp_option(1, MAC_A) + bytes(8)
+    frame = ethernet(ipv6("fe80::a", "ff02::1", icmp6(134, 0, bytes(4), bytes(8) + options), hop_limit=255))
+    result = give(frame)
+
+    assert (result.counters.malformed, result.counters.in_flows) == (1, 1)
+    assert result.counters.rejected_at == {"ndp": 1}
+    assert (MAC_A, "fe80::a", NDP) not in sightings(result)
+
+
 @pytest.mark.parametrize("end", [0, 10, 39, 40, 43, 44])
 def test_cut_quote(end: int) -> None:
     """Of the quoted packet, the addresses and ports are needed; what is behind them may be cut off."""
