@@ -28,8 +28,7 @@ def explain(problem: grpc.RpcError, address: str) -> ShipError:
     details = " ".join((problem.details() or "").split())[:200]
     if code in _IDENTITY:
         return ShipError(
-            f"{address}: the collector refuses this agent's certificate ({details});"
-            " enrol again: fieldwatch-agent enrol ...",
+            f"{address}: the collector refuses this agent's certificate ({details}); {ENROL_AGAIN}",
             permanent=True,
         )
     if code in _PERMANENT:

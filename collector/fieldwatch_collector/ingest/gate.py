@@ -16,7 +16,7 @@ from fieldwatch_collector.identity import SPIFFE_PREFIX, agents
 from fieldwatch_collector.identity.authority import serial_text
 from fieldwatch_collector.store import Store
 
-REFUSED = "this agent is not known here, or was revoked; enrol it again"
+REFUSED = "this agent is not known here, or was revoked"
 HEAR_OUT_S = 5.0  # the most that a stream may take to say its first word before it is refused
 
 
