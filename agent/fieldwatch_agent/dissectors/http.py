@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterator
 
 from fieldwatch_ext.engine import Slow
+from fieldwatch_ext.headers import read_headers
 
-from fieldwatch_agent.dissectors.headers import read_headers
 from fieldwatch_agent.dissectors.notes import MalformedError, fact, holder, sender
 from fieldwatch_agent.facts import Binding, Fact
 
@@ -21,7 +21,8 @@ REQUEST = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) ([^ ]+) HTTP/1\.[0-9]
 RESPONSE = re.compile(rb"HTTP/1\.[0-9] [0-9]{3}(?: .*)?\r?", re.DOTALL)
 ORIGIN_FORM = (b"/", b"*")  # of a target that the server itself is asked for
 
-PASSED_ON = (b"via", b"forwarded", b"x-forwarded-for")
+PASSED_ON = frozenset({b"via", b"forwarded", b"x-forwarded-for"})
+WANTED = PASSED_ON | {b"user-agent", b"host", b"server"}
 
 MAX_HOST_OCTETS = 253 + len(":65535")  # RFC 1035 section 2.3.4, as text
 # Names as hosts have them, with the port behind; the last label of a name is no number (RFC 1123 section 2.1).
@@ -30,11 +31,12 @@ HOST = re.compile(rb"((?:[A-Za-z0-9_-]+\.)*[A-Za-z0-9_-]*[A-Za-z_-][A-Za-z0-9_-]
 
 def dissect(slow: Slow) -> Iterator[Fact | Binding]:
     """Facts about the sender, and about the address that it asks."""
-    start, line_end, rest = slow.payload.partition(b"\n")
-    if not line_end:
+    line_end = slow.payload.find(b"\n")
+    if line_end < 0:
         raise MalformedError
-    headers, complete = read_headers(rest)
-    own = not any(name in headers for name in PASSED_ON)
+    start = slow.payload[:line_end]
+    headers, complete = read_headers(slow.payload, line_end + 1, WANTED)
+    own = PASSED_ON.isdisjoint(headers)
     request = REQUEST.fullmatch(start)
     if request is not None:
         if own:

@@ -8,22 +8,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fieldwatch_ext.engine import Slow
+from fieldwatch_ext.headers import read_headers
 
-from fieldwatch_agent.dissectors.headers import read_headers
 from fieldwatch_agent.dissectors.notes import MalformedError, fact, sender
 from fieldwatch_agent.facts import Binding, Fact
 
 KINDS = ((b"NOTIFY ", "NOTIFY"), (b"M-SEARCH ", "M-SEARCH"), (b"HTTP/", "response"))
+WANTED = frozenset({b"nt", b"nts", b"st", b"server", b"user-agent", b"location"})
 GOODBYE = b"ssdp:byebye"
 
 
 def dissect(slow: Slow) -> Iterator[Fact | Binding]:
     """Facts about the sender."""
-    start, _, rest = slow.payload.partition(b"\n")
+    start, line_end, _ = slow.payload.partition(b"\n")
     kind = next((name for mark, name in KINDS if start.upper().startswith(mark)), None)
     if kind is None:
         raise MalformedError
-    headers, complete = read_headers(rest)
+    headers, complete = read_headers(slow.payload, len(start + line_end), WANTED)
     subject = sender(slow)
     evidence = f"SSDP {kind}"
     if headers.get(b"nts", b"").lower() != GOODBYE:
