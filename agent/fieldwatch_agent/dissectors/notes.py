@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from fieldwatch_ext.engine import Slow
 from fieldwatch_proto.identity import is_local, is_unicast_mac
 from fieldwatch_proto.schema import ip_text, mac_text
@@ -53,10 +51,6 @@ def holder(slow: Slow, ip: bytes) -> str:
     return ip_text(ip) if is_host_ip(ip) else ""
 
 
-# Nearly all evidence is one of some hundred texts of our own.
-_clean_evidence = lru_cache(maxsize=256)(clean)
-
-
 def fact(slow: Slow, subject: str, key: str, value: bytes | str, evidence: str, confidence: int) -> Fact:
     """A fact of this message; the value and the evidence are cleaned. Empty ones are dropped by `dissect`."""
     return Fact(
@@ -64,7 +58,7 @@ def fact(slow: Slow, subject: str, key: str, value: bytes | str, evidence: str, 
         key,
         clean(value),
         slow.protocol,
-        _clean_evidence(evidence),
+        clean(evidence),
         confidence,
         slow.ts_ns,
         slow.number,

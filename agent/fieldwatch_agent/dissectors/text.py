@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from fieldwatch_ext.text import plain_text
+
 MAX_VALUE_OCTETS = 255  # of UTF-8; a DNS name, a DHCP option and an LLDP string all fit
 
 _BLANKS = re.compile(r"[\t\n\v\f\r ]+")
@@ -18,13 +20,14 @@ def clean(value: bytes | str) -> str:
 
     Blanks and NULs at the ends are cut. The result may be empty.
     """
+    plain = plain_text(value, MAX_VALUE_OCTETS)
+    if plain is not None:
+        return plain  # as nearly all are
     if isinstance(value, bytes):
         # Four octets a character at most, and escapes only lengthen: nothing behind this can count.
         value = value[: 4 * MAX_VALUE_OCTETS].decode("utf-8", "replace")
     else:
         value = value[: 4 * MAX_VALUE_OCTETS]
-    if len(value) <= MAX_VALUE_OCTETS and value.isascii() and value.isprintable() and "  " not in value:
-        return value.strip(" ")  # as nearly all are
     value = _BLANKS.sub(" ", value.strip("\0 \t\r\n\v\f"))
     if not value.isprintable():
         value = "".join(map(_escape, value))

@@ -6,6 +6,7 @@ import unicodedata
 
 import pytest
 from fieldwatch_agent.dissectors.text import MAX_VALUE_OCTETS, clean
+from fieldwatch_ext.text import plain_text
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,3 +45,37 @@ def test_any_value_becomes_one_safe_line_of_bounded_length(value: bytes | str) -
 
     assert len(text.encode("utf-8")) <= MAX_VALUE_OCTETS
     assert not any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b"desk-7", "desk-7"),
+        ("desk-7", "desk-7"),
+        (b" a b ", "a b"),
+        (b" ", ""),
+        (b"", ""),
+        (b"~!", "~!"),
+        (b"x" * 255, "x" * 255),
+        (b"x" * 256, None),
+        (b"a  b", None),
+        (b"  ", None),
+        (b"a\tb", None),
+        (b"a\x7f", None),
+        (b"a\0", None),
+        ("é", None),
+        ("小", None),
+        (b"\xe9", None),
+    ],
+)
+def test_what_needs_no_care_is_told_at_once(value: bytes | str, expected: str | None) -> None:
+    assert expected == plain_text(value, MAX_VALUE_OCTETS)
+
+
+@given(st.text(alphabet="ab \x7f\x1fé~", max_size=12))
+def test_plain_text_is_what_cleaning_would_make_of_it(value: str) -> None:
+    plain = plain_text(value, MAX_VALUE_OCTETS)
+
+    assert (plain is not None) == (value.isascii() and value.isprintable() and "  " not in value)
+    assert plain == plain_text(value.encode(), MAX_VALUE_OCTETS)
+    assert plain in (None, clean(value + "\n"))

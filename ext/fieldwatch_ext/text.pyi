@@ -1,0 +1,4 @@
+"""Octets to text, where nothing about them needs care."""
+
+def plain_text(value: bytes | str, most_octets: int) -> str | None:
+    """The value without blanks at its ends, if it is printable ASCII, short enough, and no two blanks meet; or None."""
