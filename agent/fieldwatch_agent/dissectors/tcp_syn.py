@@ -35,11 +35,13 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from fieldwatch_ext.engine import Slow
+from fieldwatch_ext.syn_traits import traits
 
 from fieldwatch_agent.dissectors.notes import MalformedError, fact, sender
 from fieldwatch_agent.facts import Binding, Fact
 
 CONFIDENCE = 80
+MAX_REMEMBERED_OCTETS = 128  # of headers: without IPv6 extension headers there are no more
 HASH_DIGITS = 12
 
 # RFC 791 section 3.1, RFC 8200 section 3
@@ -97,13 +99,15 @@ class Syn(NamedTuple):
 
 def dissect(slow: Slow) -> Iterator[Fact | Binding]:
     """The fingerprint of the sender's stack."""
-    text, evidence = _told(read_syn(slow.payload))
+    told = _told if len(slow.payload) <= MAX_REMEMBERED_OCTETS else _told.__wrapped__
+    text, evidence = told(traits(slow.payload))
     yield fact(slow, sender(slow), "tcp_fingerprint", text, evidence, CONFIDENCE)
 
 
 @lru_cache(maxsize=256)
-def _told(syn: Syn) -> tuple[str, str]:
+def _told(packet: bytes) -> tuple[str, str]:
     """Signature and evidence. The stacks on a network are few, and their SYNs many."""
+    syn = read_syn(packet)
     text = signature(syn)
     mss = "no MSS" if syn.mss is None else f"MSS {syn.mss}"
     return text, f"TCP SYN {short_hash(text)}, TTL {syn.ttl}, {mss}"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import random
 import struct
 
 import pytest
 from fieldwatch_agent.dissectors import tcp_syn
+from fieldwatch_agent.dissectors.notes import MalformedError
+from fieldwatch_ext.syn_traits import traits
 from listening import Heard, listen, prefixes_say_a_part, to_peer
 from messages import IP, IP_TEXT
 
@@ -166,3 +169,41 @@ def test_extension_headers_are_passed() -> None:
 )  # fmt: skip
 def test_headers_that_contradict_themselves_say_nothing(packet: bytes) -> None:
     assert heard(packet) == Heard([], False)
+
+
+SHAPES = [
+    GOLDEN,
+    ip4(tcp()),
+    ip4(tcp(TIMESTAMPS + NOP + NOP), options=b"\1\1\1\0"),
+    ip6(tcp()),
+    ip6(tcp(MSS + NOP + NOP + TIMESTAMPS)),
+    ip6(b"\x06\0" + bytes(6) + tcp(), following=0),
+    ip4(tcp(NOP + bytes([8, 2]) + b"\1")),
+    ip4(tcp(bytes([8, 10, 1, 2]))),
+]
+
+
+@pytest.mark.parametrize("packet", SHAPES)
+def test_traits_tell_all_of_the_stack(packet: bytes) -> None:
+    """Of every prefix and of every octet changed: the reader sees the same in them as in the packet itself."""
+    dice = random.Random(3)
+    changed = [packet[:at] + bytes([dice.randrange(256)]) + packet[at + 1 :] for at in range(len(packet))]
+    variants = [*(packet[:end] for end in range(len(packet) + 1)), *changed]
+
+    assert [_syn(variant) for variant in variants] == [_syn(traits(variant)) for variant in variants]
+
+
+def _syn(packet: bytes) -> tcp_syn.Syn | None:
+    try:
+        return tcp_syn.read_syn(packet)
+    except MalformedError:
+        return None
+
+
+def test_traits_are_the_same_for_all_connections() -> None:
+    stamps = [bytes([8, 10]) + struct.pack(">II", value, 7 * value) for value in range(3)]
+
+    segments = [struct.pack(">HHII", n, n, n, n) + tcp(MSS + stamp)[12:] for n, stamp in enumerate(stamps)]
+
+    assert len({traits(ip4(segment)) for segment in segments}) == 1
+    assert len({traits(ip6(segment)) for segment in segments}) == 1
