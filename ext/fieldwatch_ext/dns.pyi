@@ -31,6 +31,9 @@ class Message(NamedTuple):
     records: list[Record]
     complete: bool  # False where the message broke off or a record was bad
 
+def lower(name: Name) -> Name:
+    """The name as it is compared (RFC 1035 section 2.3.3)."""
+
 def read_name(payload: bytes, offset: int) -> tuple[Name, int] | None:
     """The labels of the name at `offset`, and the offset behind it; None where it is none."""
 

@@ -106,6 +106,22 @@ def read_name(bytes payload not None, Py_ssize_t offset):
     return None if behind < 0 else (_labels(p, &found), behind)
 
 
+cdef bint _has_upper(bytes label):
+    cdef const uint8_t* p = <const uint8_t*>PyBytes_AS_STRING(label)
+    cdef Py_ssize_t i
+    for i in range(PyBytes_GET_SIZE(label)):
+        if 0x41 <= p[i] <= 0x5A:
+            return True
+    return False
+
+
+def lower(tuple name not None):
+    for label in name:
+        if _has_upper(label):
+            return tuple([label.lower() for label in name])
+    return name             # as most are
+
+
 cdef tuple _strings(const uint8_t* p, Py_ssize_t octets):
     # Character strings of a TXT record (RFC 1035 section 3.3.14); None where one is longer than the record.
     cdef Py_ssize_t at = 0

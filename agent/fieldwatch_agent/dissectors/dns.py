@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fieldwatch_ext.dns import Message, Name
+from fieldwatch_ext.dns import Message, Name, lower
 from fieldwatch_ext.engine import Slow
 
 from fieldwatch_agent.dissectors.dns_message import (
@@ -19,7 +19,6 @@ from fieldwatch_agent.dissectors.dns_message import (
     TYPE_AAAA,
     TYPE_CNAME,
     TYPE_PTR,
-    lower,
     read_message,
     reverse_address,
 )

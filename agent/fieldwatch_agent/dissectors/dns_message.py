@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dpkt import dns as rfc1035
 from fieldwatch_ext import dns
-from fieldwatch_ext.dns import Message, Name
+from fieldwatch_ext.dns import Message, Name, lower
 
 from fieldwatch_agent.dissectors.notes import MalformedError
 
@@ -42,11 +42,6 @@ def plain_name(data: bytes) -> Name:
         labels.append(data[offset + 1 : behind])
         offset = behind
     return tuple(labels)
-
-
-def lower(name: Name) -> Name:
-    """The name as it is compared (RFC 1035 section 2.3.3)."""
-    return tuple([label.lower() for label in name])
 
 
 def reverse_address(name: Name) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fieldwatch_ext.dns import Name, Record
+from fieldwatch_ext.dns import Name, Record, lower
 from fieldwatch_ext.engine import Slow
 
 from fieldwatch_agent.dissectors.dns_message import (
@@ -22,7 +22,6 @@ from fieldwatch_agent.dissectors.dns_message import (
     TYPE_PTR,
     TYPE_SRV,
     TYPE_TXT,
-    lower,
     read_message,
     reverse_address,
 )

@@ -10,7 +10,7 @@ import pytest
 from fieldwatch_agent.dissectors.dns_message import plain_name, read_message, reverse_address
 from fieldwatch_agent.dissectors.notes import MalformedError
 from fieldwatch_ext import dns as dns_of_kernel
-from fieldwatch_ext.dns import MAX_POINTERS, MAX_RECORDS, read_name
+from fieldwatch_ext.dns import MAX_POINTERS, MAX_RECORDS, lower, read_name
 from hypothesis import given
 from hypothesis import strategies as st
 from messages import address, dns, name, pointer, question, record, service, text
@@ -58,6 +58,19 @@ def test_the_longest_name_is_one() -> None:
 
     assert name_and_end is not None
     assert (len(name_and_end[0]), name_and_end[1]) == (4, 255)
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ((b"Nas", b"LOCAL"), (b"nas", b"local")),
+        ((b"nas", b"local"), (b"nas", b"local")),
+        ((b"", b"\xc4@[`{", b"AZ"), (b"", b"\xc4@[`{", b"az")),  # beside the letters of ASCII all stays
+        ((), ()),
+    ],
+)
+def test_names_are_compared_in_lower_case(labels: tuple[bytes, ...], expected: tuple[bytes, ...]) -> None:
+    assert expected == lower(labels)
 
 
 def test_chains_of_pointers_are_followed_to_a_bound() -> None:
