@@ -27,6 +27,7 @@ import ipaddress
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
+from socket import inet_ntoa
 
 SCHEMA_VERSION = 1
 
@@ -191,7 +192,7 @@ def ip_octets(version: int, value: bytes) -> bytes:
 def ip_text(octets: bytes) -> str:
     """RFC 5952 / dotted text of 4 or 16 octets; empty text for none."""
     if len(octets) == 4:
-        return ".".join(map(str, octets))
+        return inet_ntoa(octets)
     return _ip6_text(octets) if octets else ""
 
 

@@ -56,14 +56,15 @@ COUNTERS = Counters()
 
 def dissect(slow: Slow) -> list[Fact | Binding]:
     """Everything the message says, without repetition, at most `MAX_FACTS`. Never raises on content."""
-    if slow.protocol not in DISSECTORS:
+    protocol = slow.protocol
+    if protocol not in COUNTERS.messages:
         return []
-    COUNTERS.messages[slow.protocol] += 1
+    COUNTERS.messages[protocol] += 1
     found: dict[tuple[object, ...], Fact | Binding] = {}
     try:
-        for seen, item in enumerate(_dissector(slow.protocol)(slow)):
+        for seen, item in enumerate(_dissector(protocol)(slow)):
             if seen == MAX_REPEATS:
-                COUNTERS.capped[slow.protocol] += 1
+                COUNTERS.capped[protocol] += 1
                 break
             if isinstance(item, Fact):
                 if not (item.subject and item.value):
@@ -79,9 +80,9 @@ def dissect(slow: Slow) -> list[Fact | Binding]:
                 if key in found:
                     continue
             if len(found) == MAX_FACTS:
-                COUNTERS.capped[slow.protocol] += 1
+                COUNTERS.capped[protocol] += 1
                 break
             found[key] = item
     except (MalformedError, dpkt.Error):
-        COUNTERS.malformed[slow.protocol] += 1
+        COUNTERS.malformed[protocol] += 1
     return list(found.values())

@@ -37,7 +37,7 @@ def sender(slow: Slow) -> str:
     on_link = (
         not slow.src_ip
         or _is_link_scope(slow.dst_ip)
-        or (is_local(slow.src_ip) and bool(slow.dst_mac) and bool(slow.dst_mac[0] & 1))
+        or (bool(slow.dst_mac) and bool(slow.dst_mac[0] & 1) and is_local(slow.src_ip))
     )
     if on_link and is_unicast_mac(slow.src_mac):
         return mac_text(slow.src_mac)
