@@ -16,7 +16,7 @@ from __future__ import annotations
 import threading
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from fieldwatch_ext.capture import Source
 from fieldwatch_ext.engine import STAGE_ALL, Engine
@@ -77,9 +77,10 @@ class FactFilter:
         self._remembered = 0
         self._lock = threading.Lock()
 
-    def is_news(self, fact: Fact) -> bool:
+    def news_of(self, facts: Iterable[Fact]) -> list[Fact]:
+        """Those of the facts that are news, in their order."""
         with self._lock:
-            return self._is_news(fact)
+            return [fact for fact in facts if self._is_news(fact)]
 
     def _is_news(self, fact: Fact) -> bool:
         name = (fact.subject, fact.key)
@@ -173,15 +174,17 @@ class Pipeline:
         self._take_sightings()
 
     def _take_slow(self) -> None:
-        news: list[Fact] = []
-        for frame in self.engine.take_slow():
-            if not self._dissect:
-                continue
+        frames = self.engine.take_slow()
+        if not (frames and self._dissect):
+            return
+        facts: list[Fact] = []
+        for frame in frames:
             for found in read_payload(frame):
                 if isinstance(found, Binding):
                     self._bind(found)
-                elif self._facts.is_news(found):
-                    news.append(found)
+                else:
+                    facts.append(found)
+        news = self._facts.news_of(facts)
         if news:
             self._emit(fact_records(news, self.interface))
 

@@ -53,6 +53,9 @@ class Message(NamedTuple):
     complete: bool
 
 
+cdef object _make = tuple.__new__      # without the call of a function that checks the number of fields
+
+
 cdef struct Labels:
     int count
     Py_ssize_t start[128]
@@ -156,7 +159,7 @@ cdef object _record(
         strings = _strings(p + start, end - start)
         if strings is None:
             return None
-    return Record(section, name, kind, ttl, target, address, strings)
+    return _make(Record, (section, name, kind, ttl, target, address, strings))
 
 
 def read_message(bytes payload not None):
@@ -203,6 +206,6 @@ def read_message(bytes payload not None):
                 else:
                     records.append(record)
             at = end
-    return Message(
-        (flags & RESPONSE) != 0, flags >> 11 & 0xF, flags & 0xF, questions, records, complete and at >= 0
+    return _make(
+        Message, ((flags & RESPONSE) != 0, flags >> 11 & 0xF, flags & 0xF, questions, records, complete and at >= 0)
     )

@@ -105,6 +105,9 @@ class Counters(NamedTuple):
     slow_repeated: int
 
 
+cdef object _make = tuple.__new__      # without the call of a function that checks the number of fields
+
+
 cdef bytes _octets(const void* start, size_t octets):
     return PyBytes_FromStringAndSize(<const char*>start, <Py_ssize_t>octets)
 
@@ -353,11 +356,11 @@ cdef class Engine:
         taken = []
         while at < kernel.slow.used:
             s = <SlowFrame*>(kernel.slow.octets + at)
-            taken.append(Slow(
+            taken.append(_make(Slow, (
                 s.number, s.ts_ns, SLOW_NAMES[s.kind], _octets(s.mac[0], 6), _octets(s.mac[1], 6), s.vlans,
                 _address(s.version, s.src), _address(s.version, s.dst), s.src_port, s.dst_port,
                 _octets(s + 1, s.payload_octets),
-            ))
+            )))
             at += sizeof(SlowFrame) + ((s.payload_octets + 7) & ~<size_t>7)
         slow_clear(&kernel.slow)
         return taken

@@ -39,14 +39,16 @@ def dissect(slow: Slow) -> Iterator[Fact | Binding]:
     own = PASSED_ON.isdisjoint(headers)
     request = REQUEST.fullmatch(start)
     if request is not None:
-        if own:
-            yield fact(slow, sender(slow), "user_agent", headers.get(b"user-agent", b""), "HTTP User-Agent", 60)
-        if request[2].startswith(ORIGIN_FORM):
-            name = host_name(headers.get(b"host", b""))
+        program = headers.get(b"user-agent")
+        if program and own:
+            yield fact(slow, sender(slow), "user_agent", program, "HTTP User-Agent", 60)
+        name = host_name(headers.get(b"host", b""))
+        if name and request[2].startswith(ORIGIN_FORM):
             yield fact(slow, holder(slow, slow.dst_ip), "http_host", name, "HTTP Host of a request to it", 50)
     elif RESPONSE.fullmatch(start) is not None:
-        if own:
-            yield fact(slow, sender(slow), "server", headers.get(b"server", b""), "HTTP Server", 70)
+        program = headers.get(b"server")
+        if program and own:
+            yield fact(slow, sender(slow), "server", program, "HTTP Server", 70)
     else:
         raise MalformedError
     if not complete:
