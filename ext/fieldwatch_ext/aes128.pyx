@@ -41,6 +41,7 @@ cdef struct Element:            # of GF(2^128); the highest bit of `high` is the
 
 cdef uint8_t substitute[256]
 cdef uint32_t column[256]       # one octet through SubBytes and MixColumns: (2s, s, s, 3s)
+cdef uint64_t remainder[16]      # what four bits that are shifted out of an element come to in its upper half
 
 
 cdef inline uint8_t doubled(uint8_t value) noexcept nogil:
@@ -131,23 +132,59 @@ cdef void encrypt(const Schedule* schedule, const uint8_t* block, uint8_t* into)
         )
 
 
-cdef inline Element product(Element x, Element y) noexcept nogil:
-    # SP 800-38D section 6.3, a bit at a time: 20 microseconds for a packet, much less than the Python around it.
+cdef inline Element shifted(Element y) noexcept nogil:
+    # SP 800-38D section 6.3: times x.
+    cdef uint64_t carry = 0 - (y.low & 1)
+    y.low = y.low >> 1 | y.high << 63
+    y.high = y.high >> 1 ^ (<uint64_t>0xE1 << 56 & carry)
+    return y
+
+
+cdef void make_remainders() noexcept nogil:
+    cdef Element e
+    cdef int i, _j
+    for i in range(16):
+        e.high = 0
+        e.low = i
+        for _j in range(4):
+            e = shifted(e)
+        remainder[i] = e.high
+
+
+make_remainders()
+
+
+cdef void make_multiples(Element key, Element* multiple) noexcept nogil:
+    # The products of the key and each four bits.
+    cdef int bit, i
+    multiple[0].high = multiple[0].low = 0
+    multiple[8] = key
+    multiple[4] = shifted(multiple[8])
+    multiple[2] = shifted(multiple[4])
+    multiple[1] = shifted(multiple[2])
+    for i in range(3, 16):
+        bit = i & -i
+        if bit != i:
+            multiple[i].high = multiple[bit].high ^ multiple[i - bit].high
+            multiple[i].low = multiple[bit].low ^ multiple[i - bit].low
+
+
+cdef inline Element product(Element x, const Element* multiple) noexcept nogil:
+    # Four bits of `x` at a time, the highest powers first.
     cdef Element z
-    cdef uint64_t bit, carry
-    cdef int i
+    cdef uint64_t word, carry
+    cdef int four, i
     z.high = z.low = 0
-    for i in range(128):
-        bit = 0 - ((x.high >> (63 - i) if i < 64 else x.low >> (127 - i)) & 1)
-        z.high ^= y.high & bit
-        z.low ^= y.low & bit
-        carry = 0 - (y.low & 1)
-        y.low = y.low >> 1 | y.high << 63
-        y.high = y.high >> 1 ^ (<uint64_t>0xE1 << 56 & carry)
+    for i in range(32):
+        word = x.low if i < 16 else x.high
+        four = <int>(word >> (4 * (i & 15)) & 0xF)
+        carry = remainder[z.low & 0xF]
+        z.low = (z.low >> 4 | z.high << 60) ^ multiple[four].low
+        z.high = z.high >> 4 ^ carry ^ multiple[four].high
     return z
 
 
-cdef Element hashed(Element state, Element key, const uint8_t* octets, size_t count) noexcept nogil:
+cdef Element hashed(Element state, const Element* multiple, const uint8_t* octets, size_t count) noexcept nogil:
     # GHASH (section 6.4) over octets that are padded with zeros to whole blocks.
     cdef uint8_t block[BLOCK]
     cdef size_t at = 0
@@ -158,7 +195,7 @@ cdef Element hashed(Element state, Element key, const uint8_t* octets, size_t co
         memcpy(block, octets + at, part)
         state.high ^= be64(block)
         state.low ^= be64(block + 8)
-        state = product(state, key)
+        state = product(state, multiple)
         at += part
     return state
 
@@ -174,17 +211,19 @@ cdef void make_tag(
 ) noexcept nogil:
     # Section 7.1: the hash of both parts and their lengths in bits, under the first block of the key stream.
     cdef uint8_t block[BLOCK]
+    cdef Element multiple[16]
     cdef Element key, state
     memset(block, 0, BLOCK)
     encrypt(schedule, block, block)
     key.high = be64(block)
     key.low = be64(block + 8)
+    make_multiples(key, multiple)
     state.high = state.low = 0
-    state = hashed(state, key, associated, associated_count)
-    state = hashed(state, key, sealed, sealed_count)
+    state = hashed(state, multiple, associated, associated_count)
+    state = hashed(state, multiple, sealed, sealed_count)
     state.high ^= <uint64_t>associated_count * 8
     state.low ^= <uint64_t>sealed_count * 8
-    state = product(state, key)
+    state = product(state, multiple)
     encrypt(schedule, counter, block)
     put_be64(into, state.high ^ be64(block))
     put_be64(into + 8, state.low ^ be64(block + 8))
