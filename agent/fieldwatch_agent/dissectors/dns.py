@@ -27,6 +27,7 @@ from fieldwatch_agent.dissectors.text import host_text
 from fieldwatch_agent.facts import Binding, Fact
 
 CONFIDENCE = 40
+NAMING = (TYPE_A, TYPE_AAAA, TYPE_PTR)
 MAX_NAMED = 8  # addresses of one message: most names have one or two, a server farm's a handful
 
 
@@ -40,11 +41,12 @@ def dissect(slow: Slow) -> Iterator[Fact | Binding]:
 
 
 def _names(slow: Slow, message: Message) -> Iterator[Fact]:
+    answers = [r for r in message.records if r.type in NAMING and r.section == ANSWER]
+    if not answers:
+        return
     asked, known_as = _aliases(message)
     named = 0
-    for record in message.records:
-        if record.section != ANSWER or record.type not in (TYPE_A, TYPE_AAAA, TYPE_PTR):
-            continue
+    for record in answers:
         owner = lower(record.name)
         name = asked if owner in known_as else owner
         if record.type == TYPE_PTR:
