@@ -83,22 +83,21 @@ class FactFilter:
             return [fact for fact in facts if self._is_news(fact)]
 
     def _is_news(self, fact: Fact) -> bool:
-        name = (fact.subject, fact.key)
-        said = (fact.value, fact.source)
+        name, said, seen_ns = fact[:2], fact[2:4], fact.seen_ns  # slices cost less than four names
         told = self._told.get(name)
         if told is None:
             told = self._told[name] = {}
         else:
             self._told.move_to_end(name)
         told_ns = told.get(said)
-        if told_ns is not None and fact.seen_ns - told_ns < self._refresh_ns:
+        if told_ns is not None and seen_ns - told_ns < self._refresh_ns:
             return False
         if told_ns is None:
-            if len(told) >= VALUES_A_KEY and not self._forget_oldest(told, fact.seen_ns):
+            if len(told) >= VALUES_A_KEY and not self._forget_oldest(told, seen_ns):
                 self.refused += 1
                 return False
             self._remembered += 1
-        told[said] = fact.seen_ns
+        told[said] = seen_ns
         while self._remembered > FACTS_REMEMBERED:
             self._remembered -= len(self._told.popitem(last=False)[1])
         return True

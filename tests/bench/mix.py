@@ -106,8 +106,8 @@ def main() -> int:
             cost = measure(once, arguments.repeat)
             of = counted[-1]
             row = (name, cost.median, cost.best, round(cost.frames_per_s))
-            rows.append((*row, of.flows_exported, of.slow_frames, of.slow_limited))
-        head = ["stage", "ns a frame, median", "best", "frames/s", "flows", "messages", "messages refused"]
+            rows.append((*row, of.flows_exported, of.slow_frames, of.slow_repeated, of.slow_limited))
+        head = ["stage", "ns a frame, median", "best", "frames/s", "flows", "messages", "said again", "refused"]
         print(table(head, rows))
         print("\nWhat one message of a protocol costs, and its share in a frame of the mix:\n")
         print(table(["dissector", "messages", "us a message", "ns a frame"], dissector_rows(path)))

@@ -61,15 +61,16 @@ def dissect(slow: Slow) -> list[Fact | Binding]:
         return []
     COUNTERS.messages[protocol] += 1
     found: dict[tuple[object, ...], Fact | Binding] = {}
+    key: tuple[object, ...]
     try:
         for seen, item in enumerate(_dissector(protocol)(slow)):
             if seen == MAX_REPEATS:
                 COUNTERS.capped[protocol] += 1
                 break
             if isinstance(item, Fact):
-                if not (item.subject and item.value):
+                subject, _, value = key = item[:3]  # subject, key, value: slices cost less than names
+                if not (subject and value):
                     continue
-                key: tuple[object, ...] = (item.subject, item.key, item.value)
                 known = found.get(key)
                 if known is not None:
                     if isinstance(known, Fact) and item.confidence > known.confidence:
