@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
-from fieldwatch_agent.config import AgentConfig
+from fieldwatch_agent.config import AgentConfig, Privacy
+from fieldwatch_agent.dissectors import DISSECTORS
 from fieldwatch_agent.pipeline import Pipeline, make_engine
 from fieldwatch_ext.capture import MemorySource
 from fieldwatch_ext.engine import Counters
@@ -195,8 +196,8 @@ def measure(frames: Iterator[bytes], count: int, every_ns: int, *, dissect: bool
         if records.kind is Kind.FLOW:
             packets.extend((records.columns["packets"], records.columns["reply_packets"]))
 
-    engine = make_engine(AgentConfig())
-    pipeline = Pipeline(engine, "eth0", emit, dissect=dissect)
+    engine = make_engine(AgentConfig(privacy=Privacy(() if dissect else DISSECTORS)))
+    pipeline = Pipeline(engine, "eth0", emit)
     cpu_s, done, ticked_ns = 0.0, 0, START_NS
     before_kib = half_kib = _peak_kib()
     while portion := [(START_NS + (done + n) * every_ns, octets) for n, octets in enumerate(islice(frames, PORTION))]:
