@@ -65,6 +65,7 @@ class Counters(NamedTuple):
     slow_dropped: int  # dissector ring was full
     slow_limited: int  # beyond the allowance of their sender (1,000 at once, then 50 a second), or of all together
     slow_repeated: int  # the same that their sender said in the ten minutes before; SYNs: with the same fingerprint
+    slow_silent: int  # told nothing that a dissector looks for: queries, answers without an address, ordinary file work
 
 CLOSED_LINGER_NS: int
 """So long a closed TCP flow waits for stragglers (late ACKs, repeated FINs), in packet time."""

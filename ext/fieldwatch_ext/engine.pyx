@@ -103,6 +103,7 @@ class Counters(NamedTuple):
     slow_dropped: int
     slow_limited: int
     slow_repeated: int
+    slow_silent: int
 
 
 cdef object _make = tuple.__new__      # without the call of a function that checks the number of fields
@@ -394,6 +395,7 @@ cdef class Engine:
             slow_dropped=kernel.slow.dropped,
             slow_limited=kernel.slow.limited,
             slow_repeated=kernel.slow.repeated,
+            slow_silent=kernel.slow.silent,
         )
 
     @property

@@ -4,8 +4,10 @@
 # all of the block's octets: as long as the frames are taken when the ring is more than half full, none is dropped.
 #
 # Python costs a thousand times what the kernel does, and strangers choose what they send:
+# - What tells nothing that its dissector looks for is not handed over (silent.pxd, head.pxd). It is counted.
 # - What a host says again within REPEAT_NS, octet by octet, is not handed over: it could be no news. Most announcements
-#   are repeats. SYNs are the same where their fingerprints are. It is counted.
+#   are repeats. SYNs are the same where their fingerprints are, heads of HTTP where the lines that count are. It is
+#   counted.
 # - Each host has an allowance of frames (a bucket that refills with packet time), and all of them together have one.
 #   What exceeds it is counted.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -13,7 +15,14 @@ from libc.stdlib cimport malloc, realloc
 from libc.string cimport memcpy, memset
 
 from fieldwatch_ext.hashing cimport Seed, copy_words, hash4, hash_octets
-from fieldwatch_ext.packet cimport SLOW_CDP, SLOW_DHCP, SLOW_DHCPV6, SLOW_LLDP, SLOW_QUIC, SLOW_TCP_SYN, Packet
+from fieldwatch_ext.head cimport (
+    FIELD_HOST, FIELD_SERVER, FIELD_USER_AGENT, HEAD_ORIGIN, HEAD_RESPONSE, HEAD_UNKNOWN, head_fields, head_form,
+    line_end
+)
+from fieldwatch_ext.packet cimport (
+    SLOW_CDP, SLOW_DHCP, SLOW_DHCPV6, SLOW_HTTP, SLOW_LLDP, SLOW_QUIC, SLOW_SMB, SLOW_TCP_SYN, Packet
+)
+from fieldwatch_ext.silent cimport is_silent, smb_is_silent
 from fieldwatch_ext.syn cimport syn_hash
 from fieldwatch_ext.wire cimport mac48
 
@@ -57,6 +66,7 @@ cdef struct SlowRing:
     uint64_t dropped
     uint64_t limited
     uint64_t repeated
+    uint64_t silent
     uint32_t unwanted           # kinds that nobody looks into, by bit
     Seed seed
     Bucket sum
@@ -121,14 +131,10 @@ cdef inline uint64_t _host(const SlowRing* r, const Packet* k) noexcept nogil:
     return hash4(&r.seed, host)
 
 
-cdef inline bint slow_allowed(SlowRing* r, const Packet* k, int kind) noexcept nogil:
-    # Whether a dissector may look at this frame: it is wanted, and its sender has not asked for too much.
-    cdef uint64_t hash
-    cdef Bucket* b
-    if r.unwanted >> kind & 1:
-        return False
-    hash = _host(r, k)
-    b = &r.hosts[hash & (HOSTS - 1)]
+cdef inline bint _allowed(SlowRing* r, const Packet* k) noexcept nogil:
+    # Whether a dissector may look at this frame: its sender has not asked for too much.
+    cdef uint64_t hash = _host(r, k)
+    cdef Bucket* b = &r.hosts[hash & (HOSTS - 1)]
     if b.tag != <uint32_t>(hash >> 32):
         b.tag = <uint32_t>(hash >> 32)
         b.used = 0
@@ -139,11 +145,20 @@ cdef inline bint slow_allowed(SlowRing* r, const Packet* k, int kind) noexcept n
     return False
 
 
+cdef inline bint _was_said(SlowRing* r, uint64_t hash, int64_t ts_ns) noexcept nogil:
+    # A short time ago; and now it was.
+    cdef Said* said = &r.said[hash & (SAID - 1)]
+    if said.hash == hash and <uint64_t>ts_ns - <uint64_t>said.ts_ns < <uint64_t>REPEAT_NS:
+        return True
+    said.hash = hash
+    said.ts_ns = ts_ns
+    return False
+
+
 cdef inline bint _is_repeat(SlowRing* r, const Packet* k) noexcept nogil:
     # Whether its sender said the same a short time ago. DHCP tells when a lease was last asked for, and a hello of QUIC
     # is put together from messages: each of theirs counts.
     cdef uint64_t hash
-    cdef Said* said
     if k.slow == SLOW_DHCP or k.slow == SLOW_DHCPV6 or k.slow == SLOW_QUIC:
         return False
     hash = _host(r, k) + k.slow ^ k.vlans
@@ -151,12 +166,42 @@ cdef inline bint _is_repeat(SlowRing* r, const Packet* k) noexcept nogil:
         hash = syn_hash(&r.seed, hash, k.payload, k.payload_octets)
     else:
         hash = hash_octets(&r.seed, hash, k.payload, k.payload_octets)
-    said = &r.said[hash & (SAID - 1)]
-    if said.hash == hash and <uint64_t>k.ts_ns - <uint64_t>said.ts_ns < <uint64_t>REPEAT_NS:
+    return _was_said(r, hash, k.ts_ns)
+
+
+cdef inline bint _tells_head(SlowRing* r, const Packet* k) noexcept nogil:
+    # Whether the head of HTTP in a segment could be news. A request tells something of the server, too.
+    cdef int form = head_form(k.data, k.data_octets)
+    cdef int fields, telling
+    cdef uint64_t hash
+    if form == HEAD_UNKNOWN:
         return True
-    said.hash = hash
-    said.ts_ns = k.ts_ns
-    return False
+    hash = _host(r, k) + SLOW_HTTP ^ k.vlans
+    if form == HEAD_RESPONSE:
+        telling = FIELD_SERVER
+    else:
+        telling = FIELD_USER_AGENT | FIELD_HOST if form == HEAD_ORIGIN else FIELD_USER_AGENT
+        hash = hash_octets(&r.seed, hash + form, <const uint8_t*>k.dst, 16)
+    fields = head_fields(k.data, k.data_octets, line_end(k.data, k.data_octets, 0), &r.seed, &hash)
+    if not fields & telling:
+        r.silent += 1
+        return False
+    if _was_said(r, hash, k.ts_ns):
+        r.repeated += 1
+        return False
+    return True
+
+
+cdef inline bint slow_wants(SlowRing* r, const Packet* k, int kind) noexcept nogil:
+    # Whether a dissector is to look at this segment, by which a stream or a message of one begins.
+    if r.unwanted >> kind & 1:
+        return False
+    if kind == SLOW_HTTP and not _tells_head(r, k):
+        return False
+    if kind == SLOW_SMB and smb_is_silent(k.data, k.data_octets):
+        r.silent += 1
+        return False
+    return _allowed(r, k)
 
 
 cdef inline void slow_head(
@@ -196,8 +241,10 @@ cdef inline void slow_keep(SlowRing* r, const Packet* k, uint64_t number) noexce
     cdef SlowFrame head
     if r.unwanted >> k.slow & 1:
         return
-    if _is_repeat(r, k):
+    if is_silent(k):
+        r.silent += 1
+    elif _is_repeat(r, k):
         r.repeated += 1
-    elif slow_allowed(r, k, k.slow):
+    elif _allowed(r, k):
         slow_head(&head, k, k.slow, number, k.src_port, k.dst_port)
         slow_add(r, &head, k.payload, k.payload_octets)

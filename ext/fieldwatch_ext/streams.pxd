@@ -13,7 +13,7 @@ from fieldwatch_ext.content cimport (
 )
 from fieldwatch_ext.flow cimport STREAM_READ, Flow, FlowRest
 from fieldwatch_ext.packet cimport SLOW_HTTP, SLOW_SMB, SLOW_TLS, Packet
-from fieldwatch_ext.slow cimport SlowFrame, SlowRing, slow_add, slow_allowed, slow_head, slow_reserve
+from fieldwatch_ext.slow cimport SlowFrame, SlowRing, slow_add, slow_wants, slow_head, slow_reserve
 
 cdef enum:
     STREAMS = 64
@@ -113,7 +113,7 @@ cdef inline void _first_octets(
         needed = hello_octets(k.data, k.data_octets)
         if needed == 0:
             return                          # the server's side
-    if kind == 0 or not slow_allowed(ring, k, kind):
+    if kind == 0 or not slow_wants(ring, k, kind):
         return
     slow_head(&head, k, kind, number, src_port, dst_port)
     if needed > k.data_octets and k.data_octets == k.tcp_octets:
@@ -144,6 +144,6 @@ cdef inline void stream_segment(
             return
     if rest.messages[k.side] and is_smb(k.data, k.data_octets):
         rest.messages[k.side] -= 1
-        if slow_allowed(ring, k, SLOW_SMB):
+        if slow_wants(ring, k, SLOW_SMB):
             slow_head(&head, k, SLOW_SMB, number, src_port, dst_port)
             slow_add(ring, &head, k.data, k.data_octets)
