@@ -37,6 +37,7 @@ CONNECTION_ID = 5
 MAX_CONNECTION_ID = 20
 SAMPLE_BEHIND = 4  # octets from the packet number to the sample, however short the number (RFC 9001 section 5.4.2)
 SAMPLE_LEN = 16
+RESERVED = 0x0C  # bits of the first octet that are 0 under the mask (RFC 9000 section 17.2)
 
 PING, ACK, ACK_ECN, CRYPTO, CONNECTION_CLOSE = 0x01, 0x02, 0x03, 0x06, 0x1C
 NOT_PADDING = re.compile(rb"[^\0]")
@@ -236,6 +237,8 @@ def open_packet(packet: Packet, keys: Keys) -> bytes | None:
         return None
     mask = encrypt_block(keys.header, sample)
     first = packet.header[0] ^ mask[0] & 0x0F
+    if first & RESERVED:
+        return None  # other keys, mostly: the seal need not be checked to know
     number_len = 1 + (first & 3)
     # Numbers start at 0, and Initial packets are few: what stands there is the whole number, not only its end.
     number = int.from_bytes(packet.rest[:number_len], "big") ^ int.from_bytes(mask[1 : 1 + number_len], "big")
