@@ -1,12 +1,15 @@
-# Messages that tell nothing a dissector looks for: queries, answers without an address, searches, ordinary file work.
+# Messages that tell nothing a dissector looks for: queries, answers without an address, searches, ordinary file work,
+# servers' packets of QUIC, what DHCP says without a name or an address.
 #
 # They are most of what these protocols send. A message is silent only where its dissector would give no fact; what is
 # cut or contradicts itself counts as telling, as far as it must be looked at to know.
-from libc.stdint cimport uint8_t, uint16_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memcmp
 
 from fieldwatch_ext.head cimport FIELD_LOCATION, FIELD_SERVER, FIELD_USER_AGENT, head_fields, line_end
-from fieldwatch_ext.packet cimport SLOW_DNS, SLOW_LLMNR, SLOW_MDNS, SLOW_NBNS, SLOW_SSDP, Packet
+from fieldwatch_ext.packet cimport (
+    SLOW_DHCP, SLOW_DNS, SLOW_LLMNR, SLOW_MDNS, SLOW_NBNS, SLOW_QUIC, SLOW_SSDP, Packet
+)
 from fieldwatch_ext.wire cimport be16, be32
 
 cdef extern from "string.h" nogil:
@@ -30,6 +33,25 @@ cdef enum:
     TYPE_PTR = 12
     TYPE_AAAA = 28
     NBNS_CLAIMS = 1 << 5 | 1 << 8 | 1 << 9 | 1 << 15    # RFC 1002 section 4.2.1.1: registrations, refreshes
+
+# RFC 2131 section 2, RFC 2132
+cdef enum:
+    DHCP_CLIENT_ADDRESS = 12
+    DHCP_YOUR_ADDRESS = 16
+    DHCP_MAGIC = 236
+    DHCP_OPTIONS = 240
+    DHCP_MAGIC_VALUE = 0x63825363
+    OPTION_PAD = 0
+    OPTION_HOST_NAME = 12
+    OPTION_OVERLOAD = 52
+    OPTION_PARAMETERS = 55
+    OPTION_VENDOR_CLASS = 60
+    OPTION_CLIENT_ID = 61
+    OPTION_FQDN = 81            # RFC 4702
+    OPTION_LAST = 255
+
+cdef enum:
+    HTTPS_PORT = 443
 
 # [MS-CIFS] section 2.2.3, [MS-SMB2] section 2.2.1
 cdef enum:
@@ -111,6 +133,31 @@ cdef inline bint _dns_is_silent(const uint8_t* p, size_t have, int kind) noexcep
     return kind == SLOW_DNS and not _names_addresses(p, have)
 
 
+cdef inline bint _dhcp_is_silent(const uint8_t* p, size_t have) noexcept nogil:
+    # It neither names anything nor binds an address. Options elsewhere in the header are for the dissector to find.
+    cdef size_t at = DHCP_OPTIONS
+    cdef uint8_t code
+    if have < DHCP_OPTIONS or be32(p + DHCP_MAGIC) != <uint32_t>DHCP_MAGIC_VALUE:
+        return False
+    if be32(p + DHCP_CLIENT_ADDRESS) | be32(p + DHCP_YOUR_ADDRESS):
+        return False
+    while at < have:
+        code = p[at]
+        if code == OPTION_LAST:
+            return True
+        at += 1
+        if code == OPTION_PAD:
+            continue
+        if code == OPTION_HOST_NAME or code == OPTION_OVERLOAD or code == OPTION_PARAMETERS or (
+            code == OPTION_VENDOR_CLASS or code == OPTION_CLIENT_ID or code == OPTION_FQDN
+        ):
+            return False
+        if at == have or at + 1 + p[at] > have:
+            return False
+        at += 1 + p[at]
+    return True
+
+
 cdef inline bint _search_is_silent(const uint8_t* p, size_t have) noexcept nogil:
     # A search of SSDP whose sender does not say what it is.
     cdef int fields
@@ -159,4 +206,9 @@ cdef inline bint is_silent(const Packet* k) noexcept nogil:
     # Of a datagram.
     if k.slow == SLOW_DNS or k.slow == SLOW_MDNS or k.slow == SLOW_LLMNR or k.slow == SLOW_NBNS:
         return _dns_is_silent(k.payload, k.payload_octets, k.slow)
-    return k.slow == SLOW_SSDP and _search_is_silent(k.payload, k.payload_octets)
+    if k.slow == SLOW_SSDP:
+        return _search_is_silent(k.payload, k.payload_octets)
+    if k.slow == SLOW_DHCP:
+        return _dhcp_is_silent(k.payload, k.payload_octets)
+    # Hellos are sent to a server's port; from there come packets that open under keys of another label (RFC 9001).
+    return k.slow == SLOW_QUIC and k.src_port == HTTPS_PORT and k.dst_port != HTTPS_PORT

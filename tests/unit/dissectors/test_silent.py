@@ -9,7 +9,7 @@ import pytest
 from fieldwatch_agent.dissectors import dissect
 from fieldwatch_agent.facts import Fact
 from fieldwatch_ext.engine import Slow
-from messages import address, dns, name, pointer, question, record, slow, text
+from messages import IP, address, dhcp, dns, name, option, pointer, question, record, slow, text
 from support.engine_compare import Result, run
 from support.frames import ACK, ethernet, ipv4, tcp
 from support.hostile import on_the_wire
@@ -17,7 +17,7 @@ from test_dissect import GOLDEN
 from test_smb import NEGOTIATED, setup2, smb1, smb2
 
 SECOND = 1_000_000_000
-PROTOCOLS = ("mdns", "llmnr", "nbns", "dns", "ssdp", "http", "smb")
+PROTOCOLS = ("dhcp", "mdns", "llmnr", "nbns", "dns", "ssdp", "http", "smb")
 ALIAS = record(name("www.example.com"), 5, name("cdn.example.net"))
 ADDRESS = address("cdn.example.net", "203.0.113.5", klass=1)
 SEARCH = b'M-SEARCH * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\nMAN: "ssdp:discover"\r\nST: ssdp:all\r\n'
@@ -25,6 +25,9 @@ RESPONSE = b"HTTP/1.1 200 OK\r\n"
 REQUEST = b"GET / HTTP/1.1\r\n"
 
 SILENT = {
+    "lease asked for": slow("dhcp", dhcp(option(53, b"\1") + option(50, IP) + b"\0\0\xff" + option(12, b"x"))),
+    "lease without an end": slow("dhcp", dhcp(option(53, b"\1"))),
+    "lease refused": slow("dhcp", dhcp(option(53, b"\6") + option(56, b"no") + b"\xff", op=2)),
     "no such name": slow("dns", dns(flags=0x8183, answers=(ADDRESS,))),
     "no answer": slow("dns", dns(flags=0x8180, questions=(question(name("nas")),), authority=(ADDRESS,))),
     "text alone": slow("dns", dns(flags=0x8180, questions=(question(name("x")),), answers=(ALIAS, text("x", b"y")))),
@@ -52,6 +55,9 @@ SILENT = {
     "Kerberos": slow("smb", setup2(b"\x60" + bytes(40))),
 }
 TELLING = {
+    "lease in use": slow("dhcp", dhcp(option(53, b"\3") + b"\xff", ciaddr=IP)),
+    "lease given": slow("dhcp", dhcp(option(53, b"\5") + b"\xff", op=2, yiaddr=IP)),
+    "overloaded": slow("dhcp", dhcp(option(53, b"\1") + option(52, b"\1") + b"\xff", file=option(12, b"x") + b"\xff")),
     "address": slow("dns", dns(flags=0x8180, questions=(question(name("www.example.com")),), answers=(ALIAS, ADDRESS))),
     "name of an address": slow("dns", dns(flags=0x8180, answers=(pointer("5.113.0.203.in-addr.arpa", "www"),))),
     "probe": slow("mdns", dns(flags=0, authority=(address("nas.local", "192.168.1.10"),))),
@@ -118,6 +124,15 @@ def test_hostile_names_are_walked_once(payload: bytes) -> None:
     message = slow("dns", struct.pack(">6H", 0, 0x8180, 100, 100, 0, 0) + payload)
 
     assert alone(message).counters.slow_silent == 0
+
+
+def test_who_sends_from_the_port_of_https_is_a_server() -> None:
+    """Its packets open under other keys than a client's; on other ports it is left to the dissector."""
+    (golden,) = (message for message in GOLDEN if message.protocol == "quic")
+    ports = [(443, 50_000), (443, 443), (50_000, 443), (4433, 50_000)]
+    sent = [golden._replace(src_port=source, dst_port=destination) for source, destination in ports]
+
+    assert [alone(message).counters.slow_silent for message in sent] == [1, 0, 0, 0]
 
 
 def conversations(*heads: bytes, to: str = "10.0.0.2") -> Result:
