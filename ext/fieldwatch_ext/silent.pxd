@@ -36,8 +36,10 @@ cdef enum:
 
 # RFC 2131 section 2, RFC 2132
 cdef enum:
+    DHCP_TRANSACTION = 4        # and the seconds since it began, and flags
     DHCP_CLIENT_ADDRESS = 12
     DHCP_YOUR_ADDRESS = 16
+    DHCP_CLIENT_MAC = 28
     DHCP_MAGIC = 236
     DHCP_OPTIONS = 240
     DHCP_MAGIC_VALUE = 0x63825363
@@ -133,13 +135,18 @@ cdef inline bint _dns_is_silent(const uint8_t* p, size_t have, int kind) noexcep
     return kind == SLOW_DNS and not _names_addresses(p, have)
 
 
+cdef inline bint dhcp_binds(const uint8_t* p, size_t have) noexcept nogil:
+    # Whether it has an address that a client holds or is given.
+    return have >= DHCP_OPTIONS and be32(p + DHCP_CLIENT_ADDRESS) | be32(p + DHCP_YOUR_ADDRESS) != 0
+
+
 cdef inline bint _dhcp_is_silent(const uint8_t* p, size_t have) noexcept nogil:
     # It neither names anything nor binds an address. Options elsewhere in the header are for the dissector to find.
     cdef size_t at = DHCP_OPTIONS
     cdef uint8_t code
     if have < DHCP_OPTIONS or be32(p + DHCP_MAGIC) != <uint32_t>DHCP_MAGIC_VALUE:
         return False
-    if be32(p + DHCP_CLIENT_ADDRESS) | be32(p + DHCP_YOUR_ADDRESS):
+    if dhcp_binds(p, have):
         return False
     while at < have:
         code = p[at]

@@ -6,8 +6,8 @@
 # Python costs a thousand times what the kernel does, and strangers choose what they send:
 # - What tells nothing that its dissector looks for is not handed over (silent.pxd, head.pxd). It is counted.
 # - What a host says again within REPEAT_NS, octet by octet, is not handed over: it could be no news. Most announcements
-#   are repeats. SYNs are the same where their fingerprints are, heads of HTTP where the lines that count are. It is
-#   counted.
+#   are repeats. SYNs are the same where their fingerprints are, heads of HTTP where the lines that count are, DHCP
+#   whatever its transaction. It is counted.
 # - Each host has an allowance of frames (a bucket that refills with packet time), and all of them together have one.
 #   What exceeds it is counted.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -22,7 +22,9 @@ from fieldwatch_ext.head cimport (
 from fieldwatch_ext.packet cimport (
     SLOW_CDP, SLOW_DHCP, SLOW_DHCPV6, SLOW_HTTP, SLOW_LLDP, SLOW_QUIC, SLOW_SMB, SLOW_TCP_SYN, Packet
 )
-from fieldwatch_ext.silent cimport is_silent, smb_is_silent
+from fieldwatch_ext.silent cimport (
+    DHCP_CLIENT_MAC, DHCP_OPTIONS, DHCP_TRANSACTION, dhcp_binds, is_silent, smb_is_silent
+)
 from fieldwatch_ext.syn cimport syn_hash
 from fieldwatch_ext.wire cimport mac48
 
@@ -156,14 +158,18 @@ cdef inline bint _was_said(SlowRing* r, uint64_t hash, int64_t ts_ns) noexcept n
 
 
 cdef inline bint _is_repeat(SlowRing* r, const Packet* k) noexcept nogil:
-    # Whether its sender said the same a short time ago. DHCP tells when a lease was last asked for, and a hello of QUIC
-    # is put together from messages: each of theirs counts.
-    cdef uint64_t hash
-    if k.slow == SLOW_DHCP or k.slow == SLOW_DHCPV6 or k.slow == SLOW_QUIC:
+    # Whether its sender said the same a short time ago. A binding of DHCP tells when an address was last asked for, and a
+    # hello of QUIC is put together from messages: each of theirs counts.
+    cdef uint64_t hash = _host(r, k) + k.slow ^ k.vlans
+    if k.slow == SLOW_QUIC or k.slow == SLOW_DHCPV6:
         return False
-    hash = _host(r, k) + k.slow ^ k.vlans
     if k.slow == SLOW_TCP_SYN:
         hash = syn_hash(&r.seed, hash, k.payload, k.payload_octets)
+    elif k.slow == SLOW_DHCP and k.payload_octets >= DHCP_OPTIONS:
+        if dhcp_binds(k.payload, k.payload_octets):
+            return False
+        hash = hash_octets(&r.seed, hash, k.payload, DHCP_TRANSACTION)
+        hash = hash_octets(&r.seed, hash, k.payload + DHCP_CLIENT_MAC, k.payload_octets - DHCP_CLIENT_MAC)
     else:
         hash = hash_octets(&r.seed, hash, k.payload, k.payload_octets)
     return _was_said(r, hash, k.ts_ns)

@@ -62,11 +62,29 @@ def test_a_clock_that_is_set_back_spares_nothing_by_the_times_before() -> None:
     assert spared((REPEAT, said), (0, said), (1, said)) == [False, False, True]
 
 
+def dhcp(
+    transaction: int, *, seconds: int = 0, client: bytes = bytes(4), yours: bytes = bytes(4), mac: int = 1
+) -> bytes:
+    """A client that asks by its name (RFC 2131 section 2)."""
+    head = struct.pack(">4BIHH", 1, 1, 6, 0, transaction, seconds, 0) + client + yours + bytes(8)
+    octets = head + mac.to_bytes(6, "big") + bytes(10 + 192) + b"\x63\x82\x53\x63\x0c\3nas\xff"
+    return ethernet(ipv4("0.0.0.0", "255.255.255.255", udp(68, 67, octets)))
+
+
 def test_leases_are_told_each_time() -> None:
     """DHCP binds an address, and the binding says when that was last seen."""
-    request = ethernet(ipv4("0.0.0.0", "255.255.255.255", udp(68, 67, bytes(240))))
+    held, given = dhcp(1, client=ip("10.0.0.1")), dhcp(1, yours=ip("10.0.0.1"))
 
-    assert spared((0, request), (1, request)) == [False, False]
+    assert spared((0, held), (1, held), (2, given), (3, given)) == [False] * 4
+
+
+def test_a_client_that_asks_again_is_spared_whatever_its_transaction() -> None:
+    assert spared((0, dhcp(1)), (1, dhcp(1, seconds=3)), (2, dhcp(2)), (3, dhcp(3, mac=2))) == [
+        False,
+        True,
+        True,
+        False,
+    ]
 
 
 def timestamps(value: int) -> bytes:
