@@ -3,36 +3,18 @@
 #
 # They are most of what these protocols send. A message is silent only where its dissector would give no fact; what is
 # cut or contradicts itself counts as telling, as far as it must be looked at to know.
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcmp
 
 from fieldwatch_ext.head cimport FIELD_LOCATION, FIELD_SERVER, FIELD_USER_AGENT, head_fields, line_end
+from fieldwatch_ext.names cimport names_are_silent
 from fieldwatch_ext.packet cimport (
     SLOW_DHCP, SLOW_DNS, SLOW_LLMNR, SLOW_MDNS, SLOW_NBNS, SLOW_QUIC, SLOW_SSDP, Packet
 )
-from fieldwatch_ext.wire cimport be16, be32
+from fieldwatch_ext.wire cimport be32
 
 cdef extern from "string.h" nogil:
     void* memmem(const void* within, size_t octets, const void* part, size_t part_octets)
-
-# RFC 1035 section 4.1; the name services of NetBIOS and of the link have the same header.
-cdef enum:
-    DNS_FLAGS = 2
-    DNS_QUESTIONS = 4
-    DNS_ANSWERS = 6
-    DNS_AUTHORITY = 8
-    DNS_ADDITIONAL = 10
-    DNS_HEADER_LEN = 12
-    DNS_QUESTION_LEN = 4        # behind the name
-    DNS_RECORD_LEN = 10         # behind the name, up to the data
-    DNS_RECORD_DATA_LEN = 8
-    DNS_RECORDS_MOST = 128      # those that are looked at
-    DNS_RESPONSE = 0x8000
-    DNS_REFUSED = 0x780F        # operation and result; nothing is set in an answer to a query that was answered
-    TYPE_A = 1
-    TYPE_PTR = 12
-    TYPE_AAAA = 28
-    NBNS_CLAIMS = 1 << 5 | 1 << 8 | 1 << 9 | 1 << 15    # RFC 1002 section 4.2.1.1: registrations, refreshes
 
 # RFC 2131 section 2, RFC 2132
 cdef enum:
@@ -71,68 +53,6 @@ cdef enum:
     SMB2_HEADER_LEN = 64
     SMB2_NEGOTIATE = 0
     SMB2_SESSION_SETUP = 1
-
-
-cdef inline size_t _behind_name(const uint8_t* p, size_t have, size_t at) noexcept nogil:
-    # The offset behind a name of DNS, which a pointer may end; 0 where there is none.
-    while at < have:
-        if p[at] == 0:
-            return at + 1
-        if p[at] >= 0xC0:
-            return at + 2
-        if p[at] >= 0x40:
-            return 0
-        at += 1 + p[at]
-    return 0
-
-
-cdef inline bint _names_addresses(const uint8_t* p, size_t have) noexcept nogil:
-    # Whether one of the answers is of a type that names an address, or cannot be found for what stands before it.
-    cdef int questions = be16(p + DNS_QUESTIONS)
-    cdef int answers = be16(p + DNS_ANSWERS)
-    cdef size_t at = DNS_HEADER_LEN
-    cdef uint16_t kind
-    cdef int _i
-    if questions > DNS_RECORDS_MOST or answers > DNS_RECORDS_MOST:
-        return True
-    for _i in range(questions):
-        at = _behind_name(p, have, at)
-        if at == 0:
-            return True
-        at += DNS_QUESTION_LEN
-    for _i in range(answers):
-        at = _behind_name(p, have, at)
-        if at == 0 or at + DNS_RECORD_LEN > have:
-            return True
-        kind = be16(p + at)
-        if kind == TYPE_A or kind == TYPE_AAAA or kind == TYPE_PTR:
-            return True
-        at += DNS_RECORD_LEN + be16(p + at + DNS_RECORD_DATA_LEN)
-    return False
-
-
-cdef inline int _records(const uint8_t* p) noexcept nogil:
-    return be16(p + DNS_ANSWERS) | be16(p + DNS_AUTHORITY) | be16(p + DNS_ADDITIONAL)
-
-
-cdef inline bint _dns_is_silent(const uint8_t* p, size_t have, int kind) noexcept nogil:
-    cdef uint16_t flags
-    if have < DNS_HEADER_LEN:
-        return False
-    flags = be16(p + DNS_FLAGS)
-    if kind == SLOW_NBNS:
-        if flags & DNS_RESPONSE:
-            return flags & 0x0F != 0 or (_records(p) == 0)
-        return not NBNS_CLAIMS >> (flags >> 11 & 0x0F) & 1 or be16(p + DNS_ADDITIONAL) == 0
-    if flags & DNS_REFUSED:
-        return True
-    if kind == SLOW_MDNS:
-        if flags & DNS_RESPONSE:
-            return be16(p + DNS_ANSWERS) == 0 and be16(p + DNS_ADDITIONAL) == 0
-        return be16(p + DNS_AUTHORITY) == 0     # of queries only probes tell something
-    if not flags & DNS_RESPONSE or be16(p + DNS_ANSWERS) == 0:
-        return True
-    return kind == SLOW_DNS and not _names_addresses(p, have)
 
 
 cdef inline bint dhcp_binds(const uint8_t* p, size_t have) noexcept nogil:
@@ -212,7 +132,7 @@ cdef inline bint smb_is_silent(const uint8_t* p, size_t have) noexcept nogil:
 cdef inline bint is_silent(const Packet* k) noexcept nogil:
     # Of a datagram.
     if k.slow == SLOW_DNS or k.slow == SLOW_MDNS or k.slow == SLOW_LLMNR or k.slow == SLOW_NBNS:
-        return _dns_is_silent(k.payload, k.payload_octets, k.slow)
+        return names_are_silent(k.payload, k.payload_octets, k.slow)
     if k.slow == SLOW_SSDP:
         return _search_is_silent(k.payload, k.payload_octets)
     if k.slow == SLOW_DHCP:

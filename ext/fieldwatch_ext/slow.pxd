@@ -4,10 +4,10 @@
 # all of the block's octets: as long as the frames are taken when the ring is more than half full, none is dropped.
 #
 # Python costs a thousand times what the kernel does, and strangers choose what they send:
-# - What tells nothing that its dissector looks for is not handed over (silent.pxd, head.pxd). It is counted.
+# - What tells nothing that its dissector looks for is not handed over (silent.pxd, names.pxd, head.pxd). It is counted.
 # - What a host says again within REPEAT_NS, octet by octet, is not handed over: it could be no news. Most announcements
 #   are repeats. SYNs are the same where their fingerprints are, heads of HTTP where the lines that count are, DHCP
-#   whatever its transaction. It is counted.
+#   whatever its transaction, answers of DNS whoever gives them. It is counted.
 # - Each host has an allowance of frames (a bucket that refills with packet time), and all of them together have one.
 #   What exceeds it is counted.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -19,8 +19,9 @@ from fieldwatch_ext.head cimport (
     FIELD_HOST, FIELD_SERVER, FIELD_USER_AGENT, HEAD_ORIGIN, HEAD_RESPONSE, HEAD_UNKNOWN, head_fields, head_form,
     line_end
 )
+from fieldwatch_ext.names cimport answers_hash
 from fieldwatch_ext.packet cimport (
-    SLOW_CDP, SLOW_DHCP, SLOW_DHCPV6, SLOW_HTTP, SLOW_LLDP, SLOW_QUIC, SLOW_SMB, SLOW_TCP_SYN, Packet
+    SLOW_CDP, SLOW_DHCP, SLOW_DHCPV6, SLOW_DNS, SLOW_HTTP, SLOW_LLDP, SLOW_QUIC, SLOW_SMB, SLOW_TCP_SYN, Packet
 )
 from fieldwatch_ext.silent cimport (
     DHCP_CLIENT_MAC, DHCP_OPTIONS, DHCP_TRANSACTION, dhcp_binds, is_silent, smb_is_silent
@@ -158,13 +159,15 @@ cdef inline bint _was_said(SlowRing* r, uint64_t hash, int64_t ts_ns) noexcept n
 
 
 cdef inline bint _is_repeat(SlowRing* r, const Packet* k) noexcept nogil:
-    # Whether its sender said the same a short time ago. A binding of DHCP tells when an address was last asked for, and a
-    # hello of QUIC is put together from messages: each of theirs counts.
+    # Whether its sender said the same a short time ago, of answers of DNS whether anybody did. A binding of DHCP tells
+    # when an address was last asked for, and a hello of QUIC is put together from messages: each of theirs counts.
     cdef uint64_t hash = _host(r, k) + k.slow ^ k.vlans
     if k.slow == SLOW_QUIC or k.slow == SLOW_DHCPV6:
         return False
     if k.slow == SLOW_TCP_SYN:
         hash = syn_hash(&r.seed, hash, k.payload, k.payload_octets)
+    elif k.slow == SLOW_DNS:
+        hash = answers_hash(&r.seed, hash, k)
     elif k.slow == SLOW_DHCP and k.payload_octets >= DHCP_OPTIONS:
         if dhcp_binds(k.payload, k.payload_octets):
             return False

@@ -31,6 +31,11 @@ cdef inline uint64_t _options_hash(const Seed* seed, uint64_t start, const uint8
     return hash_octets(seed, start, kept, have)
 
 
+cdef inline uint64_t _first_ttl(uint8_t ttl) noexcept nogil:
+    # What the sender began with, by all that is known of stacks.
+    return 32 if ttl <= 32 else 64 if ttl <= 64 else 128 if ttl <= 128 else 255
+
+
 cdef inline uint64_t syn_hash(const Seed* seed, uint64_t start, const uint8_t* ip, size_t octets) noexcept nogil:
     # `ip`: a packet from its first octet to the end of its TCP header. With IPv6 extension headers each is another.
     cdef size_t tcp = IP6_HEADER_LEN if ip[0] >> 4 == 6 else <size_t>(ip[0] & 0x0F) * 4
@@ -40,9 +45,9 @@ cdef inline uint64_t syn_hash(const Seed* seed, uint64_t start, const uint8_t* i
     if ip[0] >> 4 == 6:
         if ip[IP6_NEXT] != PROTOCOL_TCP:
             return hash_octets(seed, start, ip, octets)
-        word = ip[IP6_HOP_LIMIT]
+        word = _first_ttl(ip[IP6_HOP_LIMIT])
     else:
-        word = ip[IP4_TTL] | <uint64_t>(ip[IP4_FRAGMENT] & 0xE0) << 8 | <uint64_t>tcp << 16
+        word = _first_ttl(ip[IP4_TTL]) | <uint64_t>(ip[IP4_FRAGMENT] & 0xE0) << 8 | <uint64_t>tcp << 16
     word |= <uint64_t>be32(ip + tcp + TCP_OFFSET) << 32     # length, flags, window
     return _options_hash(
         seed, fold(start ^ seed.word[4], word ^ seed.word[5]), ip + tcp + TCP_HEADER_LEN, octets - tcp - TCP_HEADER_LEN
