@@ -64,7 +64,7 @@ class Counters(NamedTuple):
     slow_frames: int  # handed to dissectors
     slow_dropped: int  # dissector ring was full
     slow_limited: int  # beyond the allowance of their sender (1,000 at once, then 50 a second), or of all together
-    slow_repeated: int  # the same that their sender said in the ten minutes before; SYNs: with the same fingerprint
+    slow_repeated: int  # what their sender said in the ten minutes before, in what facts are made of
     slow_silent: int  # told nothing that a dissector looks for: queries, answers without an address, ordinary file work
 
 CLOSED_LINGER_NS: int

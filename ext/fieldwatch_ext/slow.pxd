@@ -6,14 +6,16 @@
 # Python costs a thousand times what the kernel does, and strangers choose what they send:
 # - What tells nothing that its dissector looks for is not handed over (silent.pxd, names.pxd, head.pxd). It is counted.
 # - What a host says again within REPEAT_NS, octet by octet, is not handed over: it could be no news. Most announcements
-#   are repeats. SYNs are the same where their fingerprints are, heads of HTTP where the lines that count are, DHCP
-#   whatever its transaction, answers of DNS whoever gives them. It is counted.
+#   are repeats. SYNs are the same where their fingerprints are, heads of HTTP where the lines that count are, hellos of
+#   TLS without what is another each time, DHCP whatever its transaction, answers of DNS whoever gives them. It is
+#   counted.
 # - Each host has an allowance of frames (a bucket that refills with packet time), and all of them together have one.
 #   What exceeds it is counted.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport malloc, realloc
 from libc.string cimport memcpy, memset
 
+from fieldwatch_ext.client_hello cimport hello_hash
 from fieldwatch_ext.hashing cimport Seed, copy_words, hash4, hash_octets
 from fieldwatch_ext.head cimport (
     FIELD_HOST, FIELD_SERVER, FIELD_USER_AGENT, HEAD_ORIGIN, HEAD_RESPONSE, HEAD_UNKNOWN, head_fields, head_form,
@@ -21,7 +23,8 @@ from fieldwatch_ext.head cimport (
 )
 from fieldwatch_ext.names cimport answers_hash
 from fieldwatch_ext.packet cimport (
-    SLOW_CDP, SLOW_DHCP, SLOW_DHCPV6, SLOW_DNS, SLOW_HTTP, SLOW_LLDP, SLOW_QUIC, SLOW_SMB, SLOW_TCP_SYN, Packet
+    SLOW_CDP, SLOW_DHCP, SLOW_DHCPV6, SLOW_DNS, SLOW_HTTP, SLOW_LLDP, SLOW_QUIC, SLOW_SMB, SLOW_TCP_SYN,
+    SLOW_TLS, Packet
 )
 from fieldwatch_ext.silent cimport (
     DHCP_CLIENT_MAC, DHCP_OPTIONS, DHCP_TRANSACTION, dhcp_binds, is_silent, smb_is_silent
@@ -201,6 +204,12 @@ cdef inline bint _tells_head(SlowRing* r, const Packet* k) noexcept nogil:
     return True
 
 
+cdef inline bint _is_known_hello(SlowRing* r, const Packet* k) noexcept nogil:
+    # Whether its client greeted the server in the same way a short time ago.
+    cdef uint64_t hash = hash_octets(&r.seed, _host(r, k) + SLOW_TLS ^ k.vlans, <const uint8_t*>k.dst, 16)
+    return hello_hash(&r.seed, k.data, k.data_octets, &hash) and _was_said(r, hash, k.ts_ns)
+
+
 cdef inline bint slow_wants(SlowRing* r, const Packet* k, int kind) noexcept nogil:
     # Whether a dissector is to look at this segment, by which a stream or a message of one begins.
     if r.unwanted >> kind & 1:
@@ -209,6 +218,9 @@ cdef inline bint slow_wants(SlowRing* r, const Packet* k, int kind) noexcept nog
         return False
     if kind == SLOW_SMB and smb_is_silent(k.data, k.data_octets):
         r.silent += 1
+        return False
+    if kind == SLOW_TLS and _is_known_hello(r, k):
+        r.repeated += 1
         return False
     return _allowed(r, k)
 
