@@ -19,6 +19,7 @@ cdef enum:
     DNS_RECORD_TTL = 4
     DNS_RECORD_DATA_LEN = 8
     DNS_RECORDS_MOST = 128      # those that are looked at
+    DNS_ANSWERS_MOST = 16       # more than a server farm's: messages with more are the same by all their octets
     DNS_RESPONSE = 0x8000
     DNS_REFUSED = 0x780F        # operation and result; nothing is set in an answer to a query that was answered
     TYPE_A = 1
@@ -105,7 +106,7 @@ cdef inline uint64_t answers_hash(const Seed* seed, uint64_t host, const Packet*
         return hash_octets(seed, host, p, have)
     questions = be16(p + DNS_QUESTIONS)
     answers = be16(p + DNS_ANSWERS)
-    if questions > DNS_RECORDS_MOST or answers > DNS_RECORDS_MOST:
+    if questions > DNS_ANSWERS_MOST or answers > DNS_ANSWERS_MOST:
         return hash_octets(seed, host, p, have)
     for _i in range(questions):
         at = _behind_name(p, have, at)
