@@ -106,8 +106,9 @@ def main() -> int:
             cost = measure(once, arguments.repeat)
             of = counted[-1]
             row = (name, cost.median, cost.best, round(cost.frames_per_s))
-            rows.append((*row, of.flows_exported, of.slow_frames, of.slow_repeated, of.slow_limited))
-        head = ["stage", "ns a frame, median", "best", "frames/s", "flows", "messages", "said again", "refused"]
+            rows.append((*row, of.flows_exported, of.slow_frames, of.slow_silent, of.slow_repeated, of.slow_limited))
+        spared = ["tell nothing", "said again", "refused"]
+        head = ["stage", "ns a frame, median", "best", "frames/s", "flows", "messages", *spared]
         print(table(head, rows))
         print("\nWhat one message of a protocol costs, and its share in a frame of the mix:\n")
         print(table(["dissector", "messages", "us a message", "ns a frame"], dissector_rows(path)))
