@@ -1,6 +1,5 @@
 # Messages of name services (RFC 1035, RFC 1002, RFC 4795, RFC 6762): which tell nothing, which answers are the same.
 from libc.stdint cimport uint8_t, uint16_t, uint64_t
-from libc.string cimport memcmp
 
 from fieldwatch_ext.hashing cimport Seed, hash_octets
 from fieldwatch_ext.packet cimport SLOW_DNS, SLOW_MDNS, SLOW_NBNS, Packet
@@ -92,15 +91,13 @@ cdef inline bint names_are_silent(const uint8_t* p, size_t have, int kind) noexc
 
 
 cdef inline uint64_t answers_hash(const Seed* seed, uint64_t host, const Packet* k) noexcept nogil:
-    # Of what a response of DNS says, whoever asked for it and whoever answers: without its number, and without the time
-    # that each answer is good for. `host` joins where it matters who says it: of itself, and of names of addresses.
+    # Of what a response of DNS says, whoever asked for it: without its number, and without the time that each answer is
+    # good for. Goes on from the hash of whoever answers.
     cdef const uint8_t* p = k.payload
     cdef size_t have = k.payload_octets
     cdef size_t at = DNS_HEADER_LEN
     cdef size_t from_here = DNS_FLAGS
-    cdef size_t address_octets = 4 if k.version == 4 else 16
-    cdef uint64_t hash = seed.word[0]
-    cdef uint16_t kind, octets
+    cdef uint64_t hash = host
     cdef int questions, answers, _i
     if have < DNS_HEADER_LEN:
         return hash_octets(seed, host, p, have)
@@ -117,15 +114,9 @@ cdef inline uint64_t answers_hash(const Seed* seed, uint64_t host, const Packet*
         at = _behind_name(p, have, at)
         if at == 0 or at + DNS_RECORD_LEN > have:
             return hash_octets(seed, host, p, have)
-        kind = be16(p + at)
-        octets = be16(p + at + DNS_RECORD_DATA_LEN)
         hash = hash_octets(seed, hash, p + from_here, at + DNS_RECORD_TTL - from_here)
         from_here = at + DNS_RECORD_DATA_LEN
-        at += DNS_RECORD_LEN + octets
-        if at > have:
-            return hash_octets(seed, host, p, have)
-        if kind == TYPE_PTR or (octets == address_octets and memcmp(p + at - octets, k.src, octets) == 0):
-            hash += host
+        at += DNS_RECORD_LEN + be16(p + from_here)
     if at > have:
         return hash_octets(seed, host, p, have)
-    return hash_octets(seed, hash + SLOW_DNS ^ k.vlans, p + from_here, at - from_here)
+    return hash_octets(seed, hash, p + from_here, at - from_here)

@@ -7,8 +7,7 @@
 # - What tells nothing that its dissector looks for is not handed over (silent.pxd, names.pxd, head.pxd). It is counted.
 # - What a host says again within REPEAT_NS, octet by octet, is not handed over: it could be no news. Most announcements
 #   are repeats. SYNs are the same where their fingerprints are, heads of HTTP where the lines that count are, hellos of
-#   TLS without what is another each time, DHCP whatever its transaction, answers of DNS whoever gives them. It is
-#   counted.
+#   TLS without what is another each time, DHCP and answers of DNS whatever their transaction. It is counted.
 # - Each host has an allowance of frames (a bucket that refills with packet time), and all of them together have one.
 #   What exceeds it is counted.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -162,8 +161,8 @@ cdef inline bint _was_said(SlowRing* r, uint64_t hash, int64_t ts_ns) noexcept n
 
 
 cdef inline bint _is_repeat(SlowRing* r, const Packet* k) noexcept nogil:
-    # Whether its sender said the same a short time ago, of answers of DNS whether anybody did. A binding of DHCP tells
-    # when an address was last asked for, and a hello of QUIC is put together from messages: each of theirs counts.
+    # Whether its sender said the same a short time ago. A binding of DHCP tells when an address was last asked for, and
+    # a hello of QUIC is put together from messages: each of theirs counts.
     cdef uint64_t hash = _host(r, k) + k.slow ^ k.vlans
     if k.slow == SLOW_QUIC or k.slow == SLOW_DHCPV6:
         return False
