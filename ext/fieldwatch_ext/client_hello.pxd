@@ -17,7 +17,8 @@ cdef enum:
     SUPPORTED_VERSIONS = 43
 
 
-cdef inline bint _is_grease(uint16_t number) noexcept nogil:
+cdef inline bint is_grease(uint16_t number) noexcept nogil:
+    # RFC 8701.
     return number & 0x0F0F == 0x0A0A and number >> 8 == number & 0xFF
 
 
@@ -25,7 +26,7 @@ cdef inline uint64_t _numbers_hash(const Seed* seed, uint64_t start, const uint8
     # Of 16 bits each, in their order; an octet that is left over counts as well.
     cdef size_t at = 0
     while at + 2 <= octets:
-        if not _is_grease(be16(p + at)):
+        if not is_grease(be16(p + at)):
             start = fold(start ^ seed.word[0], be16(p + at) ^ seed.word[1])
         at += 2
     return hash_octets(seed, start, p + at, octets - at)
@@ -66,7 +67,7 @@ cdef inline bint _extensions_hash(
         met |= bit
         if kind == SUPPORTED_VERSIONS and (length == 0 or p[at] != length - 1):
             return False
-        if not _is_grease(kind):
+        if not is_grease(kind):
             one = fold(hash[0] ^ seed.word[2], kind ^ seed.word[3])
             if kind == SUPPORTED_VERSIONS:
                 one = _numbers_hash(seed, one, p + at + 1, length - 1)

@@ -1,17 +1,15 @@
 """The ClientHello of TLS, on the rare frames that a dissector looks into. The contract stands in hello.pyi."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport uint8_t, uint16_t
+from libc.stdint cimport uint8_t
 from libc.stdlib cimport qsort
 
+from fieldwatch_ext.client_hello cimport (
+    ALPN, HELLO_SESSION, SERVER_NAME, SIGNATURE_ALGORITHMS, SUPPORTED_VERSIONS, is_grease
+)
 from fieldwatch_ext.wire cimport be16
 
 cdef enum:
-    RANDOM_END = 34             # behind the legacy version and the random
-    SERVER_NAME = 0x0000
-    SIGNATURE_ALGORITHMS = 0x000D
-    ALPN = 0x0010
-    SUPPORTED_VERSIONS = 0x002B
     HOST_NAME = 0               # the only type of server name (RFC 6066 section 3)
 
 
@@ -28,10 +26,6 @@ cdef class ClientHello:
     cdef readonly list alpn
     cdef readonly bytes server_name
     cdef readonly bint complete
-
-
-cdef inline bint _is_grease(uint16_t number) noexcept nogil:
-    return number & 0x0F0F == 0x0A0A and number >> 8 == number & 0xFF
 
 
 cdef inline bint _vector(Span* rest, int width, Span* value) noexcept nogil:
@@ -67,11 +61,11 @@ cdef bytes _numbers(Span data, bint in_order):
     if data.octets % 2:
         return None
     for i in range(0, data.octets, 2):
-        kept += not _is_grease(be16(data.p + i))
+        kept += not is_grease(be16(data.p + i))
     found = PyBytes_FromStringAndSize(NULL, 2 * kept)
     into = <uint8_t*>PyBytes_AS_STRING(found)
     for i in range(0, data.octets, 2):
-        if not _is_grease(be16(data.p + i)):
+        if not is_grease(be16(data.p + i)):
             into[0] = data.p[i]
             into[1] = data.p[i + 1]
             into += 2
@@ -119,7 +113,7 @@ cdef int _read_extension(ClientHello hello, int kind, Span value) except -1:
         if not _whole(value, 1, &inner) or inner.octets % 2:
             return 0
         for i in range(0, inner.octets, 2):
-            if not _is_grease(be16(inner.p + i)) and be16(inner.p + i) > highest:
+            if not is_grease(be16(inner.p + i)) and be16(inner.p + i) > highest:
                 highest = be16(inner.p + i)
         if highest >= 0:
             hello.version = highest
@@ -163,11 +157,11 @@ cdef int _read(ClientHello hello, Span body) except -1:
     # 0 = it is cut, or contradicts itself.
     cdef Span skipped, ciphers, extensions
     cdef bint whole
-    if body.octets < RANDOM_END:
+    if body.octets < HELLO_SESSION:
         return 0
     hello.version = be16(body.p)
-    body.p += RANDOM_END
-    body.octets -= RANDOM_END
+    body.p += HELLO_SESSION
+    body.octets -= HELLO_SESSION
     if not _vector(&body, 1, &skipped) or not _vector(&body, 2, &ciphers):      # the session id stands first
         return 0
     numbers = _numbers(ciphers, True)

@@ -1,5 +1,6 @@
 # What a TCP SYN shows of the stack that sent it, as a hash: two of a host with the same hash have the same fingerprint.
 from libc.stdint cimport uint8_t, uint64_t
+from libc.string cimport memcpy, memset
 
 from fieldwatch_ext.hashing cimport Seed, hash_octets
 from fieldwatch_ext.network cimport IP4_FRAGMENT, IP4_TTL, IP6_HEADER_LEN, IP6_HOP_LIMIT, IP6_NEXT
@@ -13,21 +14,23 @@ cdef enum:
     MOST_OPTIONS_LEN = 40
 
 
-cdef inline uint64_t _options_hash(const Seed* seed, uint64_t start, const uint8_t* p, size_t have) noexcept nogil:
-    # Without the values of timestamps, which are another each time.
-    cdef uint8_t kept[40]
+cdef inline void blank_timestamps(uint8_t* p, size_t have) noexcept nogil:
+    # Zeros in the place of values that are another each time, in TCP options as far as they can be walked.
     cdef size_t at = 0
-    cdef size_t length, i
-    for i in range(have):
-        kept[i] = p[i]
+    cdef size_t length
     while at < have and p[at] != OPTION_END:
         length = 1 if p[at] == OPTION_NOP else p[at + 1] if at + 1 < have else 0
         if length == 0 or at + length > have:
-            break
-        if p[at] == OPTION_TIMESTAMPS:
-            for i in range(at + 2, at + length):
-                kept[i] = 0
+            return
+        if p[at] == OPTION_TIMESTAMPS and length > 2:
+            memset(p + at + 2, 0, length - 2)
         at += length
+
+
+cdef inline uint64_t _options_hash(const Seed* seed, uint64_t start, const uint8_t* p, size_t have) noexcept nogil:
+    cdef uint8_t kept[40]
+    memcpy(kept, p, have)
+    blank_timestamps(kept, have)
     return hash_octets(seed, start, kept, have)
 
 

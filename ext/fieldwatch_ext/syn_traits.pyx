@@ -5,25 +5,13 @@ from libc.stdint cimport uint8_t
 from libc.string cimport memset
 
 from fieldwatch_ext.network cimport IP4_HEADER_LEN, IP4_TOTAL_LENGTH, IP6_HEADER_LEN, IP6_NEXT, IP6_SRC
-from fieldwatch_ext.syn cimport OPTION_END, OPTION_NOP, OPTION_TIMESTAMPS
+from fieldwatch_ext.syn cimport blank_timestamps
 from fieldwatch_ext.transport cimport PROTOCOL_TCP, TCP_HEADER_LEN, TCP_OFFSET
 
 cdef enum:
     IP4_CHECKSUM = 10
     IP6_LABEL = 1               # with half of the traffic class
     TCP_CHECKSUM = 16
-
-
-cdef void _blank_options(uint8_t* p, Py_ssize_t have) noexcept nogil:
-    cdef Py_ssize_t at = 0
-    cdef Py_ssize_t length
-    while at < have and p[at] != OPTION_END:
-        length = 1 if p[at] == OPTION_NOP else p[at + 1] if at + 1 < have else 0
-        if length == 0 or at + length > have:
-            return
-        if p[at] == OPTION_TIMESTAMPS and length > 2:
-            memset(p + at + 2, 0, length - 2)
-        at += length
 
 
 cdef void _blank(uint8_t* p, Py_ssize_t have) noexcept nogil:
@@ -44,7 +32,7 @@ cdef void _blank(uint8_t* p, Py_ssize_t have) noexcept nogil:
         return
     memset(p + tcp, 0, TCP_OFFSET)          # ports, sequence numbers
     memset(p + tcp + TCP_CHECKSUM, 0, 4)    # and the urgent pointer
-    _blank_options(p + tcp + TCP_HEADER_LEN, have - tcp - TCP_HEADER_LEN)
+    blank_timestamps(p + tcp + TCP_HEADER_LEN, have - tcp - TCP_HEADER_LEN)
 
 
 def traits(bytes packet not None):
