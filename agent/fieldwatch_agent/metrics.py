@@ -22,6 +22,8 @@ PERIOD_S = 60.0
 # metric -> counter of the engine
 ENGINE_METRICS = {
     "agent_dissector_frames_limited_total": "slow_limited",
+    "agent_dissector_frames_repeated_total": "slow_repeated",
+    "agent_dissector_frames_silent_total": "slow_silent",
     "agent_dissector_frames_dropped_total": "slow_dropped",
     "agent_flows_evicted_total": "flows_evicted",
     "agent_sightings_evicted_total": "sightings_evicted",

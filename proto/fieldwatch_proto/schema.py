@@ -169,6 +169,8 @@ AGENT_METRICS = {
     "as its driver counts: one frame may be in several counters.",
     "agent_interface_giant_frames_total": "Frames longer than the MTU allows: offloads merged them.",
     "agent_dissector_frames_limited_total": "Frames beyond what dissectors read of one sender, or of all.",
+    "agent_dissector_frames_repeated_total": "Frames not looked into: their sender had said the same.",
+    "agent_dissector_frames_silent_total": "Frames not looked into: they tell nothing that a dissector looks for.",
     "agent_dissector_frames_dropped_total": "Frames for which dissectors had no room.",
     "agent_flows_evicted_total": "Flows that were written out early because the table was full.",
     "agent_sightings_evicted_total": "Sightings that were written out early because the table was full.",

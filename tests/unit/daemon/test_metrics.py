@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fieldwatch_agent import wire
-from fieldwatch_agent.metrics import InterfaceMetrics
+from fieldwatch_agent.metrics import InterfaceMetrics, of_engine
+from fieldwatch_ext.capture import MemorySource
+from fieldwatch_ext.engine import Engine
 from fieldwatch_proto.schema import AGENT_METRICS, METRIC_LABELS
+from support.frames import ethernet, ipv4, udp
 
 FRAMES = "agent_interface_frames_total"
 EVICTED = "agent_flows_evicted_total"
@@ -52,6 +56,21 @@ def told(metrics: InterfaceMetrics, **totals: int) -> dict[tuple[str, str], floa
     assert [(label["interface"], METRIC_LABELS.issuperset(label)) for label in labels] == [("eth0", True)] * len(rows)
     assert AGENT_METRICS.keys() >= {row["name"] for row in rows}
     return {(row["name"], label.get("counter", "")): row["value"] for row, label in zip(rows, labels, strict=True)}
+
+
+def test_what_the_engine_counts_beside_frames_is_told() -> None:
+    """A query is silent, a repeated announcement one of two: each under a name that the collector shows."""
+    engine = Engine()
+    asked = ethernet(ipv4("10.0.0.1", "224.0.0.252", udp(5355, 5355, struct.pack(">6H", 1, 0, 1, 0, 0, 0))))
+    group = ethernet(ipv4("10.0.0.1", "224.0.0.22", bytes.fromhex("16000904e00000fb"), protocol=2))
+    engine.process(MemorySource([(n, octets, len(octets)) for n, octets in enumerate((asked, group, group))]))
+    found = of_engine(engine.counters())
+
+    assert found.keys() <= AGENT_METRICS.keys()
+    assert {name: count for name, count in found.items() if count} == {
+        "agent_dissector_frames_silent_total": 1,
+        "agent_dissector_frames_repeated_total": 1,
+    }
 
 
 def test_only_what_grew_is_told(eth0: Interface) -> None:
