@@ -28,6 +28,31 @@ class NackCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TOO_BIG: _ClassVar[NackCode]
     SCHEMA: _ClassVar[NackCode]
     OVER_QUOTA: _ClassVar[NackCode]
+
+class HealthLevel(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    HEALTH_LEVEL_UNSPECIFIED: _ClassVar[HealthLevel]
+    HEALTH_OK: _ClassVar[HealthLevel]
+    HEALTH_DEGRADED: _ClassVar[HealthLevel]
+    HEALTH_FAILED: _ClassVar[HealthLevel]
+
+class ConfigState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CONFIG_STATE_UNSPECIFIED: _ClassVar[ConfigState]
+    CONFIG_APPLIED: _ClassVar[ConfigState]
+    CONFIG_CONFIRMED: _ClassVar[ConfigState]
+    CONFIG_REVERTED: _ClassVar[ConfigState]
+    CONFIG_REJECTED: _ClassVar[ConfigState]
+
+class CommandState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    COMMAND_STATE_UNSPECIFIED: _ClassVar[CommandState]
+    COMMAND_ACCEPTED: _ClassVar[CommandState]
+    COMMAND_RUNNING: _ClassVar[CommandState]
+    COMMAND_DONE: _ClassVar[CommandState]
+    COMMAND_FAILED: _ClassVar[CommandState]
+    COMMAND_REFUSED: _ClassVar[CommandState]
+    COMMAND_CANCELLED: _ClassVar[CommandState]
 GAP_REASON_UNSPECIFIED: GapReason
 QUOTA: GapReason
 CORRUPT: GapReason
@@ -44,6 +69,22 @@ ROLLED_BACK: NackCode
 TOO_BIG: NackCode
 SCHEMA: NackCode
 OVER_QUOTA: NackCode
+HEALTH_LEVEL_UNSPECIFIED: HealthLevel
+HEALTH_OK: HealthLevel
+HEALTH_DEGRADED: HealthLevel
+HEALTH_FAILED: HealthLevel
+CONFIG_STATE_UNSPECIFIED: ConfigState
+CONFIG_APPLIED: ConfigState
+CONFIG_CONFIRMED: ConfigState
+CONFIG_REVERTED: ConfigState
+CONFIG_REJECTED: ConfigState
+COMMAND_STATE_UNSPECIFIED: CommandState
+COMMAND_ACCEPTED: CommandState
+COMMAND_RUNNING: CommandState
+COMMAND_DONE: CommandState
+COMMAND_FAILED: CommandState
+COMMAND_REFUSED: CommandState
+COMMAND_CANCELLED: CommandState
 
 class EnrolRequest(_message.Message):
     __slots__ = ("token_id", "csr_der", "signature", "hostname", "version", "replace_agent")
@@ -62,16 +103,48 @@ class EnrolRequest(_message.Message):
     def __init__(self, token_id: _Optional[str] = ..., csr_der: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., hostname: _Optional[str] = ..., version: _Optional[str] = ..., replace_agent: _Optional[str] = ...) -> None: ...
 
 class EnrolReply(_message.Message):
-    __slots__ = ("agent_id", "certificate_der", "ca_der", "site")
+    __slots__ = ("agent_id", "certificate_der", "ca_der", "site", "pending", "retry_s", "trusted_ca_der")
     AGENT_ID_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_DER_FIELD_NUMBER: _ClassVar[int]
     CA_DER_FIELD_NUMBER: _ClassVar[int]
     SITE_FIELD_NUMBER: _ClassVar[int]
+    PENDING_FIELD_NUMBER: _ClassVar[int]
+    RETRY_S_FIELD_NUMBER: _ClassVar[int]
+    TRUSTED_CA_DER_FIELD_NUMBER: _ClassVar[int]
     agent_id: str
     certificate_der: bytes
     ca_der: bytes
     site: str
-    def __init__(self, agent_id: _Optional[str] = ..., certificate_der: _Optional[bytes] = ..., ca_der: _Optional[bytes] = ..., site: _Optional[str] = ...) -> None: ...
+    pending: bool
+    retry_s: int
+    trusted_ca_der: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, agent_id: _Optional[str] = ..., certificate_der: _Optional[bytes] = ..., ca_der: _Optional[bytes] = ..., site: _Optional[str] = ..., pending: _Optional[bool] = ..., retry_s: _Optional[int] = ..., trusted_ca_der: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class ChallengeRequest(_message.Message):
+    __slots__ = ("agent_id",)
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    agent_id: str
+    def __init__(self, agent_id: _Optional[str] = ...) -> None: ...
+
+class ChallengeReply(_message.Message):
+    __slots__ = ("challenge",)
+    CHALLENGE_FIELD_NUMBER: _ClassVar[int]
+    challenge: bytes
+    def __init__(self, challenge: _Optional[bytes] = ...) -> None: ...
+
+class RecoverRequest(_message.Message):
+    __slots__ = ("agent_id", "challenge", "csr_der", "signature", "version")
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    CHALLENGE_FIELD_NUMBER: _ClassVar[int]
+    CSR_DER_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    agent_id: str
+    challenge: bytes
+    csr_der: bytes
+    signature: bytes
+    version: str
+    def __init__(self, agent_id: _Optional[str] = ..., challenge: _Optional[bytes] = ..., csr_der: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., version: _Optional[str] = ...) -> None: ...
 
 class RenewRequest(_message.Message):
     __slots__ = ("csr_der",)
@@ -271,7 +344,7 @@ class GoAway(_message.Message):
     def __init__(self, reason: _Optional[str] = ..., retry_ms: _Optional[int] = ...) -> None: ...
 
 class AgentStatus(_message.Message):
-    __slots__ = ("version", "hostname", "wall_ns", "uptime_s", "frames_seen", "frames_dropped", "frames_rejected", "records_sealed", "spool_records", "spool_bytes", "spool_oldest_ns", "gap_records", "rss_bytes", "interfaces", "state", "boot_id")
+    __slots__ = ("version", "hostname", "wall_ns", "uptime_s", "frames_seen", "frames_dropped", "frames_rejected", "records_sealed", "spool_records", "spool_bytes", "spool_oldest_ns", "gap_records", "rss_bytes", "interfaces", "state", "boot_id", "health", "config", "written_bytes", "written_bytes_day", "write_budget_bytes_day", "card_life_years", "allowed_commands", "clock_offset_ns", "clock_quality")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     HOSTNAME_FIELD_NUMBER: _ClassVar[int]
     WALL_NS_FIELD_NUMBER: _ClassVar[int]
@@ -288,6 +361,15 @@ class AgentStatus(_message.Message):
     INTERFACES_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    WRITTEN_BYTES_FIELD_NUMBER: _ClassVar[int]
+    WRITTEN_BYTES_DAY_FIELD_NUMBER: _ClassVar[int]
+    WRITE_BUDGET_BYTES_DAY_FIELD_NUMBER: _ClassVar[int]
+    CARD_LIFE_YEARS_FIELD_NUMBER: _ClassVar[int]
+    ALLOWED_COMMANDS_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_OFFSET_NS_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_QUALITY_FIELD_NUMBER: _ClassVar[int]
     version: str
     hostname: str
     wall_ns: int
@@ -304,7 +386,40 @@ class AgentStatus(_message.Message):
     interfaces: _containers.RepeatedCompositeFieldContainer[InterfaceStatus]
     state: str
     boot_id: str
-    def __init__(self, version: _Optional[str] = ..., hostname: _Optional[str] = ..., wall_ns: _Optional[int] = ..., uptime_s: _Optional[int] = ..., frames_seen: _Optional[int] = ..., frames_dropped: _Optional[int] = ..., frames_rejected: _Optional[int] = ..., records_sealed: _Optional[int] = ..., spool_records: _Optional[int] = ..., spool_bytes: _Optional[int] = ..., spool_oldest_ns: _Optional[int] = ..., gap_records: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., interfaces: _Optional[_Iterable[_Union[InterfaceStatus, _Mapping]]] = ..., state: _Optional[str] = ..., boot_id: _Optional[str] = ...) -> None: ...
+    health: _containers.RepeatedCompositeFieldContainer[Health]
+    config: ConfigStatus
+    written_bytes: int
+    written_bytes_day: int
+    write_budget_bytes_day: int
+    card_life_years: float
+    allowed_commands: _containers.RepeatedScalarFieldContainer[str]
+    clock_offset_ns: int
+    clock_quality: int
+    def __init__(self, version: _Optional[str] = ..., hostname: _Optional[str] = ..., wall_ns: _Optional[int] = ..., uptime_s: _Optional[int] = ..., frames_seen: _Optional[int] = ..., frames_dropped: _Optional[int] = ..., frames_rejected: _Optional[int] = ..., records_sealed: _Optional[int] = ..., spool_records: _Optional[int] = ..., spool_bytes: _Optional[int] = ..., spool_oldest_ns: _Optional[int] = ..., gap_records: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., interfaces: _Optional[_Iterable[_Union[InterfaceStatus, _Mapping]]] = ..., state: _Optional[str] = ..., boot_id: _Optional[str] = ..., health: _Optional[_Iterable[_Union[Health, _Mapping]]] = ..., config: _Optional[_Union[ConfigStatus, _Mapping]] = ..., written_bytes: _Optional[int] = ..., written_bytes_day: _Optional[int] = ..., write_budget_bytes_day: _Optional[int] = ..., card_life_years: _Optional[float] = ..., allowed_commands: _Optional[_Iterable[str]] = ..., clock_offset_ns: _Optional[int] = ..., clock_quality: _Optional[int] = ...) -> None: ...
+
+class Health(_message.Message):
+    __slots__ = ("component", "level", "reason")
+    COMPONENT_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    component: str
+    level: HealthLevel
+    reason: str
+    def __init__(self, component: _Optional[str] = ..., level: _Optional[_Union[HealthLevel, str]] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class ConfigStatus(_message.Message):
+    __slots__ = ("version", "state", "problem", "effective_hash", "effective")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    EFFECTIVE_HASH_FIELD_NUMBER: _ClassVar[int]
+    EFFECTIVE_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    state: ConfigState
+    problem: str
+    effective_hash: bytes
+    effective: bytes
+    def __init__(self, version: _Optional[int] = ..., state: _Optional[_Union[ConfigState, str]] = ..., problem: _Optional[str] = ..., effective_hash: _Optional[bytes] = ..., effective: _Optional[bytes] = ...) -> None: ...
 
 class InterfaceStatus(_message.Message):
     __slots__ = ("name", "frames", "dropped", "up")
@@ -319,11 +434,55 @@ class InterfaceStatus(_message.Message):
     def __init__(self, name: _Optional[str] = ..., frames: _Optional[int] = ..., dropped: _Optional[int] = ..., up: _Optional[bool] = ...) -> None: ...
 
 class Command(_message.Message):
-    __slots__ = ("id", "name", "arguments")
+    __slots__ = ("id", "name", "arguments", "timeout_s", "cancel", "actor", "config")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
+    CANCEL_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     arguments: bytes
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., arguments: _Optional[bytes] = ...) -> None: ...
+    timeout_s: int
+    cancel: bool
+    actor: str
+    config: RemoteConfig
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., arguments: _Optional[bytes] = ..., timeout_s: _Optional[int] = ..., cancel: _Optional[bool] = ..., actor: _Optional[str] = ..., config: _Optional[_Union[RemoteConfig, _Mapping]] = ...) -> None: ...
+
+class RemoteConfig(_message.Message):
+    __slots__ = ("version", "settings", "signature", "signer_der")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    SIGNER_DER_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    settings: bytes
+    signature: bytes
+    signer_der: bytes
+    def __init__(self, version: _Optional[int] = ..., settings: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., signer_der: _Optional[bytes] = ...) -> None: ...
+
+class CommandReport(_message.Message):
+    __slots__ = ("id", "state", "percent", "text", "result", "chunk", "file_name")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    PERCENT_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    FILE_NAME_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    state: CommandState
+    percent: int
+    text: str
+    result: bytes
+    chunk: bytes
+    file_name: str
+    def __init__(self, id: _Optional[str] = ..., state: _Optional[_Union[CommandState, str]] = ..., percent: _Optional[int] = ..., text: _Optional[str] = ..., result: _Optional[bytes] = ..., chunk: _Optional[bytes] = ..., file_name: _Optional[str] = ...) -> None: ...
+
+class ReportReply(_message.Message):
+    __slots__ = ("cancelled",)
+    CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    cancelled: bool
+    def __init__(self, cancelled: _Optional[bool] = ...) -> None: ...

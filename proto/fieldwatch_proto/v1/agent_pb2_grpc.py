@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class EnrolmentStub:
-    """Port 7444, server TLS: a device without a certificate asks for one with a join token.
+    """Port 7444, server TLS: a device without a certificate asks for one with a join token; a device that slept past its
+    certificate asks for a challenge and signs it with the key that the certificate was for.
     """
 
     def __init__(self, channel):
@@ -40,13 +41,36 @@ class EnrolmentStub:
                 request_serializer=fieldwatch__proto_dot_v1_dot_agent__pb2.EnrolRequest.SerializeToString,
                 response_deserializer=fieldwatch__proto_dot_v1_dot_agent__pb2.EnrolReply.FromString,
                 _registered_method=True)
+        self.Challenge = channel.unary_unary(
+                '/fieldwatch.v1.Enrolment/Challenge',
+                request_serializer=fieldwatch__proto_dot_v1_dot_agent__pb2.ChallengeRequest.SerializeToString,
+                response_deserializer=fieldwatch__proto_dot_v1_dot_agent__pb2.ChallengeReply.FromString,
+                _registered_method=True)
+        self.Recover = channel.unary_unary(
+                '/fieldwatch.v1.Enrolment/Recover',
+                request_serializer=fieldwatch__proto_dot_v1_dot_agent__pb2.RecoverRequest.SerializeToString,
+                response_deserializer=fieldwatch__proto_dot_v1_dot_agent__pb2.EnrolReply.FromString,
+                _registered_method=True)
 
 
 class EnrolmentServicer:
-    """Port 7444, server TLS: a device without a certificate asks for one with a join token.
+    """Port 7444, server TLS: a device without a certificate asks for one with a join token; a device that slept past its
+    certificate asks for a challenge and signs it with the key that the certificate was for.
     """
 
     def Enrol(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Challenge(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Recover(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -60,6 +84,16 @@ def add_EnrolmentServicer_to_server(servicer, server):
                     request_deserializer=fieldwatch__proto_dot_v1_dot_agent__pb2.EnrolRequest.FromString,
                     response_serializer=fieldwatch__proto_dot_v1_dot_agent__pb2.EnrolReply.SerializeToString,
             ),
+            'Challenge': grpc.unary_unary_rpc_method_handler(
+                    servicer.Challenge,
+                    request_deserializer=fieldwatch__proto_dot_v1_dot_agent__pb2.ChallengeRequest.FromString,
+                    response_serializer=fieldwatch__proto_dot_v1_dot_agent__pb2.ChallengeReply.SerializeToString,
+            ),
+            'Recover': grpc.unary_unary_rpc_method_handler(
+                    servicer.Recover,
+                    request_deserializer=fieldwatch__proto_dot_v1_dot_agent__pb2.RecoverRequest.FromString,
+                    response_serializer=fieldwatch__proto_dot_v1_dot_agent__pb2.EnrolReply.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'fieldwatch.v1.Enrolment', rpc_method_handlers)
@@ -69,7 +103,8 @@ def add_EnrolmentServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Enrolment:
-    """Port 7444, server TLS: a device without a certificate asks for one with a join token.
+    """Port 7444, server TLS: a device without a certificate asks for one with a join token; a device that slept past its
+    certificate asks for a challenge and signs it with the key that the certificate was for.
     """
 
     @staticmethod
@@ -88,6 +123,60 @@ class Enrolment:
             target,
             '/fieldwatch.v1.Enrolment/Enrol',
             fieldwatch__proto_dot_v1_dot_agent__pb2.EnrolRequest.SerializeToString,
+            fieldwatch__proto_dot_v1_dot_agent__pb2.EnrolReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Challenge(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fieldwatch.v1.Enrolment/Challenge',
+            fieldwatch__proto_dot_v1_dot_agent__pb2.ChallengeRequest.SerializeToString,
+            fieldwatch__proto_dot_v1_dot_agent__pb2.ChallengeReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Recover(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fieldwatch.v1.Enrolment/Recover',
+            fieldwatch__proto_dot_v1_dot_agent__pb2.RecoverRequest.SerializeToString,
             fieldwatch__proto_dot_v1_dot_agent__pb2.EnrolReply.FromString,
             options,
             channel_credentials,
@@ -189,6 +278,11 @@ class ControlStub:
                 request_serializer=fieldwatch__proto_dot_v1_dot_agent__pb2.AgentStatus.SerializeToString,
                 response_deserializer=fieldwatch__proto_dot_v1_dot_agent__pb2.Command.FromString,
                 _registered_method=True)
+        self.Report = channel.stream_unary(
+                '/fieldwatch.v1.Control/Report',
+                request_serializer=fieldwatch__proto_dot_v1_dot_agent__pb2.CommandReport.SerializeToString,
+                response_deserializer=fieldwatch__proto_dot_v1_dot_agent__pb2.ReportReply.FromString,
+                _registered_method=True)
         self.Renew = channel.unary_unary(
                 '/fieldwatch.v1.Control/Renew',
                 request_serializer=fieldwatch__proto_dot_v1_dot_agent__pb2.RenewRequest.SerializeToString,
@@ -201,6 +295,13 @@ class ControlServicer:
 
     def Session(self, request_iterator, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Report(self, request_iterator, context):
+        """one call per command, from its acceptance to its end
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -218,6 +319,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Session,
                     request_deserializer=fieldwatch__proto_dot_v1_dot_agent__pb2.AgentStatus.FromString,
                     response_serializer=fieldwatch__proto_dot_v1_dot_agent__pb2.Command.SerializeToString,
+            ),
+            'Report': grpc.stream_unary_rpc_method_handler(
+                    servicer.Report,
+                    request_deserializer=fieldwatch__proto_dot_v1_dot_agent__pb2.CommandReport.FromString,
+                    response_serializer=fieldwatch__proto_dot_v1_dot_agent__pb2.ReportReply.SerializeToString,
             ),
             'Renew': grpc.unary_unary_rpc_method_handler(
                     servicer.Renew,
@@ -252,6 +358,33 @@ class Control:
             '/fieldwatch.v1.Control/Session',
             fieldwatch__proto_dot_v1_dot_agent__pb2.AgentStatus.SerializeToString,
             fieldwatch__proto_dot_v1_dot_agent__pb2.Command.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Report(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/fieldwatch.v1.Control/Report',
+            fieldwatch__proto_dot_v1_dot_agent__pb2.CommandReport.SerializeToString,
+            fieldwatch__proto_dot_v1_dot_agent__pb2.ReportReply.FromString,
             options,
             channel_credentials,
             insecure,
