@@ -1,0 +1,83 @@
+"""The agent's disk fails or stalls while frames flow, by a library between the daemon and its files (rows 12 and 13)."""
+
+from __future__ import annotations
+
+import errno
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from support.disk import WatchedDisk
+from support.net import require_namespaces
+from support.stack import wait_for
+
+from system.kills import QUICK, TargetSite, target_site
+
+pytestmark = [pytest.mark.slow, pytest.mark.live, pytest.mark.timeout(120)]
+STALL_MS = 5_000
+
+
+@contextmanager
+def _watched_site(tmp_path: Path) -> Iterator[tuple[TargetSite, WatchedDisk]]:
+    """A site whose agent, enrolled and capturing, has its data on a disk that can be made to fail."""
+    require_namespaces()
+    scratch, data = tmp_path / "scratch", tmp_path / "site" / "agent"
+    scratch.mkdir()
+    disk = WatchedDisk(data, scratch, logs=False)
+    with target_site(tmp_path / "site", {**QUICK, **disk.environ}) as site:
+        yield site, disk
+
+
+def _stored(site: TargetSite) -> int:
+    return int(site.collector.ask("SELECT coalesce(max(position), 0) FROM batch")[0][0])
+
+
+def _flowing(site: TargetSite) -> None:
+    site.sender.say("go")
+    before = _stored(site)
+    wait_for(lambda: _stored(site) > before, "batches arrive")
+
+
+@pytest.mark.parametrize("fault", ["write", "sync"])
+def test_row_12_the_disk_gives_errors(tmp_path: Path, fault: str) -> None:
+    """EIO of every write, or every sync: the agent goes on in memory, says so once, and writes again when it can."""
+    with _watched_site(tmp_path) as (site, disk):
+        _flowing(site)
+        setattr(disk.faults, f"{fault}_errno", errno.EIO)
+        wait_for(lambda: "the spool cannot be written" in site.agent.tail(50), "the trouble is told")
+        before = site.sender.say("go")
+        wait_for(lambda: site.sender.say("go") > before + 6_000, "frames pass meanwhile")
+        told = site.agent.log.read_text().count("the spool cannot be written")
+        setattr(disk.faults, f"{fault}_errno", 0)
+        wait_for(lambda: "the spool can be written again" in site.agent.tail(50), "it is well again")
+        _flowing(site)
+        assert site.agent.running, site.agent.tail()
+        site.finish()
+        verdict = site.verdict(0)
+
+    assert told == 1
+    assert (verdict.lost, verdict.duplicated, verdict.declared) == (0, 0, 0), verdict
+
+
+def test_row_13_a_sync_takes_five_seconds(tmp_path: Path) -> None:
+    """Capture does not wait for the disk, the stream stays the same one, and what waited is written in one go."""
+    with _watched_site(tmp_path) as (site, disk):
+        _flowing(site)
+        sessions = len(site.collector.ask("SELECT 1 FROM event WHERE type = 'agent.connected'"))
+        disk.faults.sync_delay_ms = STALL_MS
+        syncs, begun = disk.faults.syncs, time.monotonic()
+        wait_for(lambda: disk.faults.syncs >= syncs + 3, "three slow syncs have begun", 40)
+        assert time.monotonic() - begun > 2 * STALL_MS / 1_000 - 1, "the syncs were not slow"
+        disk.faults.sync_delay_ms = 0
+        _flowing(site)
+        site.sender.say("pause")
+        dropped = json.loads(site.collector.ask("SELECT status FROM agent")[0][0]).get("frames_dropped", "0")
+        again = len(site.collector.ask("SELECT 1 FROM event WHERE type = 'agent.connected'"))
+        site.finish()
+        verdict = site.verdict(0)
+
+    assert (int(dropped), again) == (0, sessions)
+    assert (verdict.lost, verdict.duplicated, verdict.declared) == (0, 0, 0), verdict
