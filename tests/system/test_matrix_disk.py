@@ -1,4 +1,4 @@
-"""The agent's disk fails or stalls while frames flow, by a library between the daemon and its files (rows 12 and 13)."""
+"""The agent's disk fails or stalls while frames flow, by a library between daemon and files (rows 12 and 13)."""
 
 from __future__ import annotations
 
