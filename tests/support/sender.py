@@ -2,8 +2,8 @@
 
 Run inside a namespace: ``python -m support.sender INTERFACE --rate N [--frames N]``. Commands on standard input, one a
 line, each answered on standard output by one JSON line with the number sent so far: ``go``, ``pause``, ``stop``.
-Frame number n is a UDP datagram whose source address and port encode the flow ``n // 4``; every 16th frame is an ARP
-request instead, so that frames outside flows are counted as well.
+Frame number n is a UDP datagram whose source address and port encode the flow ``n // 4`` (`flow_of`), from one of
+`HOSTS` hosts; every 16th frame is an ARP request instead, so that frames outside flows are counted as well.
 """
 
 from __future__ import annotations
@@ -18,20 +18,28 @@ import time
 
 ARP_EVERY = 16
 FRAMES_A_FLOW = 4
+HOSTS = 1_000
+FIRST_PORT = 1_024
 BURST = 20
 
 
 def udp_frame(flow: int) -> bytes:
-    """A 60-octet frame of flow `flow` (fewer than 2^24), 10.a.b.c:1024+ -> 10.255.0.1:9."""
-    source = struct.pack(">BBBB", 10, flow >> 16 & 0x7F, flow >> 8 & 0xFF, flow & 0xFF)
+    """A 60-octet frame of flow `flow`, 10.0.a.b:1024+ -> 10.255.0.1:9."""
+    source = struct.pack(">BBH", 10, 0, flow % HOSTS)
+    port = FIRST_PORT + flow // HOSTS
     payload = flow.to_bytes(8, "big") + bytes(10)
-    udp = struct.pack(">HHHH", 1024 + flow % 60000, 9, 8 + len(payload), 0)
+    udp = struct.pack(">HHHH", port, 9, 8 + len(payload), 0)
     total = 20 + len(udp) + len(payload)
     header = struct.pack(">BBHHHBBH4s4s", 0x45, 0, total, 0, 0x4000, 64, 17, 0, source, bytes([10, 255, 0, 1]))
     checksum = sum(struct.unpack(">10H", header))
     checksum = ~((checksum & 0xFFFF) + (checksum >> 16)) & 0xFFFF
     header = header[:10] + checksum.to_bytes(2, "big") + header[12:]
     return bytes.fromhex("020000000002020000000001 0800") + header + udp + payload
+
+
+def flow_of(source: bytes, port: int) -> int:
+    """The flow that has this source address and port."""
+    return (port - FIRST_PORT) * HOSTS + int.from_bytes(source[2:])
 
 
 def arp_frame(number: int) -> bytes:

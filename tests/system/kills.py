@@ -1,7 +1,7 @@
 """Kill -9 of agent and collector in mid-stream, judged by the sender's own count.
 
-``python -m system.kills --kills N`` kills each of the two N times; ``--minutes M`` goes on at random for so long. The
-last line of output is ``kills K records R lost L duplicated D``; the exit code is 1 unless L and D are 0.
+``python -m system.kills --kills N`` kills each of the two N times. The last line of output is
+``kills K records R lost L duplicated D``; the exit code is 1 unless L and D are 0.
 
 The equation, in frames: sent = stored + declared lost + still buffered. Stored is what the collector's flow records and
 its metric of frames outside flows hold; the run ends with the spool empty, so nothing is buffered. The sender pauses
@@ -27,7 +27,7 @@ from types import MappingProxyType
 
 from fieldwatch_proto.schema import METRIC_FRAMES_OUTSIDE_FLOWS
 from support.net import Wire, wire
-from support.sender import ARP_EVERY, FRAMES_A_FLOW
+from support.sender import ARP_EVERY, FRAMES_A_FLOW, flow_of
 from support.stack import Site
 
 RATE = 3000  # frames a second
@@ -112,8 +112,9 @@ class TargetSite(Site):
         records = ask("SELECT coalesce(sum(records), 0) FROM batch")[0][0]
         # No flow can hold more frames than were sent of it: numbers n with n // FRAMES_A_FLOW = flow, ARP excepted.
         surplus = 0
-        for source, frames in ask("SELECT src, sum(packets) FROM flow WHERE dst_port = 9 GROUP BY src, src_port"):
-            flow = int.from_bytes(source[1:4], "big")
+        flows = "SELECT src, src_port, sum(packets) FROM flow WHERE dst_port = 9 GROUP BY src, src_port"
+        for source, port, frames in ask(flows):
+            flow = flow_of(source, port)
             numbers = range(flow * FRAMES_A_FLOW, (flow + 1) * FRAMES_A_FLOW)
             surplus += max(0, frames - sum(1 for n in numbers if n % ARP_EVERY and n < self.sender.sent))
         twice = ask("SELECT coalesce(sum(n - 1), 0) FROM (SELECT count(*) n FROM batch GROUP BY agent, digest)")[0][0]
@@ -153,25 +154,21 @@ def strike(made: TargetSite, victim: str, dice: random.Random) -> None:
     made.start_agent()
 
 
-def run(folder: Path, *, kills: int = 0, minutes: float = 0, seed: int = 0, workers: int = 1) -> Verdict:
-    """`kills` kills of each, or as many as `minutes` allow; the verdict."""
+def run(folder: Path, *, kills: int, seed: int = 0, workers: int = 1) -> Verdict:
+    """`kills` kills of each; the verdict."""
     dice = random.Random(seed)
-    deadline = time.monotonic() + minutes * 60
-    done = 0
     with target_site(folder, {**QUICK, "FIELDWATCH_AGENT__CAPTURE__WORKERS": str(workers)}) as made:
         plan = ["agent", "collector"] * kills
         dice.shuffle(plan)
-        while plan or time.monotonic() < deadline:
-            strike(made, plan.pop() if plan else dice.choice(["agent", "collector"]), dice)
-            done += 1
+        for victim in plan:
+            strike(made, victim, dice)
         made.finish()
-        return made.verdict(done)
+        return made.verdict(len(plan))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="./dev kills")
-    parser.add_argument("--kills", type=int, default=0)
-    parser.add_argument("--minutes", type=float, default=0)
+    parser.add_argument("--kills", type=int, required=True)
     parser.add_argument("--workers", type=int, default=1, help="capture threads of the agent")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument(
@@ -183,7 +180,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     holds = False
     try:
-        verdict = run(folder, kills=options.kills, minutes=options.minutes, seed=options.seed, workers=options.workers)
+        verdict = run(folder, kills=options.kills, seed=options.seed, workers=options.workers)
         holds = verdict.holds
     finally:
         if holds or options.keep is None:

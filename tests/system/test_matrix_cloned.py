@@ -1,0 +1,76 @@
+"""An older copy of the agent's card comes back (row 6), and a package that cannot start (row 37)."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from support.net import require_namespaces
+from support.stack import wait_for
+
+from system.kills import TargetSite, target_site
+
+pytestmark = [pytest.mark.slow, pytest.mark.live, pytest.mark.timeout(120)]
+
+
+def _send_some(site: TargetSite, batches: int) -> None:
+    held = site.collector.ask("SELECT count(*) FROM batch")[0][0]
+    site.sender.say("go")
+    wait_for(lambda: site.collector.ask("SELECT count(*) FROM batch")[0][0] >= held + batches, "batches arrive")
+    site.sender.say("pause")
+
+
+def test_row_06_a_restored_card(tmp_path: Path) -> None:
+    """Numbers that were used once are used again for other data: both are stored, under two epochs, with an alarm."""
+    require_namespaces()
+    copy = tmp_path / "copy"
+    with target_site(tmp_path / "site") as site:
+        _send_some(site, 5)
+        site.agent.kill()
+        shutil.copytree(site.agent.data, copy, ignore=shutil.ignore_patterns("*.sock"))
+        site.start_agent()
+        _send_some(site, 10)
+        assert site.agent.stop() == 0
+        first = dict(site.collector.ask("SELECT epoch, max(seq) FROM batch GROUP BY epoch"))
+        shutil.rmtree(site.agent.data)
+        shutil.copytree(copy, site.agent.data)
+        # Offline for a while: what it seals has numbers that the collector knows with other octets.
+        site.collector.kill()
+        site.start_agent()
+        site.sender.say("go")
+        wait_for(lambda: site.agent.spool()["batches"] > 3, "it has sealed more")
+        site.sender.say("pause")
+        site.collector.start()
+        _send_some(site, 3)
+        site.finish()
+        verdict = site.verdict(0)
+        then = dict(site.collector.ask("SELECT epoch, max(seq) FROM batch GROUP BY epoch"))
+        told = {row[0] for row in site.collector.ask("SELECT type FROM event")}
+
+    assert verdict.duplicated == 0, verdict
+    assert set(first) < set(then), "new data has an epoch of its own"
+    assert all(then[epoch] >= seq for epoch, seq in first.items())
+    assert "agent.rolled_back" in told
+    # Every frame after the copy was made is there twice over as data: nothing of either life is missing. What the first
+    # life had taken and not sealed when it was copied is declared by both.
+    assert verdict.lost <= 0, verdict
+
+
+def test_row_37_a_package_that_dies_at_its_start(tmp_path: Path) -> None:
+    """It dies again and again before its books are open; the one before starts on the same data, nothing is lost."""
+    require_namespaces()
+    with target_site(tmp_path) as site:
+        _send_some(site, 3)
+        site.agent.kill()
+        for point in ("open-before-ledger", "reconcile-after-commit", "open-before-ledger"):
+            site.agent.environ["FIELDWATCH_FAULT"] = f"{point}:1"
+            site.agent.start(site.collector, "-i", site.over.interface)
+            wait_for(lambda: not site.agent.running, "it dies")
+        del site.agent.environ["FIELDWATCH_FAULT"]
+        site.start_agent()
+        _send_some(site, 3)
+        site.finish()
+        verdict = site.verdict(4)
+
+    assert (verdict.lost, verdict.duplicated) == (0, 0), verdict
