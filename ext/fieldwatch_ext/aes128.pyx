@@ -103,33 +103,44 @@ cdef void expand(const uint8_t* key, Schedule* schedule) noexcept nogil:
         schedule.word[i] = schedule.word[i - KEY_WORDS] ^ word
 
 
-cdef void encrypt(const Schedule* schedule, const uint8_t* block, uint8_t* into) noexcept nogil:
-    # FIPS 197 section 5.1, a column of the state to a word. ShiftRows is in which word each octet is taken from.
-    cdef uint32_t state[4]
-    cdef uint32_t mixed[4]
-    cdef int key, i
-    for i in range(4):
-        state[i] = be32(block + 4 * i) ^ schedule.word[i]
-    for key in range(4, 4 * ROUNDS, 4):
-        for i in range(4):
-            mixed[i] = (
-                column[state[i] >> 24]
-                ^ turned32(column[state[(i + 1) & 3] >> 16 & 0xFF], 8)
-                ^ turned32(column[state[(i + 2) & 3] >> 8 & 0xFF], 16)
-                ^ turned32(column[state[(i + 3) & 3] & 0xFF], 24)
-                ^ schedule.word[key + i]
-            )
-        memcpy(state, mixed, sizeof(state))
-    for i in range(4):
-        put_be32(
-            into + 4 * i,
-            substituted(
-                (state[i] & <uint32_t>0xFF000000)
-                | (state[(i + 1) & 3] & 0x00FF0000)
-                | (state[(i + 2) & 3] & 0x0000FF00)
-                | (state[(i + 3) & 3] & 0x000000FF)
-            ) ^ schedule.word[4 * ROUNDS + i],
-        )
+cdef inline uint32_t mixed(uint32_t a, uint32_t b, uint32_t c, uint32_t d, uint32_t key) noexcept nogil:
+    # One column behind SubBytes, ShiftRows, MixColumns and AddRoundKey, from the columns that its octets stand in.
+    return (
+        column[a >> 24]
+        ^ turned32(column[b >> 16 & 0xFF], 8)
+        ^ turned32(column[c >> 8 & 0xFF], 16)
+        ^ turned32(column[d & 0xFF], 24)
+        ^ key
+    )
+
+
+cdef inline uint32_t last(uint32_t a, uint32_t b, uint32_t c, uint32_t d, uint32_t key) noexcept nogil:
+    # The same of the last round, which has no MixColumns.
+    return substituted(
+        (a & <uint32_t>0xFF000000) | (b & 0x00FF0000) | (c & 0x0000FF00) | (d & 0x000000FF)
+    ) ^ key
+
+
+cdef inline void encrypt(const Schedule* schedule, const uint8_t* block, uint8_t* into) noexcept nogil:
+    # FIPS 197 section 5.1, a column of the state to a word: in registers, hence no loop over them.
+    cdef const uint32_t* key = &schedule.word[0]
+    cdef uint32_t a = be32(block) ^ key[0]
+    cdef uint32_t b = be32(block + 4) ^ key[1]
+    cdef uint32_t c = be32(block + 8) ^ key[2]
+    cdef uint32_t d = be32(block + 12) ^ key[3]
+    cdef uint32_t e, f, g, h
+    cdef int _round
+    for _round in range(ROUNDS - 1):
+        key += 4
+        e = mixed(a, b, c, d, key[0])
+        f = mixed(b, c, d, a, key[1])
+        g = mixed(c, d, a, b, key[2])
+        h = mixed(d, a, b, c, key[3])
+        a, b, c, d = e, f, g, h
+    put_be32(into, last(a, b, c, d, key[4]))
+    put_be32(into + 4, last(b, c, d, a, key[5]))
+    put_be32(into + 8, last(c, d, a, b, key[6]))
+    put_be32(into + 12, last(d, a, b, c, key[7]))
 
 
 cdef inline Element shifted(Element y) noexcept nogil:
@@ -234,12 +245,20 @@ cdef void decrypt(
 ) noexcept nogil:
     # Counter mode: the counter is the last word of the block, and the first block of the stream was the tag's.
     cdef uint8_t stream[BLOCK]
-    cdef size_t at
-    for at in range(count):
-        if at % BLOCK == 0:
-            put_be32(counter + NONCE_LEN, be32(counter + NONCE_LEN) + 1)
-            encrypt(schedule, counter, stream)
-        into[at] = sealed[at] ^ stream[at % BLOCK]
+    cdef uint8_t block[BLOCK]
+    cdef size_t at = 0
+    cdef size_t part
+    cdef int i
+    memset(block, 0, BLOCK)
+    while at < count:
+        part = min(<size_t>BLOCK, count - at)
+        put_be32(counter + NONCE_LEN, be32(counter + NONCE_LEN) + 1)
+        encrypt(schedule, counter, stream)
+        memcpy(block, sealed + at, part)
+        for i in range(BLOCK):
+            block[i] ^= stream[i]
+        memcpy(into + at, block, part)
+        at += part
 
 
 def encrypt_block(bytes key not None, bytes block not None):
