@@ -5,42 +5,52 @@
 - A hello with a post-quantum key share does not fit into one datagram, and browsers scatter its pieces over both. So
   hellos that have begun are remembered, a bounded number, and forgotten when they are whole.
 - Later packets of the client carry the server's connection id, and open only with the keys of the first: a packet that
-  does not open is no contradiction, and says nothing.
+  does not open is no contradiction, and says nothing. Three of four show it by bits of their header, which takes one
+  key of three: the others are derived where they do not.
 """
 
 from __future__ import annotations
 
-import hmac
-import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
+from hashlib import sha256
 from typing import NamedTuple
 
 from fieldwatch_ext.aes128 import encrypt_block, open_gcm
 from fieldwatch_ext.engine import Slow
+from fieldwatch_ext.quic import Packet, read_crypto, read_packets
 
 from fieldwatch_agent.dissectors.client_hello import HANDSHAKE_HEADER_LEN, hello_facts
 from fieldwatch_agent.dissectors.notes import MalformedError
 from fieldwatch_agent.facts import Binding, Fact
 
-MAX_PACKETS = 8  # of one datagram
-MAX_FRAMES = 128  # of one packet, without padding; browsers scatter a hello over some twenty
-MAX_ACK_RANGES = 32
 MAX_BEGUN = 64  # hellos that wait for the rest, the oldest goes first: half a MiB at most
 MAX_HELLO_OCTETS = 8192
 MAX_PIECES = 64  # of one hello
 
-LONG_HEADER = 0x80
-VERSION = 1
-CONNECTION_ID = 5
-MAX_CONNECTION_ID = 20
+KEY_LEN, IV_LEN = 16, 12
 SAMPLE_BEHIND = 4  # octets from the packet number to the sample, however short the number (RFC 9001 section 5.4.2)
 SAMPLE_LEN = 16
 RESERVED = 0x0C  # bits of the first octet that are 0 under the mask (RFC 9000 section 17.2)
 
-PING, ACK, ACK_ECN, CRYPTO, CONNECTION_CLOSE = 0x01, 0x02, 0x03, 0x06, 0x1C
-NOT_PADDING = re.compile(rb"[^\0]")
+HMAC_BLOCK = 64  # octets, of SHA-256 (RFC 2104)
+HMAC_INNER, HMAC_OUTER = (bytes(octet ^ pad for octet in range(256)) for pad in (0x36, 0x5C))
+
+
+class Mac:
+    """HMAC-SHA256 (RFC 2104) under one key for several messages, which is why it is not the library's.
+
+    The daemon is without OpenSSL, and the library's own takes several times as long for messages as short as these.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        block = key.ljust(HMAC_BLOCK, b"\0")
+        self._inner = block.translate(HMAC_INNER)
+        self._outer = block.translate(HMAC_OUTER)
+
+    def of(self, message: bytes) -> bytes:
+        return sha256(self._outer + sha256(self._inner + message).digest()).digest()
 
 
 def _expansion(label: str, length: int) -> bytes:
@@ -53,11 +63,9 @@ CLIENT_SECRET = _expansion("client in", 32)
 
 
 class Version(NamedTuple):
-    """What differs between versions: types in the first octet, and labels in the derivation of keys."""
+    """What differs between versions: the salt, and labels in the derivation of keys."""
 
-    salt: bytes
-    initial: int
-    retry: int
+    salt: Mac
     key: bytes
     iv: bytes
     header: bytes
@@ -65,37 +73,48 @@ class Version(NamedTuple):
 
 VERSIONS = {
     b"\0\0\0\1": Version(
-        bytes.fromhex("38762cf7f55934b34d179ae6a4c80cadccbb7f0a"),
-        0,
-        3,
-        _expansion("quic key", 16),
-        _expansion("quic iv", 12),
-        _expansion("quic hp", 16),
+        Mac(bytes.fromhex("38762cf7f55934b34d179ae6a4c80cadccbb7f0a")),
+        _expansion("quic key", KEY_LEN),
+        _expansion("quic iv", IV_LEN),
+        _expansion("quic hp", KEY_LEN),
     ),
     b"\x6b\x33\x43\xcf": Version(
-        bytes.fromhex("0dede3def700a6db819381be6e269dcbf9bd2ed9"),
-        1,
-        0,
-        _expansion("quicv2 key", 16),
-        _expansion("quicv2 iv", 12),
-        _expansion("quicv2 hp", 16),
+        Mac(bytes.fromhex("0dede3def700a6db819381be6e269dcbf9bd2ed9")),
+        _expansion("quicv2 key", KEY_LEN),
+        _expansion("quicv2 iv", IV_LEN),
+        _expansion("quicv2 hp", KEY_LEN),
     ),
 }
 
 
-class Packet(NamedTuple):
-    """An Initial packet as it was sent."""
+class ClientKeys:
+    """Keys of a client's Initial packets (RFC 9001 section 5.2, RFC 9369 section 3.3.2)."""
 
-    version: Version
-    connection_id: bytes
-    header: bytes  # up to the packet number
-    rest: bytes  # the packet number, still masked, and what is sealed
+    def __init__(self, version: Version, connection_id: bytes) -> None:
+        self._version = version
+        self._secret = Mac(Mac(version.salt.of(connection_id)).of(CLIENT_SECRET))
+        self._header = self._secret.of(version.header)[:KEY_LEN]
+        self._seal: tuple[bytes, int] | None = None  # key and initialisation vector
 
-
-class Keys(NamedTuple):
-    key: bytes
-    iv: bytes
-    header: bytes
+    def open(self, packet: Packet) -> bytes | None:
+        """The frames of a packet, without its protections (sections 5.3, 5.4); None where the seal is not true."""
+        rest = packet.rest
+        sample = rest[SAMPLE_BEHIND : SAMPLE_BEHIND + SAMPLE_LEN]
+        if len(sample) < SAMPLE_LEN:
+            return None
+        mask = encrypt_block(self._header, sample)
+        first = packet.header[0] ^ mask[0] & 0x0F
+        if first & RESERVED:
+            return None  # other keys, mostly: the seal need not be checked to know
+        if self._seal is None:
+            iv = self._secret.of(self._version.iv)[:IV_LEN]
+            self._seal = self._secret.of(self._version.key)[:KEY_LEN], int.from_bytes(iv, "big")
+        key, iv_number = self._seal
+        number_len = 1 + (first & 3)
+        # Numbers start at 0, and Initial packets are few: what stands there is the whole number, not only its end.
+        number = int.from_bytes(rest[:number_len], "big") ^ int.from_bytes(mask[1 : 1 + number_len], "big")
+        header = bytes([first]) + packet.header[1:] + number.to_bytes(number_len, "big")
+        return open_gcm(key, (iv_number ^ number).to_bytes(IV_LEN, "big"), header, rest[number_len:])
 
 
 class Begun:
@@ -103,7 +122,7 @@ class Begun:
 
     def __init__(self, packet: Packet) -> None:
         self.keys_of = packet.version, packet.connection_id
-        self.keys = client_keys(packet.version, packet.connection_id)
+        self.keys = ClientKeys(VERSIONS[packet.version], packet.connection_id)
         self.pieces: dict[int, bytes] = {}
         self._octets = 0
 
@@ -144,7 +163,8 @@ def dissect(slow: Slow) -> Iterator[Fact | Binding]:
     """What the client calls the server, and the client's fingerprint, as soon as its hello is whole."""
     begun = _waiting.begun
     ends = (slow.src_ip, slow.src_port, slow.dst_ip, slow.dst_port)
-    for packet in read_packets(slow.payload):
+    packets, consistent = read_packets(slow.payload)
+    for packet in packets:
         hello, payload = _opened(packet, begun.get(ends))
         if payload is None:
             continue
@@ -161,127 +181,15 @@ def dissect(slow: Slow) -> Iterator[Fact | Binding]:
                 begun.popitem(last=False)
         if not complete:
             raise MalformedError
+    if not consistent:
+        raise MalformedError
 
 
 def _opened(packet: Packet, begun: Begun | None) -> tuple[Begun, bytes | None]:
     """The payload and the hello it belongs to; None where it opens with no keys that are known."""
     if begun is not None:
-        payload = open_packet(packet, begun.keys)
+        payload = begun.keys.open(packet)
         if payload is not None or (packet.version, packet.connection_id) == begun.keys_of:
             return begun, payload
     begun = Begun(packet)  # the first packet, or the first after a Retry or in another version
-    return begun, open_packet(packet, begun.keys)
-
-
-def read_packets(datagram: bytes) -> Iterator[Packet]:
-    """The Initial packets of a datagram (RFC 9000 sections 12.2, 17.2), at most `MAX_PACKETS` of all kinds looked at.
-
-    Ends where a packet has no length: behind it nothing can be found. Raises MalformedError.
-    """
-    at = 0
-    for _ in range(MAX_PACKETS):
-        if at == len(datagram) or not datagram[at] & LONG_HEADER:
-            return
-        if at + CONNECTION_ID > len(datagram):
-            raise MalformedError
-        version = VERSIONS.get(datagram[at + VERSION : at + CONNECTION_ID])
-        kind = datagram[at] >> 4 & 3
-        if version is None or kind == version.retry:
-            return
-        connection_id, behind = _octets(datagram, at + CONNECTION_ID, MAX_CONNECTION_ID)
-        _, behind = _octets(datagram, behind, MAX_CONNECTION_ID)
-        if kind == version.initial:
-            token_len, behind = read_varint(datagram, behind)
-            behind += token_len
-        length, number_at = read_varint(datagram, behind)
-        end = number_at + length
-        if end > len(datagram):
-            raise MalformedError
-        if kind == version.initial:
-            yield Packet(version, connection_id, datagram[at:number_at], datagram[number_at:end])
-        at = end
-
-
-def _octets(data: bytes, at: int, most: int) -> tuple[bytes, int]:
-    """Octets behind a length of one octet, and the offset behind them."""
-    behind = at + 1 + data[at] if at < len(data) else len(data) + 1
-    if behind > len(data) or behind - at - 1 > most:
-        raise MalformedError
-    return data[at + 1 : behind], behind
-
-
-def read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """A number of 1, 2, 4 or 8 octets (RFC 9000 section 16), and the offset behind it. Raises MalformedError."""
-    if at >= len(data):
-        raise MalformedError
-    width = 1 << (data[at] >> 6)
-    if at + width > len(data):
-        raise MalformedError
-    return int.from_bytes(data[at : at + width], "big") & ((1 << (8 * width - 2)) - 1), at + width
-
-
-def client_keys(version: Version, connection_id: bytes) -> Keys:
-    """Keys of the client's Initial packets (RFC 9001 section 5.2, RFC 9369 section 3.3.2)."""
-    secret = _hmac(_hmac(version.salt, connection_id), CLIENT_SECRET)
-    return Keys(_hmac(secret, version.key)[:16], _hmac(secret, version.iv)[:12], _hmac(secret, version.header)[:16])
-
-
-def _hmac(key: bytes, message: bytes) -> bytes:
-    return hmac.digest(key, message, "sha256")
-
-
-def open_packet(packet: Packet, keys: Keys) -> bytes | None:
-    """The frames of a packet, without its protections (RFC 9001 sections 5.3, 5.4); None where the seal is not true."""
-    sample = packet.rest[SAMPLE_BEHIND : SAMPLE_BEHIND + SAMPLE_LEN]
-    if len(sample) < SAMPLE_LEN:
-        return None
-    mask = encrypt_block(keys.header, sample)
-    first = packet.header[0] ^ mask[0] & 0x0F
-    if first & RESERVED:
-        return None  # other keys, mostly: the seal need not be checked to know
-    number_len = 1 + (first & 3)
-    # Numbers start at 0, and Initial packets are few: what stands there is the whole number, not only its end.
-    number = int.from_bytes(packet.rest[:number_len], "big") ^ int.from_bytes(mask[1 : 1 + number_len], "big")
-    header = bytes([first]) + packet.header[1:] + number.to_bytes(number_len, "big")
-    nonce = (int.from_bytes(keys.iv, "big") ^ number).to_bytes(len(keys.iv), "big")
-    return open_gcm(keys.key, nonce, header, packet.rest[number_len:])
-
-
-def read_crypto(payload: bytes) -> tuple[list[tuple[int, bytes]], bool]:
-    """(offset, octets) of the CRYPTO frames, and whether all is what an Initial packet may hold (section 17.2.2)."""
-    pieces: list[tuple[int, bytes]] = []
-    at = 0
-    try:
-        for _ in range(MAX_FRAMES):
-            frame = NOT_PADDING.search(payload, at)
-            if frame is None:
-                return pieces, True
-            kind, at = payload[frame.start()], frame.end()
-            if kind == CRYPTO:
-                offset, at = read_varint(payload, at)
-                length, at = read_varint(payload, at)
-                if at + length > len(payload):
-                    break
-                pieces.append((offset, payload[at : at + length]))
-                at += length
-            elif kind in (ACK, ACK_ECN):
-                at = _behind_ack(payload, at, kind)
-            elif kind == CONNECTION_CLOSE:
-                return pieces, True  # nothing of use comes behind
-            elif kind != PING:
-                break
-    except MalformedError:
-        pass
-    return pieces, False
-
-
-def _behind_ack(payload: bytes, at: int, kind: int) -> int:
-    """The offset behind an ACK frame (section 19.3): largest, delay, count of ranges, a first range, ranges, ECN."""
-    for _ in range(2):
-        _, at = read_varint(payload, at)
-    ranges, at = read_varint(payload, at)
-    if ranges > MAX_ACK_RANGES:
-        raise MalformedError
-    for _ in range(1 + 2 * ranges + (3 if kind == ACK_ECN else 0)):
-        _, at = read_varint(payload, at)
-    return at
+    return begun, begun.keys.open(packet)

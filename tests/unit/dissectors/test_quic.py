@@ -14,8 +14,9 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from fieldwatch_agent.dissectors import quic
-from fieldwatch_agent.dissectors.quic import MAX_BEGUN, MAX_FRAMES, MAX_HELLO_OCTETS, MAX_PACKETS, MAX_PIECES, dissect
+from fieldwatch_agent.dissectors.quic import MAX_BEGUN, MAX_HELLO_OCTETS, MAX_PIECES, dissect
 from fieldwatch_agent.facts import Fact
+from fieldwatch_ext.quic import MAX_FRAMES, MAX_PACKETS
 from hellos import (
     SERVER_TEXT,
     alpn,
