@@ -1,5 +1,5 @@
-# Messages that tell nothing a dissector looks for: queries, answers without an address, searches, ordinary file work,
-# servers' packets of QUIC, what DHCP says without a name or an address.
+# Messages that tell nothing a dissector looks for: queries, answers without an address, searches and probes, ordinary
+# file work, servers' packets of QUIC, what DHCP says without a name or an address.
 #
 # They are most of what these protocols send. A message is silent only where its dissector would give no fact; what is
 # cut or contradicts itself counts as telling, as far as it must be looked at to know.
@@ -9,7 +9,7 @@ from libc.string cimport memcmp
 from fieldwatch_ext.head cimport FIELD_LOCATION, FIELD_SERVER, FIELD_USER_AGENT, head_fields, line_end
 from fieldwatch_ext.names cimport names_are_silent
 from fieldwatch_ext.packet cimport (
-    SLOW_DHCP, SLOW_DNS, SLOW_LLMNR, SLOW_MDNS, SLOW_NBNS, SLOW_QUIC, SLOW_SSDP, Packet
+    SLOW_DHCP, SLOW_DNS, SLOW_LLMNR, SLOW_MDNS, SLOW_NBNS, SLOW_QUIC, SLOW_SSDP, SLOW_WSD, Packet
 )
 from fieldwatch_ext.wire cimport be32
 
@@ -94,6 +94,19 @@ cdef inline bint _search_is_silent(const uint8_t* p, size_t have) noexcept nogil
     return not fields & (FIELD_SERVER | FIELD_USER_AGENT | FIELD_LOCATION)
 
 
+cdef inline bint _has(const uint8_t* p, size_t have, const char* text, size_t octets) noexcept nogil:
+    return memmem(p, have, text, octets) != NULL
+
+
+cdef inline bint _discovery_is_silent(const uint8_t* p, size_t have) noexcept nogil:
+    # A message of WS-Discovery without the elements that tell of devices. It is read as UTF-8, and what elements are
+    # called cannot be written in another way: XML has references in text and in attributes only.
+    return not (
+        _has(p, have, b"Hello", 5) or _has(p, have, b"Bye", 3)
+        or _has(p, have, b"ProbeMatch", 10) or _has(p, have, b"ResolveMatch", 12)
+    )
+
+
 cdef inline bint _smb_tells(const uint8_t* p, size_t have) noexcept nogil:
     # One message. A session setup of SMB 2 does by the messages of NTLM in it.
     if have < 4 or (be32(p) & 0x00FFFFFF) != 0x534D42:
@@ -105,7 +118,7 @@ cdef inline bint _smb_tells(const uint8_t* p, size_t have) noexcept nogil:
             return False
         if p[SMB2_COMMAND] == SMB2_NEGOTIATE:
             return p[SMB2_FLAGS] & SMB2_RESPONSE != 0
-        return p[SMB2_COMMAND] == SMB2_SESSION_SETUP and memmem(p, have, b"NTLMSSP\0", 8) != NULL
+        return p[SMB2_COMMAND] == SMB2_SESSION_SETUP and _has(p, have, b"NTLMSSP\0", 8)
     if have <= SMB1_HEADER_LEN:
         return True
     return p[SMB1_COMMAND] == SMB1_SESSION_SETUP or (
@@ -137,5 +150,7 @@ cdef inline bint is_silent(const Packet* k) noexcept nogil:
         return _search_is_silent(k.payload, k.payload_octets)
     if k.slow == SLOW_DHCP:
         return _dhcp_is_silent(k.payload, k.payload_octets)
+    if k.slow == SLOW_WSD:
+        return _discovery_is_silent(k.payload, k.payload_octets)
     # Hellos are sent to a server's port; from there come packets that open under keys of another label (RFC 9001).
     return k.slow == SLOW_QUIC and k.src_port == HTTPS_PORT and k.dst_port != HTTPS_PORT

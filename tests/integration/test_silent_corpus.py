@@ -13,7 +13,7 @@ from fieldwatch_ext.engine import Engine, Slow
 from fieldwatch_ext.errors import CaptureError
 
 CORPUS = os.environ.get("FIELDWATCH_CORPUS")
-PORTS = {53: "dns", 5353: "mdns", 5355: "llmnr", 137: "nbns", 1900: "ssdp", 67: "dhcp", 443: "quic"}
+PORTS = {53: "dns", 5353: "mdns", 5355: "llmnr", 137: "nbns", 1900: "ssdp", 67: "dhcp", 443: "quic", 3702: "wsd"}
 ETHERNET = 1
 
 pytestmark = [

@@ -15,9 +15,10 @@ from support.frames import ACK, ethernet, ipv4, tcp
 from support.hostile import on_the_wire
 from test_dissect import GOLDEN
 from test_smb import NEGOTIATED, setup2, smb1, smb2
+from test_wsd import CAMERA, envelope
 
 SECOND = 1_000_000_000
-PROTOCOLS = ("dhcp", "mdns", "llmnr", "nbns", "dns", "ssdp", "http", "smb")
+PROTOCOLS = ("dhcp", "mdns", "llmnr", "nbns", "dns", "ssdp", "http", "smb", "wsd")
 ALIAS = record(name("www.example.com"), 5, name("cdn.example.net"))
 ADDRESS = address("cdn.example.net", "203.0.113.5", klass=1)
 SEARCH = b'M-SEARCH * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\nMAN: "ssdp:discover"\r\nST: ssdp:all\r\n'
@@ -53,6 +54,8 @@ SILENT = {
     "SMB 2 dialects": slow("smb", smb2(0, bytes(40), response=False)),
     "SMB 2 files": slow("smb", smb2(5, bytes(40)) + smb2(0x0101, bytes(40))),
     "Kerberos": slow("smb", setup2(b"\x60" + bytes(40))),
+    "probe for devices": slow("wsd", envelope("<d:Probe><d:Types>wsdp:Device</d:Types></d:Probe>")),
+    "no XML": slow("wsd", b"GET / HTTP/1.1\r\n\r\n"),
 }
 TELLING = {
     "lease in use": slow("dhcp", dhcp(option(53, b"\3") + b"\xff", ciaddr=IP)),
@@ -67,6 +70,10 @@ TELLING = {
     "request": slow("http", REQUEST + b"Host: nas\r\n\r\n"),
     "request of a proxy": slow("http", b"GET http://x/ HTTP/1.1\r\nUser-Agent: x\r\n\r\n"),
     "SMB": slow("smb", smb2(5, bytes(40)) + NEGOTIATED),
+    "device that goes": slow("wsd", envelope(f"<d:Bye>{CAMERA}</d:Bye>")),
+    "devices found": slow(
+        "wsd", envelope(f"<d:ResolveMatches><d:ResolveMatch>{CAMERA}</d:ResolveMatch></d:ResolveMatches>")
+    ),
 }
 MESSAGES = [*SILENT.values(), *TELLING.values(), *(message for message in GOLDEN if message.protocol in PROTOCOLS)]
 
