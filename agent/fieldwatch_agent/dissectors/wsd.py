@@ -11,10 +11,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from socket import AF_INET, AF_INET6, inet_pton
 from urllib.parse import unquote_to_bytes
 from xml.parsers import expat
 
@@ -31,11 +31,12 @@ MAX_ITEMS = 32  # of one list: types, scopes, addresses
 MAX_LOCATIONS = 4
 
 NAMESPACES = {
-    "http://www.w3.org/2003/05/soap-envelope": "s",
-    "http://schemas.xmlsoap.org/ws/2004/08/addressing": "a",
-    "http://www.w3.org/2005/08/addressing": "a",
-    "http://schemas.xmlsoap.org/ws/2005/04/discovery": "d",
-    "http://docs.oasis-open.org/ws-dd/ns/discovery/2009/01": "d",
+    "s": ("http://www.w3.org/2003/05/soap-envelope",),
+    "a": ("http://schemas.xmlsoap.org/ws/2004/08/addressing", "http://www.w3.org/2005/08/addressing"),
+    "d": (
+        "http://schemas.xmlsoap.org/ws/2005/04/discovery",
+        "http://docs.oasis-open.org/ws-dd/ns/discovery/2009/01",
+    ),
 }
 BODY = ("s:Envelope", "s:Body")
 ENDPOINTS = {
@@ -51,6 +52,12 @@ TEXTS = {
     ("d:Scopes",): SCOPES,
     ("d:XAddrs",): LOCATIONS,
 }
+NAMES = {
+    f"{namespace} {name[2:]}": name
+    for name in {name for path in (*ENDPOINTS, *TEXTS) for name in path}
+    for namespace in NAMESPACES[name[0]]
+}
+"""What expat calls the elements that count, and what they are called here."""
 
 UUID = re.compile(r"(?:urn:)?uuid:([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", re.IGNORECASE)
 ANY_DEVICE = "Device"  # of the Devices Profile and of ONVIF alike: says no more than that there is one
@@ -114,9 +121,11 @@ def _subject(slow: Slow, endpoint: Endpoint) -> tuple[str, int]:
 def host_address(location: str) -> bytes:
     """The 4 or 16 octets of the address in a URL; empty where it is a name."""
     match = LOCATION_HOST.match(location)
+    if match is None:
+        return b""
     try:
-        return ipaddress.ip_address(match[1] or match[2]).packed if match else b""
-    except ValueError:
+        return inet_pton(AF_INET6, match[1]) if match[1] else inet_pton(AF_INET, match[2])
+    except OSError:  # it only looks like one
         return b""
 
 
@@ -155,14 +164,14 @@ class _Reader:
         self._elements += 1
         if self._elements > MAX_ELEMENTS or len(self._path) == MAX_DEPTH:
             raise MalformedError
-        namespace, _blank, local = name.rpartition(" ")
-        self._path.append(f"{NAMESPACES.get(namespace, '')}:{local}")
+        known = NAMES.get(name, "")
+        self._path.append(known)
         if self._depth:
-            self._wanted = TEXTS.get(tuple(self._path[self._depth :]), "")
+            self._wanted = TEXTS.get(tuple(self._path[self._depth :]), "") if known else ""
             self._pieces.clear()
             self._characters = 0
             return
-        kind = ENDPOINTS.get(tuple(self._path))
+        kind = ENDPOINTS.get(tuple(self._path)) if known else None
         if kind is not None:
             if len(self.endpoints) == MAX_ENDPOINTS:
                 raise MalformedError
