@@ -1,15 +1,16 @@
 # Messages that tell nothing a dissector looks for: queries, answers without an address, searches and probes, ordinary
-# file work, servers' packets of QUIC, what DHCP says without a name or an address.
+# file work, groups that every host is in, servers' packets of QUIC, what DHCP says without a name or an address.
 #
 # They are most of what these protocols send. A message is silent only where its dissector would give no fact; what is
 # cut or contradicts itself counts as telling, as far as it must be looked at to know.
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcmp
 
+from fieldwatch_ext.groups cimport groups_are_silent
 from fieldwatch_ext.head cimport FIELD_LOCATION, FIELD_SERVER, FIELD_USER_AGENT, head_fields, line_end
 from fieldwatch_ext.names cimport names_are_silent
 from fieldwatch_ext.packet cimport (
-    SLOW_DHCP, SLOW_DNS, SLOW_LLMNR, SLOW_MDNS, SLOW_NBNS, SLOW_QUIC, SLOW_SSDP, SLOW_WSD, Packet
+    SLOW_DHCP, SLOW_DNS, SLOW_IGMP, SLOW_LLMNR, SLOW_MDNS, SLOW_NBNS, SLOW_QUIC, SLOW_SSDP, SLOW_WSD, Packet
 )
 from fieldwatch_ext.wire cimport be32
 
@@ -150,6 +151,8 @@ cdef inline bint is_silent(const Packet* k) noexcept nogil:
         return _search_is_silent(k.payload, k.payload_octets)
     if k.slow == SLOW_DHCP:
         return _dhcp_is_silent(k.payload, k.payload_octets)
+    if k.slow == SLOW_IGMP:
+        return groups_are_silent(k.payload, k.payload_octets, k.version == 6)
     if k.slow == SLOW_WSD:
         return _discovery_is_silent(k.payload, k.payload_octets)
     # Hellos are sent to a server's port; from there come packets that open under keys of another label (RFC 9001).

@@ -13,7 +13,7 @@ from fieldwatch_proto.columns import Records
 from fieldwatch_proto.schema import Kind
 
 from support.engine_compare import Captured
-from support.frames import ACK, Datagram, ethernet, ethernet_802_3, icmp6, ipv4, ipv6, snap, tcp, udp
+from support.frames import ACK, Datagram, ethernet, ethernet_802_3, ipv4, ipv6, snap, tcp, udp
 
 MAX_FACTS_A_FRAME = 64
 EDGES = (b"\0\0", b"\0\1", b"\xff\xff")
@@ -94,15 +94,15 @@ def on_the_wire(slow: Slow) -> bytes:
     if slow.protocol == "tcp_syn":
         return ethernet(slow.payload, src=src_mac, dst=dst_mac)
     src, dst = (str(ipaddress.ip_address(octets)) for octets in (slow.src_ip, slow.dst_ip))
+    if slow.protocol == "igmp" and len(slow.src_ip) == 16:  # MLD is of the link alone (RFC 3810 section 5)
+        return ethernet(ipv6(src, dst, Datagram(58, slow.payload), hop_limit=1), src=src_mac, dst=dst_mac)
     packet = ipv4 if len(slow.src_ip) == 4 else ipv6
     return ethernet(packet(src, dst, _carrier(slow)), src=src_mac, dst=dst_mac)
 
 
 def _carrier(slow: Slow) -> Datagram:
-    if slow.protocol == "igmp" and len(slow.src_ip) == 4:
-        return Datagram(2, slow.payload)
     if slow.protocol == "igmp":
-        return icmp6(slow.payload[0], slow.payload[1], slow.payload[4:8], slow.payload[8:])
+        return Datagram(2, slow.payload)
     if slow.protocol in ("tls", "http", "smb"):
         return tcp(slow.src_port, slow.dst_port, ACK, slow.payload, seq=1)
     return udp(slow.src_port, slow.dst_port, slow.payload)

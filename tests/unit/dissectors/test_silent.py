@@ -9,21 +9,31 @@ import pytest
 from fieldwatch_agent.dissectors import dissect
 from fieldwatch_agent.facts import Fact
 from fieldwatch_ext.engine import Slow
-from messages import IP, address, dhcp, dns, name, option, pointer, question, record, slow, text
+from messages import IP, IP6, address, dhcp, dns, name, option, pointer, question, record, slow, text
 from support.engine_compare import Result, run
 from support.frames import ACK, ethernet, ipv4, tcp
 from support.hostile import on_the_wire
 from test_dissect import GOLDEN
+from test_igmp import MLD1_REPORT, MLD2_REPORT, V2_REPORT, V3_REPORT
+from test_igmp import record as member
+from test_igmp import report as members
 from test_smb import NEGOTIATED, setup2, smb1, smb2
 from test_wsd import CAMERA, envelope
 
 SECOND = 1_000_000_000
-PROTOCOLS = ("dhcp", "mdns", "llmnr", "nbns", "dns", "ssdp", "http", "smb", "wsd")
+PROTOCOLS = ("dhcp", "mdns", "llmnr", "nbns", "dns", "ssdp", "http", "smb", "wsd", "igmp")
 ALIAS = record(name("www.example.com"), 5, name("cdn.example.net"))
 ADDRESS = address("cdn.example.net", "203.0.113.5", klass=1)
 SEARCH = b'M-SEARCH * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\nMAN: "ssdp:discover"\r\nST: ssdp:all\r\n'
 RESPONSE = b"HTTP/1.1 200 OK\r\n"
 REQUEST = b"GET / HTTP/1.1\r\n"
+ALL_ROUTERS6 = bytes.fromhex("ff02") + bytes(13) + b"\x16"
+NODE = "ff02::1:ff00:1"
+
+
+def mld(message: bytes) -> Slow:
+    return slow("igmp", message, src_ip=IP6, dst_ip=ALL_ROUTERS6)
+
 
 SILENT = {
     "lease asked for": slow("dhcp", dhcp(option(53, b"\1") + option(50, IP) + b"\0\0\xff" + option(12, b"x"))),
@@ -55,6 +65,16 @@ SILENT = {
     "SMB 2 files": slow("smb", smb2(5, bytes(40)) + smb2(0x0101, bytes(40))),
     "Kerberos": slow("smb", setup2(b"\x60" + bytes(40))),
     "probe for devices": slow("wsd", envelope("<d:Probe><d:Types>wsdp:Device</d:Types></d:Probe>")),
+    "group of the link": slow("igmp", V2_REPORT[:4] + bytes([224, 0, 0, 251])),
+    "group left": slow("igmp", b"\x17" + V2_REPORT[1:]),
+    "groups of the link": slow("igmp", members(member(4, "224.0.0.251"), member(2, "224.0.0.252", 2))),
+    "groups left": slow("igmp", members(member(3, "239.255.255.250"), member(6, "239.255.255.250", 1))),
+    "more groups than are looked at": slow(
+        "igmp", members(*[member(4, "224.0.0.251")] * 256, member(4, "239.255.255.250"))
+    ),
+    "group of a node": mld(MLD1_REPORT[:8] + bytes.fromhex("ff0200000000000000000001ff000001")),
+    "groups of a node": mld(members(member(4, NODE), member(4, "ff02::1"))),
+    "group left, MLD": mld(b"\x84" + MLD1_REPORT[1:]),
     "no XML": slow("wsd", b"GET / HTTP/1.1\r\n\r\n"),
 }
 TELLING = {
@@ -70,6 +90,16 @@ TELLING = {
     "request": slow("http", REQUEST + b"Host: nas\r\n\r\n"),
     "request of a proxy": slow("http", b"GET http://x/ HTTP/1.1\r\nUser-Agent: x\r\n\r\n"),
     "SMB": slow("smb", smb2(5, bytes(40)) + NEGOTIATED),
+    "group": slow("igmp", V2_REPORT),
+    "groups": slow("igmp", V3_REPORT),
+    "group behind others": slow(
+        "igmp", members(member(4, "224.0.0.251", 2), member(3, "239.1.1.1"), member(1, "239.255.255.250", 1))
+    ),
+    "querier": slow("igmp", b"\x11" + bytes(7)),
+    "group, MLD": mld(MLD1_REPORT),
+    "groups, MLD": mld(MLD2_REPORT),
+    "group behind a node's": mld(members(member(4, NODE), member(4, "ff02::fb"))),
+    "querier, MLD": mld(b"\x82" + bytes(23)),
     "device that goes": slow("wsd", envelope(f"<d:Bye>{CAMERA}</d:Bye>")),
     "devices found": slow(
         "wsd", envelope(f"<d:ResolveMatches><d:ResolveMatch>{CAMERA}</d:ResolveMatch></d:ResolveMatches>")

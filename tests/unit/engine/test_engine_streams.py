@@ -175,8 +175,8 @@ INITIAL_V2 = b"\xd3\x6b\x33\x43\xcf\x08" + bytes(1_194)
         ((40_000, 443), b"\x43" + INITIAL[1:], ""),  # a short header
         ((40_000, 443), INITIAL[:1] + b"\0\0\0\2" + INITIAL[5:], ""),
         ((40_000, 784), INITIAL, "quic"),
-        ((40_000, 3_702), b"<", "wsd"),
-        ((3_702, 40_000), b"<", "wsd"),
+        ((40_000, 3_702), b"<Bye", "wsd"),
+        ((3_702, 40_000), b"<Bye", "wsd"),
         ((1_813, 40_000), b"\x04", "radius"),
         ((40_000, 1_645), b"\x01", "radius"),
     ],
@@ -188,9 +188,9 @@ def test_datagrams(ports: tuple[int, int], payload: bytes, protocol: str) -> Non
 
 
 def test_membership_reports() -> None:
-    """IGMP, and the listener messages of ICMPv6."""
+    """IGMP, and what asks for listeners in ICMPv6."""
     report = Datagram(2, b"\x16\0\0\0\xef\1\2\3")
-    listener = ipv6("fe80::1", "ff02::16", icmp6(143, 0, bytes(4)), hop_limit=1)
+    listener = ipv6("fe80::1", "ff02::16", icmp6(130, 0, bytes(4), bytes(16)), hop_limit=1)
 
     assert [protocol for protocol, _ in handed(ethernet(ipv4(CLIENT, "239.1.2.3", report)))] == ["igmp"]
     assert [protocol for protocol, _ in handed(ethernet(listener))] == ["igmp"]
