@@ -1,6 +1,7 @@
 # Heads of HTTP/1 and SSDP (RFC 9112): whether they tell what a dissector looks for, and what of them makes its facts.
 #
 # A field is known by the beginning of its name: `Server-Timing` passes for `Server`. That costs a look, and no fact.
+# The one that takes facts away is known by all of it.
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memchr, memcmp
 
@@ -15,9 +16,10 @@ cdef enum Field:
     FIELD_HOST = 4
     FIELD_LOCATION = 8
     FIELD_PASSED_ON = 16        # by somebody who is not the one that speaks
+    FIELD_VIA = 32              # that, by its whole name: the programs in the head are surely another's
 
 cdef enum Form:
-    HEAD_UNKNOWN = 0            # cut in its first line, or none
+    HEAD_UNKNOWN = 0            # cut in its first line, or none: nothing of it is read
     HEAD_RESPONSE
     HEAD_ORIGIN                 # a request for what the server itself has (RFC 9112 section 3.2.1)
     HEAD_PROXY                  # the other requests
@@ -77,6 +79,13 @@ cdef inline bint _begins(const uint8_t* p, size_t have, const char* name, size_t
     return True
 
 
+cdef inline bint _is_colon(const uint8_t* p, size_t have, size_t at) noexcept nogil:
+    # Whether a name ends there.
+    while at < have and _is_blank(p[at]):
+        at += 1
+    return at < have and p[at] == 0x3A
+
+
 cdef inline int _field(const uint8_t* p, size_t have) noexcept nogil:
     # Of a line that has one octet at least.
     cdef uint8_t first = p[0] | 0x20
@@ -88,9 +97,11 @@ cdef inline int _field(const uint8_t* p, size_t have) noexcept nogil:
         return FIELD_HOST if _begins(p, have, b"host", 4) else 0
     if first == 0x6C:
         return FIELD_LOCATION if _begins(p, have, b"location", 8) else 0
-    if _begins(p, have, b"via", 3) or _begins(p, have, b"forwarded", 9) or _begins(p, have, b"x-forwarded-for", 15):
-        return FIELD_PASSED_ON
-    return 0
+    if first == 0x76:
+        if not _begins(p, have, b"via", 3):
+            return 0
+        return FIELD_PASSED_ON | FIELD_VIA if _is_colon(p, have, 3) else FIELD_PASSED_ON
+    return FIELD_PASSED_ON if _begins(p, have, b"forwarded", 9) or _begins(p, have, b"x-forwarded-for", 15) else 0
 
 
 cdef inline int head_fields(

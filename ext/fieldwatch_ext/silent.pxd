@@ -54,6 +54,8 @@ cdef enum:
     SMB2_HEADER_LEN = 64
     SMB2_NEGOTIATE = 0
     SMB2_SESSION_SETUP = 1
+    SMB2_DIALECT = 68           # in the response to a negotiation (section 2.2.4)
+    NTLM_TYPE = 8               # behind the signature ([MS-NLMP] section 2.2.1)
 
 
 cdef inline bint dhcp_binds(const uint8_t* p, size_t have) noexcept nogil:
@@ -108,20 +110,34 @@ cdef inline bint _discovery_is_silent(const uint8_t* p, size_t have) noexcept no
     )
 
 
-cdef inline bint _smb_tells(const uint8_t* p, size_t have) noexcept nogil:
-    # One message. A session setup of SMB 2 does by the messages of NTLM in it.
-    if have < 4 or (be32(p) & 0x00FFFFFF) != 0x534D42:
-        return True
-    if p[0] == 0xFE:
-        if have < SMB2_HEADER_LEN:
+cdef inline bint _log_on_tells(const uint8_t* p, size_t have) noexcept nogil:
+    # Whether one of the messages of NTLM in it may: the first one of a log-on only says what its sender can do.
+    cdef const uint8_t* at = p
+    cdef const uint8_t* end = p + have
+    while True:
+        at = <const uint8_t*>memmem(at, end - at, b"NTLMSSP\0", NTLM_TYPE)
+        if at == NULL:
+            return False
+        at += NTLM_TYPE
+        if end - at < 4 or memcmp(at, b"\1\0\0\0", 4) != 0:
             return True
-        if p[SMB2_COMMAND + 1] != 0:
+
+
+cdef inline bint _smb_tells(const uint8_t* p, size_t have) noexcept nogil:
+    # One message. What is cut in its header does not.
+    if have < 4 or (be32(p) & 0x00FFFFFF) != 0x534D42:
+        return False
+    if p[0] == 0xFE:
+        if have < SMB2_HEADER_LEN or p[SMB2_COMMAND + 1] != 0:
             return False
         if p[SMB2_COMMAND] == SMB2_NEGOTIATE:
-            return p[SMB2_FLAGS] & SMB2_RESPONSE != 0
-        return p[SMB2_COMMAND] == SMB2_SESSION_SETUP and _has(p, have, b"NTLMSSP\0", 8)
+            # A dialect is chosen. 2.??? is none: the client is to ask once more.
+            return p[SMB2_FLAGS] & SMB2_RESPONSE != 0 and not (
+                have >= SMB2_DIALECT + 2 and p[SMB2_DIALECT] == 0xFF and p[SMB2_DIALECT + 1] == 0x02
+            )
+        return p[SMB2_COMMAND] == SMB2_SESSION_SETUP and _log_on_tells(p, have)
     if have <= SMB1_HEADER_LEN:
-        return True
+        return False
     return p[SMB1_COMMAND] == SMB1_SESSION_SETUP or (
         p[SMB1_COMMAND] == SMB1_NEGOTIATE and p[SMB1_FLAGS] & SMB1_REPLY != 0
     )

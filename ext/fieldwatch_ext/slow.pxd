@@ -17,8 +17,8 @@ from libc.string cimport memcpy, memset
 from fieldwatch_ext.client_hello cimport hello_hash
 from fieldwatch_ext.hashing cimport Seed, copy_words, hash4, hash_octets
 from fieldwatch_ext.head cimport (
-    FIELD_HOST, FIELD_SERVER, FIELD_USER_AGENT, HEAD_ORIGIN, HEAD_RESPONSE, HEAD_UNKNOWN, head_fields, head_form,
-    line_end
+    FIELD_HOST, FIELD_SERVER, FIELD_USER_AGENT, FIELD_VIA, HEAD_ORIGIN, HEAD_RESPONSE, HEAD_UNKNOWN, head_fields,
+    head_form, line_end
 )
 from fieldwatch_ext.names cimport answers_hash
 from fieldwatch_ext.packet cimport (
@@ -186,7 +186,8 @@ cdef inline bint _tells_head(SlowRing* r, const Packet* k) noexcept nogil:
     cdef int fields, telling
     cdef uint64_t hash
     if form == HEAD_UNKNOWN:
-        return True
+        r.silent += 1
+        return False
     hash = _host(r, k) + SLOW_HTTP ^ k.vlans
     if form == HEAD_RESPONSE:
         telling = FIELD_SERVER
@@ -194,6 +195,8 @@ cdef inline bint _tells_head(SlowRing* r, const Packet* k) noexcept nogil:
         telling = FIELD_USER_AGENT | FIELD_HOST if form == HEAD_ORIGIN else FIELD_USER_AGENT
         hash = hash_octets(&r.seed, hash + form, <const uint8_t*>k.dst, 16)
     fields = head_fields(k.data, k.data_octets, line_end(k.data, k.data_octets, 0), &r.seed, &hash)
+    if fields & FIELD_VIA:
+        telling &= FIELD_HOST               # a cache's own programs do not stand in what it passes on
     if not fields & telling:
         r.silent += 1
         return False

@@ -17,7 +17,7 @@ from test_dissect import GOLDEN
 from test_igmp import MLD1_REPORT, MLD2_REPORT, V2_REPORT, V3_REPORT
 from test_igmp import record as member
 from test_igmp import report as members
-from test_smb import NEGOTIATED, setup2, smb1, smb2
+from test_smb import CHALLENGE, NEGOTIATED, setup2, smb1, smb2
 from test_wsd import CAMERA, envelope
 
 SECOND = 1_000_000_000
@@ -57,12 +57,20 @@ SILENT = {
     "response": slow("http", RESPONSE + b"Date: x\r\nSet-Cookie: Server\r\n\r\nServer: x\r\n"),
     "response, folded": slow("http", RESPONSE + b"Date: x\r\n Server: x\r\n\r\n"),
     "response, blank line": slow("http", RESPONSE + b" \t\r\nServer: x\r\n\r\n"),
+    "response of a cache": slow("http", RESPONSE + b"Server: x\r\nvIA : 1.1 cache\r\n\r\n"),
+    "response without a status": slow("http", b"HTTP/1.1\r\nServer: x\r\n\r\n"),
     "request": slow("http", REQUEST + b"Accept: */*\r\n\r\n"),
+    "request that is cut": slow("http", b"GET /index.html HTTP/1.1"),
+    "request without a version": slow("http", b"GET /\r\nHost: nas\r\n\r\n"),
+    "request passed on to an address": slow("http", REQUEST + b"Via: x\r\nUser-Agent: x\r\n\r\n"),
     "request of a proxy": slow("http", b"GET http://x/ HTTP/1.1\r\nHost: x\r\n\r\n"),
     "SMB 1 dialects": slow("smb", smb1(0x72, b"", b"\x02NT LM 0.12\0", reply=False)),
     "SMB 1 tree": slow("smb", smb1(0x75, b"", b"")),
     "SMB 2 dialects": slow("smb", smb2(0, bytes(40), response=False)),
     "SMB 2 files": slow("smb", smb2(5, bytes(40)) + smb2(0x0101, bytes(40))),
+    "SMB 2 dialect to be asked for again": slow("smb", smb2(0, struct.pack("<HHH", 65, 1, 0x02FF) + bytes(58))),
+    "SMB, cut in its header": slow("smb", smb2(0, b"")[:60]),
+    "log-on begun": slow("smb", setup2(b"\x60NTLMSSP\0\1\0\0\0" + bytes(20), response=False)),
     "Kerberos": slow("smb", setup2(b"\x60" + bytes(40))),
     "probe for devices": slow("wsd", envelope("<d:Probe><d:Types>wsdp:Device</d:Types></d:Probe>")),
     "group of the link": slow("igmp", V2_REPORT[:4] + bytes([224, 0, 0, 251])),
@@ -87,7 +95,9 @@ TELLING = {
     "additional": slow("mdns", dns(additional=(address("nas.local", "192.168.1.10"),))),
     "search by somebody": slow("ssdp", SEARCH + b"uSER-AGENT : x\r\n\r\n"),
     "response": slow("http", RESPONSE + b"\x0b sERVER : x\n"),
+    "response by way of nothing": slow("http", RESPONSE + b"Server: x\r\nViaduct: x\r\n Via: x\r\n\r\nVia: x\r\n"),
     "request": slow("http", REQUEST + b"Host: nas\r\n\r\n"),
+    "request passed on": slow("http", REQUEST + b"Via: x\r\nHost: nas\r\n\r\n"),
     "request of a proxy": slow("http", b"GET http://x/ HTTP/1.1\r\nUser-Agent: x\r\n\r\n"),
     "SMB": slow("smb", smb2(5, bytes(40)) + NEGOTIATED),
     "group": slow("igmp", V2_REPORT),
@@ -100,6 +110,7 @@ TELLING = {
     "groups, MLD": mld(MLD2_REPORT),
     "group behind a node's": mld(members(member(4, NODE), member(4, "ff02::fb"))),
     "querier, MLD": mld(b"\x82" + bytes(23)),
+    "log-on begun, and challenged": slow("smb", setup2(b"NTLMSSP\0\1\0\0\0", response=False) + setup2(CHALLENGE)),
     "device that goes": slow("wsd", envelope(f"<d:Bye>{CAMERA}</d:Bye>")),
     "devices found": slow(
         "wsd", envelope(f"<d:ResolveMatches><d:ResolveMatch>{CAMERA}</d:ResolveMatch></d:ResolveMatches>")
@@ -204,7 +215,7 @@ def test_heads_are_the_same_only_where_their_facts_are(first: bytes, second: byt
     handed = {frame.number for frame in conversations(first, second).slow}
     told = [facts(slow("http", head)) for head in (first, second)]
 
-    assert 2 in handed or told[0] == told[1]
+    assert 2 in handed or told[1] <= told[0]
 
 
 def test_the_same_request_to_another_server_is_news() -> None:

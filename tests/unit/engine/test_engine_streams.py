@@ -119,13 +119,13 @@ def test_a_flow_of_its_own_does_not_take_over_anothers_stream() -> None:
 
 def test_the_first_messages_of_smb() -> None:
     """Six of each side; what lies between them is not handed over."""
-    message = b"\0\0\0\x20\xfeSMB" + bytes(28)
-    frames = [segment(message, 1 + 36 * n, to=445) for n in range(9)]
-    frames[2:2] = [segment(b"rest of a write", 73, to=445)]
+    message = b"\0\0\0\x24\xffSMB\x73" + bytes(31)  # a session setup
+    frames = [segment(message, 1 + 40 * n, to=445) for n in range(9)]
+    frames[2:2] = [segment(b"rest of a write", 81, to=445)]
 
     assert handed(*frames) == [("smb", message)] * 6
     assert (
-        handed(*frames, *(segment(message, 1 + 36 * n, to=445, back=True) for n in range(2)))[6:]
+        handed(*frames, *(segment(message, 1 + 40 * n, to=445, back=True) for n in range(2)))[6:]
         == [("smb", message)] * 2
     )
 
