@@ -15,6 +15,7 @@ from importlib import import_module
 
 import dpkt
 from fieldwatch_ext.engine import Slow
+from fieldwatch_ext.facts import keep_distinct
 
 from fieldwatch_agent.dissectors.notes import MalformedError
 from fieldwatch_agent.facts import Binding, Fact
@@ -61,29 +62,9 @@ def dissect(slow: Slow) -> list[Fact | Binding]:
         return []
     COUNTERS.messages[protocol] += 1
     found: dict[tuple[object, ...], Fact | Binding] = {}
-    key: tuple[object, ...]
     try:
-        for seen, item in enumerate(_dissector(protocol)(slow)):
-            if seen == MAX_REPEATS:
-                COUNTERS.capped[protocol] += 1
-                break
-            if isinstance(item, Fact):
-                subject, _, value = key = item[:3]  # subject, key, value: slices cost less than names
-                if not (subject and value):
-                    continue
-                known = found.get(key)
-                if known is not None:
-                    if isinstance(known, Fact) and item.confidence > known.confidence:
-                        found[key] = item
-                    continue
-            else:
-                key = (item.mac, item.ip)
-                if key in found:
-                    continue
-            if len(found) == MAX_FACTS:
-                COUNTERS.capped[protocol] += 1
-                break
-            found[key] = item
+        if not keep_distinct(found, _dissector(protocol)(slow), Fact, MAX_FACTS, MAX_REPEATS):
+            COUNTERS.capped[protocol] += 1
     except (MalformedError, dpkt.Error):
         COUNTERS.malformed[protocol] += 1
     return list(found.values())

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from fieldwatch_ext.engine import Slow
+from fieldwatch_ext.facts import make_fact
 from fieldwatch_proto.identity import is_local, is_unicast_mac
 from fieldwatch_proto.schema import ip_text, mac_text
 
-from fieldwatch_agent.dissectors.text import clean
+from fieldwatch_agent.dissectors.text import MAX_VALUE_OCTETS, clean
 from fieldwatch_agent.facts import Fact
 
 
@@ -51,17 +54,8 @@ def holder(slow: Slow, ip: bytes) -> str:
     return ip_text(ip) if is_host_ip(ip) else ""
 
 
-def fact(slow: Slow, subject: str, key: str, value: bytes | str, evidence: str, confidence: int) -> Fact:
-    """A fact of this message; the value and the evidence are cleaned. Empty ones are dropped by `dissect`."""
-    return Fact(
-        subject,
-        key,
-        clean(value),
-        slow.protocol,
-        clean(evidence),
-        confidence,
-        slow.ts_ns,
-        slow.number,
-        slow.vlans,
-        slow.src_ip,
-    )
+fact = partial(make_fact, Fact, clean, MAX_VALUE_OCTETS)
+"""`fact(slow, subject, key, value, evidence, confidence)`: a fact of this message; value and evidence are cleaned.
+
+Empty ones are dropped by `dissect`.
+"""
