@@ -34,6 +34,9 @@ class Message(NamedTuple):
 def lower(name: Name) -> Name:
     """The name as it is compared (RFC 1035 section 2.3.3)."""
 
+def reverse_address(name: Name) -> bytes:
+    """The address of a reverse name (RFC 1035 section 3.5, RFC 3596 section 2.5); empty where it is none."""
+
 def read_name(payload: bytes, offset: int) -> tuple[Name, int] | None:
     """The labels of the name at `offset`, and the offset behind it; None where it is none."""
 

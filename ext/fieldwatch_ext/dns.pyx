@@ -29,6 +29,8 @@ cdef enum:
     TYPE_TXT = 16
     TYPE_AAAA = 28
     TYPE_SRV = 33
+    IN_ADDR_LABELS = 6          # of a reverse name: four octets, in-addr, arpa (RFC 1035 section 3.5)
+    IP6_LABELS = 34             # 32 halves of octets, ip6, arpa (RFC 3596 section 2.5)
 
 Name = tuple[bytes, ...]
 _SECTIONS = ("answer", "authority", "additional")
@@ -123,6 +125,76 @@ def lower(tuple name not None):
         if _has_upper(label):
             return tuple([label.lower() for label in name])
     return name             # as most are
+
+
+cdef bytes _label(tuple name, Py_ssize_t at):
+    return <bytes?>name[at]
+
+
+cdef bint _is_label(bytes label, const char* text, Py_ssize_t octets):
+    # Whatever its case; the text is in lower case, and of letters, digits and hyphens.
+    cdef const uint8_t* p = <const uint8_t*>PyBytes_AS_STRING(label)
+    cdef Py_ssize_t i
+    cdef uint8_t octet
+    if PyBytes_GET_SIZE(label) != octets:
+        return False
+    for i in range(octets):
+        octet = p[i] | 0x20 if 0x41 <= p[i] <= 0x5A else p[i]
+        if octet != <uint8_t>text[i]:
+            return False
+    return True
+
+
+cdef int _decimal(bytes label):
+    # A number up to 255; -1 where it is none.
+    cdef const uint8_t* p = <const uint8_t*>PyBytes_AS_STRING(label)
+    cdef int value = 0
+    cdef Py_ssize_t i
+    for i in range(PyBytes_GET_SIZE(label)):
+        if not 0x30 <= p[i] <= 0x39:
+            return -1
+        value = 10 * value + p[i] - 0x30
+        if value > 255:
+            return -1
+    return value if PyBytes_GET_SIZE(label) else -1
+
+
+cdef int _nibble(bytes label):
+    # One hexadecimal digit; -1 where it is none.
+    cdef uint8_t octet
+    if PyBytes_GET_SIZE(label) != 1:
+        return -1
+    octet = <uint8_t>PyBytes_AS_STRING(label)[0]
+    if 0x30 <= octet <= 0x39:
+        return octet - 0x30
+    octet |= 0x20
+    return octet - 0x61 + 10 if 0x61 <= octet <= 0x66 else -1
+
+
+def reverse_address(tuple name not None):
+    cdef Py_ssize_t labels = len(name)
+    cdef uint8_t address[16]
+    cdef int high, low, i
+    if labels != IN_ADDR_LABELS and labels != IP6_LABELS or not _is_label(_label(name, labels - 1), b"arpa", 4):
+        return b""
+    if labels == IN_ADDR_LABELS:
+        if not _is_label(_label(name, 4), b"in-addr", 7):
+            return b""
+        for i in range(4):
+            low = _decimal(_label(name, 3 - i))
+            if low < 0:
+                return b""
+            address[i] = <uint8_t>low
+        return _octets(address, 4)
+    if not _is_label(_label(name, 32), b"ip6", 3):
+        return b""
+    for i in range(16):
+        low = _nibble(_label(name, 30 - 2 * i))
+        high = _nibble(_label(name, 31 - 2 * i))
+        if low < 0 or high < 0:
+            return b""
+        address[i] = <uint8_t>(high << 4 | low)
+    return _octets(address, 16)
 
 
 cdef tuple _strings(const uint8_t* p, Py_ssize_t octets):

@@ -6,6 +6,7 @@ it does not know or the first octet that is not UTF-8.
 
 from __future__ import annotations
 
+import re
 import struct
 
 import dpkt
@@ -139,3 +140,15 @@ def read_name(buf: bytes, offset: int) -> tuple[Name, int]:
         if offset >= lowest or pointers > MAX_POINTERS:
             raise MalformedError
         lowest = offset
+
+
+def reverse_address(name: Name) -> bytes:
+    """The address of a reverse name; empty where it is none."""
+    *labels, zone, top = [label.lower() for label in name[-34:]] if len(name) > 1 else (b"", b"")
+    if (zone, top) == (b"in-addr", b"arpa") and len(name) == 6 and all(label.isdigit() for label in labels):
+        numbers = [int(label) for label in reversed(labels)]
+        return bytes(numbers) if max(numbers) < 256 else b""
+    if (zone, top) == (b"ip6", b"arpa") and len(name) == 34 and all(len(label) == 1 for label in labels):
+        digits = b"".join(reversed(labels))
+        return bytes.fromhex(digits.decode()) if re.fullmatch(rb"[0-9a-f]{32}", digits) else b""
+    return b""

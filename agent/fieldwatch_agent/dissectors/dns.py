@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fieldwatch_ext.dns import Message, Name, lower
+from fieldwatch_ext.dns import Message, Name, lower, reverse_address
 from fieldwatch_ext.engine import Slow
 
 from fieldwatch_agent.dissectors.dns_message import (
@@ -20,7 +20,6 @@ from fieldwatch_agent.dissectors.dns_message import (
     TYPE_CNAME,
     TYPE_PTR,
     read_message,
-    reverse_address,
 )
 from fieldwatch_agent.dissectors.notes import MalformedError, fact, holder
 from fieldwatch_agent.dissectors.text import host_text

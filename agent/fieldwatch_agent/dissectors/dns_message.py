@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dpkt import dns as rfc1035
 from fieldwatch_ext import dns
-from fieldwatch_ext.dns import Message, Name, lower
+from fieldwatch_ext.dns import Message, Name
 
 from fieldwatch_agent.dissectors.notes import MalformedError
 
@@ -42,16 +42,3 @@ def plain_name(data: bytes) -> Name:
         labels.append(data[offset + 1 : behind])
         offset = behind
     return tuple(labels)
-
-
-def reverse_address(name: Name) -> bytes:
-    """The address of a reverse name (RFC 1035 section 3.5, RFC 3596 section 2.5); empty where it is none."""
-    name = lower(name)
-    try:
-        if name[-2:] == (b"in-addr", b"arpa") and len(name) == 6:
-            return bytes(int(label) for label in reversed(name[:4]))
-        if name[-2:] == (b"ip6", b"arpa") and len(name) == 34 and all(len(label) == 1 for label in name[:32]):
-            return bytes.fromhex(b"".join(reversed(name[:32])).decode("ascii"))
-    except ValueError:
-        pass
-    return b""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fieldwatch_ext.dns import reverse_address
 from fieldwatch_ext.engine import Slow
 
-from fieldwatch_agent.dissectors.dns_message import ANSWER, TYPE_A, TYPE_AAAA, TYPE_PTR, read_message, reverse_address
+from fieldwatch_agent.dissectors.dns_message import ANSWER, TYPE_A, TYPE_AAAA, TYPE_PTR, read_message
 from fieldwatch_agent.dissectors.notes import MalformedError, fact, holder
 from fieldwatch_agent.dissectors.text import host_text
 from fieldwatch_agent.facts import Binding, Fact

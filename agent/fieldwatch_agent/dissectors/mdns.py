@@ -9,8 +9,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
-from fieldwatch_ext.dns import Name, Record, lower
+from fieldwatch_ext.dns import Name, Record, lower, reverse_address
 from fieldwatch_ext.engine import Slow
 
 from fieldwatch_agent.dissectors.dns_message import (
@@ -23,12 +24,12 @@ from fieldwatch_agent.dissectors.dns_message import (
     TYPE_SRV,
     TYPE_TXT,
     read_message,
-    reverse_address,
 )
 from fieldwatch_agent.dissectors.notes import MalformedError, fact, holder, sender
 from fieldwatch_agent.dissectors.text import clean, host_text
 from fieldwatch_agent.facts import Binding, Fact
 
+ADDRESSES = (TYPE_A, TYPE_AAAA)
 LOCAL = b"local"
 PROTOCOLS = (b"_tcp", b"_udp")
 SERVICE_LIST = (b"_services", b"_dns-sd", b"_udp", LOCAL)
@@ -58,13 +59,14 @@ def dissect(slow: Slow) -> Iterator[Fact | Binding]:
     records = [record for record in message.records if record.section in sections]
     owners = _Owners(slow, records)
     for record in records:
-        if record.type in (TYPE_A, TYPE_AAAA):
-            yield from _host(slow, record, owners)
-        elif record.type == TYPE_PTR:
+        kind = record.type
+        if kind in ADDRESSES:
+            yield _host(slow, record, owners)
+        elif kind == TYPE_PTR:
             yield from _pointer(slow, record, owners)
-        elif record.type == TYPE_SRV:
+        elif kind == TYPE_SRV:
             yield from _service(slow, record, owners)
-        elif record.type == TYPE_TXT:
+        elif kind == TYPE_TXT:
             yield from _text(slow, record, owners)
     if not message.complete:
         raise MalformedError
@@ -75,11 +77,20 @@ def host_name(name: Name) -> str:
     return host_text(name[:-1] if name and name[-1].lower() == LOCAL else name)
 
 
-def service_of(name: Name) -> tuple[bytes, str]:
-    """(instance, "_type._proto") of a service name; the instance is empty for a type, both for anything else."""
-    if len(name) >= 3 and name[-2].lower() in PROTOCOLS and name[-3][:1] == b"_":
-        return b".".join(name[:-3]), clean(b".".join(name[-3:-1]).lower())
-    return b"", ""
+def service_type(name: Name) -> str:
+    """ "_type._proto" of a service's name or type; empty for anything else."""
+    return _type_text(name[-3], name[-2]) if len(name) >= 3 else ""
+
+
+@lru_cache(maxsize=256)
+def _type_text(kind: bytes, protocol: bytes) -> str:
+    """Of two labels; the services on a network are few, and announced again and again."""
+    return clean(kind.lower() + b"." + protocol.lower()) if kind[:1] == b"_" and protocol.lower() in PROTOCOLS else ""
+
+
+def instance_of(name: Name) -> bytes:
+    """What stands before the type in a service's name."""
+    return b".".join(name[:-3])
 
 
 class _Owners:
@@ -128,10 +139,10 @@ def _evidence(slow: Slow, record: Record, kind: str) -> tuple[str, int]:
     return f"mDNS {kind}", 0
 
 
-def _host(slow: Slow, record: Record, owners: _Owners) -> Iterator[Fact]:
+def _host(slow: Slow, record: Record, owners: _Owners) -> Fact:
     evidence, less = _evidence(slow, record, "A" if record.type == TYPE_A else "AAAA")
     subject = owners.of_address(record.name, record.address)
-    yield fact(slow, subject, "hostname", host_name(record.name), evidence, 85 - less)
+    return fact(slow, subject, "hostname", host_name(record.name), evidence, 85 - less)
 
 
 def _pointer(slow: Slow, record: Record, owners: _Owners) -> Iterator[Fact]:
@@ -144,10 +155,10 @@ def _pointer(slow: Slow, record: Record, owners: _Owners) -> Iterator[Fact]:
     if record.ttl == 0:
         return  # the service has gone
     if lower(record.name) == SERVICE_LIST:
-        yield fact(slow, sender(slow), "service", service_of(record.target)[1], "mDNS service list", 80)
+        yield fact(slow, sender(slow), "service", service_type(record.target), "mDNS service list", 80)
         return
     evidence, less = _evidence(slow, record, "PTR")
-    service = service_of(record.target)[1] or service_of(record.name)[1]
+    service = service_type(record.target) or service_type(record.name)
     for subject in owners.of_service(record.target):
         yield fact(slow, subject, "service", service, evidence, 80 - less)
 
@@ -156,25 +167,26 @@ def _service(slow: Slow, record: Record, owners: _Owners) -> Iterator[Fact]:
     if record.ttl == 0:
         return
     evidence, less = _evidence(slow, record, "SRV")
-    instance, service = service_of(record.name)
+    service = service_type(record.name)
+    given_name = _given_name(instance_of(record.name)) if service else b""
     # Without an address in the message the target may be any host; mostly it is the sender.
     sure = 80 if owners.known(record.target) else 50
     for subject in owners.of_host(record.target):
         yield fact(slow, subject, "hostname", host_name(record.target), f"{evidence} {service}", sure - less)
         yield fact(slow, subject, "service", service, evidence, 80 - less)
-        yield fact(slow, subject, "friendly_name", _given_name(instance), f"{evidence} {service}", 70 - less)
+        yield fact(slow, subject, "friendly_name", given_name, f"{evidence} {service}", 70 - less)
 
 
 def _text(slow: Slow, record: Record, owners: _Owners) -> Iterator[Fact]:
     if record.ttl == 0:
         return
     evidence, less = _evidence(slow, record, "TXT")
-    instance, service = service_of(record.name)
+    service = service_type(record.name)
     if not service:
         return
     for subject in owners.of_service(record.name):
         if service == DEVICE_INFO:
-            yield fact(slow, subject, "friendly_name", instance, f"{evidence} {service}", 75 - less)
+            yield fact(slow, subject, "friendly_name", instance_of(record.name), f"{evidence} {service}", 75 - less)
         for string in record.strings:
             key, _, value = string.partition(b"=")
             known = TXT_FACTS.get(key.lower())

@@ -7,10 +7,10 @@ import random
 
 import dpkt
 import pytest
-from fieldwatch_agent.dissectors.dns_message import plain_name, read_message, reverse_address
+from fieldwatch_agent.dissectors.dns_message import plain_name, read_message
 from fieldwatch_agent.dissectors.notes import MalformedError
 from fieldwatch_ext import dns as dns_of_kernel
-from fieldwatch_ext.dns import MAX_POINTERS, MAX_RECORDS, lower, read_name
+from fieldwatch_ext.dns import MAX_POINTERS, MAX_RECORDS, lower, read_name, reverse_address
 from hypothesis import given
 from hypothesis import strategies as st
 from messages import address, dns, name, pointer, question, record, service, text
@@ -159,6 +159,24 @@ def test_reverse_names_agree_with_the_standard_library(ip: ipaddress.IPv4Address
 )
 def test_names_that_are_no_reverse_names(text_form: str) -> None:
     assert reverse_address(tuple(label.encode() for label in text_form.split("."))) == b""
+
+
+REVERSE_LABELS = st.sampled_from([b"0", b"9", b"a", b"F", b"g", b"10", b"255", b"256", b"007", b"-1", b"1 ", b"\xb2"])
+ZONES = st.sampled_from(
+    [(b"in-addr", b"arpa"), (b"IN-ADDR", b"Arpa"), (b"ip6", b"arpa"), (b"ip6", b"arp\x01"), (b"arpa",)]
+)
+
+
+@given(st.sampled_from([0, 3, 4, 5, 32, 33]), ZONES, st.data())
+def test_reverse_names_are_those_of_the_twin(count: int, zone: tuple[bytes, ...], data: st.DataObject) -> None:
+    labels = data.draw(
+        st.lists(REVERSE_LABELS if count < 32 else st.sampled_from([b"0", b"a", b"F"]), min_size=count, max_size=count)
+    )
+    if count == 32:
+        labels[7] = data.draw(REVERSE_LABELS)
+    name = (*labels, *zone)
+
+    assert twin_dns.reverse_address(name) == reverse_address(name)
 
 
 def test_plain_names_may_lack_their_end() -> None:
