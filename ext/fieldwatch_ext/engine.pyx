@@ -170,7 +170,7 @@ cdef class Engine:
         seed_from(&kernel.sightings.seed, start + 1)
         seed_from(&kernel.decoder.tunnels.seed, start + 2)
         seed_from(&kernel.decoder.fragments.seed, start + 3)
-        seed_from(&kernel.slow.seed, start + 4)
+        seed_from(&kernel.slow.repeats.seed, start + 4)
         self._tunnels = [""]
         kernel.stage = stage
         kernel.flows.idle_ns = idle_ns
