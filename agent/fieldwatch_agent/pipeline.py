@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from fieldwatch_ext.capture import Source
 from fieldwatch_ext.engine import STAGE_ALL, Engine
+from fieldwatch_ext.text import used_places
 from fieldwatch_proto.columns import ColumnData, Records, Texts, records_of
 from fieldwatch_proto.schema import Kind, ip_value
 
@@ -265,7 +266,5 @@ def _texts(places: bytes, values: Sequence[str], count: int) -> Texts:
     """A column of u16 places in `values` as Texts that hold only the texts in use."""
     if places == places[:2] * count:
         return Texts.repeat(values[int.from_bytes(places[:2], "little")], count)
-    indices = array("H", places)
-    used = sorted(set(indices))
-    moved = {old: new for new, old in enumerate(used)}
-    return Texts([values[place] for place in used], array("I", map(moved.__getitem__, indices)))
+    used, indices = used_places(places)
+    return Texts([values[place] for place in used], array("I", indices))
