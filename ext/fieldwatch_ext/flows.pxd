@@ -1,7 +1,7 @@
 # The flow table: both directions of a conversation in one entry, bounded, every frame in exactly one record.
 #
 # Constraints:
-# - With its two slots of the index a flow takes 184 octets (flow.pxd); its look-up needs one cache line of them.
+# - With its share of the index a flow takes 176 to 184 octets (flow.pxd); its look-up needs one cache line of them.
 # - A frame touches its own entry and nothing else: no list is re-linked for it, it only sets TOUCHED.
 # - Two lists keep the order in which entries are looked at: `open` and `closed` (TCP flows waiting for stragglers).
 #   An entry touched since it was linked goes to the tail once more (second chance); the head is then the oldest,
@@ -17,7 +17,10 @@ from fieldwatch_ext.flow cimport Flow, FlowRest, add_octets, octets_of
 from fieldwatch_ext.flow_columns cimport FlowColumns
 from fieldwatch_ext.flow_key cimport flow_hash
 from fieldwatch_ext.hashing cimport Seed, copy_words, same6
-from fieldwatch_ext.index cimport NOWHERE, Index, index_add, index_free, index_home, index_make, index_remove
+from fieldwatch_ext.index cimport (
+    NOWHERE, Bucket, Index, index_add, index_free, index_home, index_make, index_matches, index_next, index_place,
+    index_remove
+)
 from fieldwatch_ext.content cimport CONTENT_HTTP, CONTENT_TLS, CONTENT_UNKNOWN
 from fieldwatch_ext.measures cimport measure_frame, measure_segment, measures_restart, rtt_of
 from fieldwatch_ext.packet cimport Packet
@@ -312,29 +315,33 @@ cdef inline void _begin(Flows* t, Flow* f, const Packet* k) noexcept nogil:
 
 cdef inline uint32_t flow_prefetch(const Flows* t, const Packet* k) noexcept nogil:
     # Ask for the entry that the index names for this hash: it is needed a moment later. Its place, if there is one.
-    cdef uint64_t at = index_home(&t.index, k.hash)
-    cdef uint64_t slot = t.index.slots[at]
+    cdef const Bucket* b = index_home(&t.index, k.hash)
+    cdef uint64_t found = index_matches(b, k.hash)
+    cdef uint32_t place
     cdef const Flow* f
-    if slot != 0 and (slot ^ k.hash) >> 32 != 0:
-        slot = t.index.slots[(at + 1) & t.index.mask]
-    if slot == 0:
+    if found == 0:
         return NOWHERE
-    f = &t.entries[<uint32_t>slot - 1]
+    place = index_place(b, found)
+    f = &t.entries[place]
     prefetch(f)
     prefetch(&f.first_ns)
-    return <uint32_t>slot - 1
+    return place
 
 
 cdef inline uint32_t flow_find(const Flows* t, const uint64_t* key, uint64_t hash) noexcept nogil:
-    cdef uint64_t at = index_home(&t.index, hash)
-    cdef uint64_t slot
+    cdef const Bucket* b = index_home(&t.index, hash)
+    cdef uint64_t found
+    cdef uint32_t place
     while True:
-        slot = t.index.slots[at]
-        if slot == 0:
+        found = index_matches(b, hash)
+        while found:
+            place = index_place(b, found)
+            if same6(t.entries[place].key, key):
+                return place
+            found &= found - 1
+        if b.beyond == 0:
             return NOWHERE
-        if (slot ^ hash) >> 32 == 0 and same6(t.entries[<uint32_t>slot - 1].key, key):
-            return <uint32_t>slot - 1
-        at = (at + 1) & t.index.mask
+        b = index_next(&t.index, b)
 
 
 cdef inline Flow* flow_of(Flows* t, const Packet* k) noexcept nogil:

@@ -1,28 +1,37 @@
-# Open addressing with linear probing over places in an array of entries, at most half full.
+# Places in an array of entries by the hash of their keys: buckets of one cache line, at most two thirds full together.
 #
-# A slot is `tag << 32 | (place + 1)`, 0 = free; the tag is the upper half of the key's hash and decides the home slot,
-# so that a removal can close the gap (no tombstones, probes stay short) without a look at the entries.
-from libc.stdint cimport uint32_t, uint64_t
+# - A bucket holds twelve places, and of each the upper octet of its hash: all twelve are compared at once, without
+#   branches. Where the first free slot is, and how many of the others are taken, costs nothing.
+# - An entry whose bucket is full stands in the next with room, and each bucket on its way counts it. So a look-up ends
+#   at the first bucket that nobody went beyond, and a removal leaves no trace and moves nothing.
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from fieldwatch_ext.tables cimport Table, table_free, table_make
+from fieldwatch_ext.wire cimport lowest_bit, raw32, raw64
 
 cdef enum:
     NOWHERE = 0xFFFFFFFF        # no place in a table
+    BUCKET_AIM = 8              # entries of a bucket, on average, in a table that is full
+
+cdef struct Bucket:
+    uint8_t tags[12]            # of the hashes, 0 = free
+    uint32_t beyond             # entries that belong here or before and stand behind it
+    uint32_t places[12]
 
 cdef struct Index:
     Table table
-    uint64_t* slots
+    Bucket* buckets
     uint64_t mask
 
 
 cdef inline int index_make(Index* index, uint64_t entries) noexcept nogil:
-    cdef uint64_t slots = 16
-    while slots < 2 * entries:
-        slots *= 2
-    index.mask = slots - 1
-    if table_make(&index.table, slots * sizeof(uint64_t)) != 0:
+    cdef uint64_t buckets = 1
+    while buckets * BUCKET_AIM < entries:
+        buckets *= 2
+    index.mask = buckets - 1
+    if table_make(&index.table, buckets * sizeof(Bucket)) != 0:
         return -1
-    index.slots = <uint64_t*>index.table.start
+    index.buckets = <Bucket*>index.table.start
     return 0
 
 
@@ -30,32 +39,70 @@ cdef inline void index_free(Index* index) noexcept nogil:
     table_free(&index.table)
 
 
-cdef inline uint64_t index_home(const Index* index, uint64_t hash) noexcept nogil:
-    return (hash >> 32) & index.mask
+cdef inline Bucket* index_home(const Index* index, uint64_t hash) noexcept nogil:
+    # The bucket in which the search for an entry begins.
+    return &index.buckets[(hash >> 24) & index.mask]
+
+
+cdef inline Bucket* index_next(const Index* index, const Bucket* b) noexcept nogil:
+    return &index.buckets[<uint64_t>(b - index.buckets + 1) & index.mask]
+
+
+cdef inline uint8_t _tag(uint64_t hash) noexcept nogil:
+    cdef uint8_t tag = <uint8_t>(hash >> 56)
+    return tag if tag else 1
+
+
+cdef inline uint64_t _slots(const Bucket* b, uint8_t tag) noexcept nogil:
+    # A bit for each slot with this tag: of the first eight at 8 * slot, of the others at 8 * (slot - 8) + 1.
+    cdef uint64_t low7 = <uint64_t>0x7F7F7F7F7F7F7F7F
+    cdef uint64_t all_of_it = tag * <uint64_t>0x0101010101010101
+    cdef uint64_t first = raw64(b.tags) ^ all_of_it
+    cdef uint64_t other = raw32(b.tags + 8) ^ <uint32_t>all_of_it
+    # An octet is 0 where neither its upper bit nor a carry out of its lower seven is set.
+    first = ~(((first & low7) + low7) | first | low7)
+    other = ~(((other & low7) + low7) | other | low7)
+    return first >> 7 | <uint32_t>other >> 6
+
+
+cdef inline int _slot(uint64_t slots) noexcept nogil:
+    # That of the lowest bit.
+    cdef int bit = lowest_bit(slots)
+    return bit >> 3 | (bit & 1) << 3
+
+
+cdef inline uint64_t index_matches(const Bucket* b, uint64_t hash) noexcept nogil:
+    # What may be the entry, as bits: its place is that of the lowest; go on with `found & found - 1`.
+    return _slots(b, _tag(hash))
+
+
+cdef inline uint32_t index_place(const Bucket* b, uint64_t found) noexcept nogil:
+    return b.places[_slot(found)]
 
 
 cdef inline void index_add(Index* index, uint64_t hash, uint32_t place) noexcept nogil:
-    cdef uint64_t at = index_home(index, hash)
-    while index.slots[at] != 0:
-        at = (at + 1) & index.mask
-    index.slots[at] = (hash >> 32) << 32 | (<uint64_t>place + 1)
+    cdef Bucket* b = index_home(index, hash)
+    cdef uint64_t free = _slots(b, 0)
+    cdef int slot
+    while free == 0:
+        b.beyond += 1
+        b = index_next(index, b)
+        free = _slots(b, 0)
+    slot = _slot(free)
+    b.tags[slot] = _tag(hash)
+    b.places[slot] = place
 
 
 cdef inline void index_remove(Index* index, uint64_t hash, uint32_t place) noexcept nogil:
-    cdef uint64_t wanted = (hash >> 32) << 32 | (<uint64_t>place + 1)
-    cdef uint64_t gap = index_home(index, hash)
-    cdef uint64_t at, slot, home
-    while index.slots[gap] != wanted:
-        gap = (gap + 1) & index.mask
-    at = gap
+    # The place stands in it.
+    cdef Bucket* b = index_home(index, hash)
+    cdef uint64_t found
     while True:
-        at = (at + 1) & index.mask
-        slot = index.slots[at]
-        if slot == 0:
-            break
-        home = (slot >> 32) & index.mask
-        # An entry moves back into the gap unless its home lies behind the gap (cyclically).
-        if ((at - home) & index.mask) >= ((at - gap) & index.mask):
-            index.slots[gap] = slot
-            gap = at
-    index.slots[gap] = 0
+        found = index_matches(b, hash)
+        while found:
+            if b.places[_slot(found)] == place:
+                b.tags[_slot(found)] = 0
+                return
+            found &= found - 1
+        b.beyond -= 1
+        b = index_next(index, b)

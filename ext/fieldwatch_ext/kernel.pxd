@@ -1,9 +1,9 @@
 # One block of frames through decode, flow table and sighting table: the hot loop.
 #
 # Frames go in batches, two of them at work, so that memory answers one while the other is worked on: a batch is decoded
-# and its slots of the index asked for, then the flow entries that these name; while the next is decoded they come, and
-# the sightings that they name are asked for, or slots, where a flow is new; then it is counted. Batches are small: a
-# processor keeps about twenty requests of memory at once, and waits with the others.
+# and its buckets of the index asked for, then the flow entries that these name; while the next is decoded they come,
+# and the sightings that they name are asked for, or buckets, where a flow is new; then it is counted. Batches are
+# small: a processor keeps about twenty requests of memory at once, and waits with the others.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fieldwatch_ext.content cimport CONTENT_QUIC
@@ -17,7 +17,7 @@ from fieldwatch_ext.flows cimport (
 )
 from fieldwatch_ext.frames cimport BLOCK_FRAMES, FrameRef
 from fieldwatch_ext.hashing cimport hash4
-from fieldwatch_ext.index cimport NOWHERE, index_home
+from fieldwatch_ext.index cimport NOWHERE, Bucket, index_home, index_matches, index_place
 from fieldwatch_ext.packet cimport (
     OK, OUTSIDE, QUOTING, SEEN_NOT, SLOW_NONE, SLOW_QUIC, Packet
 )
@@ -32,7 +32,6 @@ cdef enum:
     RECORDS_PER_FRAME = 2       # flow records that one frame can bring about, at most
     SIGHTINGS_PER_FRAME = 18    # MAX_NOTES and the two of the flow
     MASKS = 64
-    NO_SLOT = 0xFFFFFFFFFFFFFFFF
 
 cdef enum Stage:
     READ = 0
@@ -178,12 +177,12 @@ cdef inline void _see_notes(Kernel* kernel, int64_t ts_ns) noexcept nogil:
 
 
 cdef inline void _prefetch_sighting(const Kernel* kernel, Packet* k) noexcept nogil:
-    # Of the MAC and the source address, by what the flow entry remembers, else the slot of the index that will name it
+    # Of the MAC and the source address, by what the flow entry remembers, else the bucket that will name it
     # (of the address: a MAC that is new is rare).
     cdef const Flow* f
     cdef uint32_t place = NOWHERE
     cdef uint64_t key[4]
-    k.sighting_slot = NO_SLOT
+    k.sighting_hash = 0
     if k.place != NOWHERE:
         f = &kernel.flows.entries[k.place]
         if f.eth_place[k.side] != NOWHERE:
@@ -193,16 +192,18 @@ cdef inline void _prefetch_sighting(const Kernel* kernel, Packet* k) noexcept no
         prefetch(&kernel.sightings.entries[place])
     elif k.seen != SEEN_NOT:
         sighting_key(key, k.vlans, sighting_meta(k.mac, k.seen, k.version), k.seen_local, k.src)
-        k.sighting_slot = index_home(&kernel.sightings.index, hash4(&kernel.sightings.seed, key))
-        prefetch(&kernel.sightings.index.slots[k.sighting_slot])
+        k.sighting_hash = hash4(&kernel.sightings.seed, key)
+        prefetch(index_home(&kernel.sightings.index, k.sighting_hash))
 
 
 cdef inline void _prefetch_new_sighting(const Kernel* kernel, const Packet* k) noexcept nogil:
-    cdef uint64_t slot
-    if k.sighting_slot != NO_SLOT:
-        slot = kernel.sightings.index.slots[k.sighting_slot]
-        if slot != 0:
-            prefetch(&kernel.sightings.entries[<uint32_t>slot - 1])
+    cdef const Bucket* b
+    cdef uint64_t found
+    if k.sighting_hash:
+        b = index_home(&kernel.sightings.index, k.sighting_hash)
+        found = index_matches(b, k.sighting_hash)
+        if found:
+            prefetch(&kernel.sightings.entries[index_place(b, found)])
 
 
 cdef inline void _decode_batch(
@@ -225,7 +226,7 @@ cdef inline void _decode_batch(
         if kernel.decoder.note_count:
             _see_notes(kernel, k.ts_ns)
         if k.fate != OUTSIDE:
-            prefetch(&kernel.flows.index.slots[index_home(&kernel.flows.index, k.hash)])
+            prefetch(index_home(&kernel.flows.index, k.hash))
             batch.place[batch.count] = <uint8_t>i
             batch.count += 1
             k = &batch.packet[batch.count]

@@ -145,7 +145,7 @@ cdef struct Packet:
     uint32_t octets             # of the whole frame on the wire
     uint32_t fragment_id
     uint32_t place              # where the flow probably stands, for prefetching
-    uint64_t sighting_slot      # of the index, where its sighting is probably new, for prefetching
+    uint64_t sighting_hash      # where its sighting is probably new, for prefetching, else 0
     uint16_t type
     uint8_t protocol            # with version
     uint8_t hop_limit

@@ -8,7 +8,10 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
 from fieldwatch_ext.hashing cimport Seed, hash4, same4
-from fieldwatch_ext.index cimport NOWHERE, Index, index_add, index_free, index_home, index_make, index_remove
+from fieldwatch_ext.index cimport (
+    NOWHERE, Bucket, Index, index_add, index_free, index_home, index_make, index_matches, index_next, index_place,
+    index_remove
+)
 from fieldwatch_ext.packet cimport SEEN_ETH
 from fieldwatch_ext.tables cimport Table, table_free, table_make
 
@@ -121,18 +124,19 @@ cdef inline uint32_t _evict(Sightings* t) noexcept nogil:
 cdef inline uint32_t sighting_place(Sightings* t, const uint64_t* key) noexcept nogil:
     # Where the entry of this key stands; it is made if it is new.
     cdef uint64_t hash = hash4(&t.seed, key)
-    cdef uint64_t at = index_home(&t.index, hash)
-    cdef uint64_t slot
+    cdef const Bucket* b = index_home(&t.index, hash)
+    cdef uint64_t found
     cdef uint32_t place
     while True:
-        slot = t.index.slots[at]
-        if slot == 0:
-            break
-        if (slot ^ hash) >> 32 == 0:
-            place = <uint32_t>slot - 1
+        found = index_matches(b, hash)
+        while found:
+            place = index_place(b, found)
             if same4(t.entries[place].key, key):
                 return place
-        at = (at + 1) & t.index.mask
+            found &= found - 1
+        if b.beyond == 0:
+            break
+        b = index_next(&t.index, b)
     if t.count < t.capacity:
         place = t.count
         t.count += 1

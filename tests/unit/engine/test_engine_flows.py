@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from array import array
 from typing import Any
 
@@ -173,6 +174,32 @@ def test_flood_of_distinct_tuples(parts: int) -> None:
     assert counters.in_flows == parts * 50_000
     assert counters.flows_evicted == parts * 50_000 - 1024
     assert _resident_kib() - before_kib < 8 << 10
+
+
+def test_a_full_table_finds_every_flow() -> None:
+    """A table filled to its last entry, emptied by time and filled again: flows are found wherever buckets put them."""
+    engine = Engine(max_flows=1024, max_sightings=1024, idle_ns=SECOND, seed=3)
+    dice = random.Random(4)
+    records: list[tuple[int, int]] = []
+    for part in range(30):
+        frames = [octets for _, octets in distinct(part * 1024, 1024)]
+        again = dice.sample(frames, 1024)
+        source = MemorySource([(part * 10 * SECOND + number, octets) for number, octets in enumerate(frames + again)])
+        while engine.process(source) >= 0:
+            records += _lengths(engine)
+        while engine.expire((part * 10 + 5) * SECOND):
+            records += _lengths(engine)
+    counters = engine.counters()
+
+    assert [(2, EndReason.IDLE)] * (30 * 1024) == records
+    assert (0, 0) == (counters.flows_active, counters.flows_evicted)
+
+
+def _lengths(engine: Engine) -> list[tuple[int, int]]:
+    """(packets, end reason) of the records that wait."""
+    taken = engine.take_flows()
+    engine.take_sightings()
+    return list(zip(array("Q", taken.columns["packets"]), taken.columns["end_reason"], strict=True))
 
 
 def _resident_kib() -> int:
