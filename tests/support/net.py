@@ -42,13 +42,15 @@ def _ip(*arguments: str) -> str:
     return subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True).stdout
 
 
-def require_namespaces() -> None:
+def require_namespaces(*, ethtool: bool = False) -> None:
     """Skip, with the reason, where namespaces cannot be made; in CI that is a failure instead."""
     reason = ""
     if os.geteuid() != 0:
         reason = "needs root for network namespaces"
     elif shutil.which("ip") is None:
         reason = "needs iproute2 (apt-get install iproute2)"
+    elif ethtool and shutil.which("ethtool") is None:
+        reason = "needs ethtool (apt-get install ethtool)"
     if reason:
         if os.environ.get("FIELDWATCH_CI"):
             pytest.fail(reason)

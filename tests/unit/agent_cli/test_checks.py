@@ -212,7 +212,7 @@ def test_interface_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.live
 def test_offloads_are_named() -> None:
     """What merges and what cuts frames, each with the command that ends it; nothing is said where both are off."""
-    require_namespaces()
+    require_namespaces(ethtool=True)
     with wire() as over:
         ask = (
             "import dataclasses, json, sys; from fieldwatch_agent.cli import checks;"
