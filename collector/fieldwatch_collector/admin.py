@@ -13,7 +13,7 @@ An *operation* is a function ``(Services, arguments) -> JSON value``, registered
 
 It runs in a worker thread (never on the server's event loop), so it may block: read with ``services.store.reader()``,
 write with ``services.store.transact_sync(fn)``. It raises `AdminError` with one line for people. A module that
-registers operations must be named in `OPERATION_MODULES`: that is how both sides load it.
+registers operations must be named in `OPERATION_MODULES`: that is how both sides load it. Who asked is `actor()`.
 
 On the socket: one request and one reply a line, as JSON. ``{"operation": name, "arguments": {...}}`` is answered by
 ``{"result": value}`` or ``{"error": "one line"}``.
@@ -28,8 +28,10 @@ import importlib
 import json
 import os
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
 OPERATION_MODULES = (
     "fieldwatch_collector.accounts.operations",
+    "fieldwatch_collector.audit.operations",
     "fieldwatch_collector.identity.operations",
     "fieldwatch_collector.store.operations",
 )
@@ -69,6 +72,18 @@ def operation(name: str) -> Callable[[Operation], Operation]:
         return function
 
     return register
+
+
+def actor() -> str:
+    """Who asked for the operation that runs here, for the audit log: ``local:UID`` of the command's user.
+
+    Ask before the work is handed to the store: its thread knows nothing of it.
+    """
+    uid = _asking_uid.get()
+    return f"local:{os.getuid() if uid is None else uid}"
+
+
+_asking_uid: ContextVar[int | None] = ContextVar("asking_uid", default=None)
 
 
 def run(services: Services, name: str, arguments: Mapping[str, Any]) -> Any:
@@ -187,6 +202,7 @@ class AdminServer:
         (self._services.data / "admin.sock").unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        _asking_uid.set(_uid_of(writer))
         try:
             while line := await reader.readline():
                 writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
@@ -209,3 +225,10 @@ class AdminServer:
         except Exception as problem:
             log.exception("an operation failed", operation=str(name))
             return {"error": f"{name} failed: {problem.__class__.__name__}: {problem}"}
+
+
+def _uid_of(writer: asyncio.StreamWriter) -> int:
+    """The user at the other end of a unix socket, as the kernel says (unix(7), SO_PEERCRED)."""
+    credentials = struct.Struct("3i")
+    peer = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size)
+    return int(credentials.unpack(peer)[1])

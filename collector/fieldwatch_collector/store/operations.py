@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fieldwatch_proto.columns import digest
 
 from fieldwatch_collector.admin import AdminError, operation
+from fieldwatch_collector.audit import log as audit_log
 from fieldwatch_collector.store.migrate import migrations
 from fieldwatch_collector.store.tables import count_rows, schema_problems, table
 
@@ -48,7 +49,8 @@ def rebuild_store(services: Services, arguments: Mapping[str, Any]) -> dict[str,
 
 @operation("store.fsck")
 def check_store(services: Services, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """SQLite's own check, the schema against the migrations, and the digest of every body (SQLite checksums no pages).
+    """SQLite's own check, the schema against the migrations, the digest of every body (SQLite checksums no pages), and
+    the chain of the audit log.
 
     `tables`: rows of each table by name.
     """
@@ -71,6 +73,9 @@ def check_store(services: Services, arguments: Mapping[str, Any]) -> dict[str, A
                     problems.append(
                         f"batch {row['position']} (agent {row['agent']}, seq {row['seq']}): the body is damaged"
                     )
+            chain = audit_log.verify(connection)
+            problems += [f"audit log: {chain.problem}"] if chain.problem else []
+            problems += [f"audit log: trigger {name} is missing" for name in audit_log.missing_guards(connection)]
         except sqlite3.DatabaseError as problem:
             problems.append(f"database: {problem}")
     return {"batches": batches, "bytes": octets, "tables": counted, "problems": problems}
