@@ -1,18 +1,26 @@
-"""Limits on enrolment: so many tries a second, and a pause for an address that keeps failing. On a monotonic clock."""
+"""Limits on enrolment and recovery: so many tries a second, and a pause for an address that keeps failing.
+
+Two stages, so that a flood of guesses from many addresses leaves room for devices that have a token: a try costs a look
+at the store and a signature (`wait_s`); only who passed that takes one of the turns in all (`turn_s`), and costs a
+certificate and a commit. On a monotonic clock.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 PER_ADDRESS_S = 1.0  # tries a second, on average
 PER_ADDRESS_BURST = 5.0
-IN_ALL_S = 10.0
+TRIES_S = 200.0  # from all addresses
+TRIES_BURST = 400.0
+IN_ALL_S = 10.0  # of those that showed a good token or key
 IN_ALL_BURST = 20.0
 MAX_FAILURES = 5
+FAILURES_S = 15 * 60.0  # so many within this time
 PENALTY_S = 15 * 60.0
 MAX_ADDRESSES = 10_000  # remembered; beyond it the one that was quiet longest is forgotten
 
@@ -35,7 +43,7 @@ class _Bucket:
 @dataclass(slots=True)
 class _Address:
     bucket: _Bucket
-    failures: int = 0
+    failures: list[float] = field(default_factory=list)
     barred_until: float = 0.0
 
 
@@ -48,7 +56,9 @@ class EnrolmentThrottle:
 
     def forget(self) -> None:
         """As at the start."""
-        self._all = _Bucket(IN_ALL_BURST, self._clock())
+        now = self._clock()
+        self._tries = _Bucket(TRIES_BURST, now)
+        self._turns = _Bucket(IN_ALL_BURST, now)
         self._addresses: dict[str, _Address] = {}
 
     def wait_s(self, address: str) -> float:
@@ -61,23 +71,28 @@ class EnrolmentThrottle:
         if entry.barred_until > now:
             return entry.barred_until - now
         # An address over its own limit must not use up what all share.
-        return entry.bucket.wait_s(now, PER_ADDRESS_S, PER_ADDRESS_BURST) or self._all.wait_s(
-            now, IN_ALL_S, IN_ALL_BURST
+        return entry.bucket.wait_s(now, PER_ADDRESS_S, PER_ADDRESS_BURST) or self._tries.wait_s(
+            now, TRIES_S, TRIES_BURST
         )
 
+    def turn_s(self) -> float:
+        """0 = the turn of who passed the checks; else the seconds after which it may try again."""
+        return self._turns.wait_s(self._clock(), IN_ALL_S, IN_ALL_BURST)
+
     def failed(self, address: str) -> None:
-        """Count a refusal; the fifth in a row bars the address for a while."""
+        """Count a refusal; the fifth within `FAILURES_S`, none of them followed by a success, bars the address."""
         entry = self._addresses.get(address)
         if entry is None:
             return
-        entry.failures += 1
-        if entry.failures >= MAX_FAILURES:
-            entry.failures = 0
-            entry.barred_until = self._clock() + PENALTY_S
+        now = self._clock()
+        entry.failures = [moment for moment in entry.failures if now - moment < FAILURES_S] + [now]
+        if len(entry.failures) >= MAX_FAILURES:
+            entry.failures.clear()
+            entry.barred_until = now + PENALTY_S
 
     def succeeded(self, address: str) -> None:
         if (entry := self._addresses.get(address)) is not None:
-            entry.failures = 0
+            entry.failures.clear()
 
 
 def peer_address(peer: str) -> str:

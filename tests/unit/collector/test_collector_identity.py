@@ -84,15 +84,30 @@ def test_one_try_a_second_after_a_short_burst() -> None:
     assert [0, 1.0] == after
 
 
-def test_ten_a_second_in_all() -> None:
-    """Many addresses share one limit; who is over its own limit takes nothing of it."""
+def test_a_flood_from_many_addresses_leaves_room_for_who_passes_the_checks() -> None:
+    """Tries of all share a wide limit, turns a narrow one; who is over its own limit takes nothing of either."""
     clock = Clock()
     throttle = EnrolmentThrottle(clock)
-    let_in = sum(throttle.wait_s(f"address-{n}") == 0 for n in range(100))
+    tries = sum(throttle.wait_s(f"address-{n}") == 0 for n in range(1_000))
+    turns = sum(throttle.turn_s() == 0 for _ in range(100))
     clock.now += 1.0
-    then = sum(throttle.wait_s(f"other-{n}") == 0 for n in range(100))
+    then = sum(throttle.wait_s(f"other-{n}") == 0 for n in range(1_000)), sum(throttle.turn_s() == 0 for _ in range(99))
 
-    assert (20, 10) == (let_in, then)
+    assert (400, 20) == (tries, turns)
+    assert (200, 10) == then
+
+
+def test_failures_far_apart_bar_nobody() -> None:
+    """An agent that was revoked tries every ten minutes; its neighbours behind the same address must not suffer."""
+    clock = Clock()
+    throttle = EnrolmentThrottle(clock)
+    waits = []
+    for _ in range(20):
+        waits.append(throttle.wait_s("a"))
+        throttle.failed("a")
+        clock.now += 600.0
+
+    assert waits == [0] * 20
 
 
 def test_five_failures_bar_for_a_quarter_of_an_hour() -> None:
