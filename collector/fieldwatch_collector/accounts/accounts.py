@@ -6,6 +6,7 @@ loop. Problems that people can mend raise `AccountError` with one line.
 - A session is a cookie of 256 random bits, valid for 30 days from its last use.
 - A set-up link makes the first administrator; a login link lets an existing user in. Both are 128 bits, work once and
   for 30 minutes.
+- What changes who may do what is written to the audit log in the same transaction; `actor` is who did it.
 - What `session` and `bearer` found is remembered for `CACHE_S`; a change made through the same object forgets it.
 """
 
@@ -26,6 +27,7 @@ from typing import Any, Protocol, TypeVar
 from fieldwatch_proto.api_token import ApiToken, ApiTokenError, split_bearer
 from fieldwatch_proto.schema import time_text
 
+from fieldwatch_collector import audit
 from fieldwatch_collector.accounts import passwords
 from fieldwatch_collector.accounts.errors import AccountError, LinkError, LoginError, TooManyAttemptsError
 from fieldwatch_collector.accounts.principal import ROLES, Principal
@@ -38,6 +40,7 @@ SESSION_S = 30 * 86_400
 SESSION_RENEW_S = 86_400  # a session's end is moved at most once a day: reading must not mean writing
 LINK_S = 30 * 60
 LINK_BYTES = 16
+COLLECTOR = "collector"  # who acts where no person and no command does
 CACHE_S = 2.0
 CACHE_ENTRIES = 1_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
@@ -91,12 +94,12 @@ class Accounts:
         def work(connection: sqlite3.Connection) -> str:
             self._check_setup(connection, secret)
             connection.execute("DELETE FROM setup_link")
-            self._insert_user(connection, name, stored, "admin")
+            self._insert_user(connection, name, stored, "admin", actor=f"user:{name}")
             return self._open_session(connection, name)
 
         return self._store.transact_sync(work)
 
-    def one_time_login(self, name: str = "") -> str:
+    def one_time_login(self, name: str = "", *, actor: str = COLLECTOR) -> str:
         """A login secret (hex) for an existing user; without a name for the administrator who came first."""
         secret, now = secrets.token_hex(LINK_BYTES), self._clock()
 
@@ -108,6 +111,7 @@ class Accounts:
                 "INSERT INTO login_link(digest, user, created_ns, expires_ns) VALUES(?, ?, ?, ?)",
                 (_digest(secret), user, now, now + LINK_S * 1_000_000_000),
             )
+            audit.append(connection, actor=actor, action="user.login_link", subject=f"user:{user}")
 
         self._store.transact_sync(work)
         return secret
@@ -194,16 +198,20 @@ class Accounts:
 
     def logout(self, cookie: str) -> None:
         """End a session."""
-        self._change("DELETE FROM session WHERE digest = ?", (_digest(cookie),))
+        digest = _digest(cookie)
+        self._store.transact_sync(
+            lambda connection: connection.execute("DELETE FROM session WHERE digest = ?", (digest,)).rowcount
+        )
+        self._cache.clear()
 
-    def add_user(self, name: str, password: str, role: str = "viewer") -> None:
+    def add_user(self, name: str, password: str, role: str = "viewer", *, actor: str = COLLECTOR) -> None:
         """Raises AccountError where the name is taken or one of the three cannot be."""
         _check_name(name)
         _check_role(role)
         stored = passwords.hash_password(password)
-        self._store.transact_sync(lambda connection: self._insert_user(connection, name, stored, role))
+        self._store.transact_sync(lambda connection: self._insert_user(connection, name, stored, role, actor=actor))
 
-    def set_password(self, name: str, password: str) -> None:
+    def set_password(self, name: str, password: str, *, actor: str = COLLECTOR) -> None:
         """Change a password; every session and login link of the user ends."""
         stored = passwords.hash_password(password)
 
@@ -212,11 +220,12 @@ class Accounts:
             connection.execute("UPDATE user SET password_hash = ? WHERE name = ?", (stored, name))
             connection.execute("DELETE FROM session WHERE user = ?", (name,))
             connection.execute("DELETE FROM login_link WHERE user = ?", (name,))
+            audit.append(connection, actor=actor, action="user.password", subject=f"user:{name}")
 
         self._store.transact_sync(work)
         self._cache.clear()
 
-    def set_role(self, name: str, role: str) -> None:
+    def set_role(self, name: str, role: str, *, actor: str = COLLECTOR) -> None:
         """Change a role at once; the last administrator stays one."""
         _check_role(role)
 
@@ -225,6 +234,7 @@ class Accounts:
             connection.execute("UPDATE user SET role = ? WHERE name = ?", (role, name))
             if not _has_admin(connection):
                 raise AccountError(f"{name} is the last administrator; make another one first")
+            audit.append(connection, actor=actor, action="user.role", subject=f"user:{name}", data={"role": role})
 
         self._store.transact_sync(work)
         self._cache.clear()
@@ -245,7 +255,7 @@ class Accounts:
             for row in users
         ]
 
-    def _insert_user(self, connection: sqlite3.Connection, name: str, stored: str, role: str) -> None:
+    def _insert_user(self, connection: sqlite3.Connection, name: str, stored: str, role: str, *, actor: str) -> None:
         try:
             connection.execute(
                 "INSERT INTO user(name, password_hash, role, created_ns) VALUES(?, ?, ?, ?)",
@@ -253,6 +263,7 @@ class Accounts:
             )
         except sqlite3.IntegrityError:
             raise AccountError(f"a user {name} exists already; choose another name") from None
+        audit.append(connection, actor=actor, action="user.add", subject=f"user:{name}", data={"role": role})
 
     def _open_session(self, connection: sqlite3.Connection, name: str) -> str:
         cookie, now = secrets.token_urlsafe(32), self._clock()
@@ -265,7 +276,7 @@ class Accounts:
 
     # --- programs -----------------------------------------------------------------------------------------------
 
-    def create_api_token(self, name: str, role: str, ca_der: bytes) -> str:
+    def create_api_token(self, name: str, role: str, ca_der: bytes, *, actor: str = COLLECTOR) -> str:
         """One line that holds the credential and the CA certificate; the secret is not kept."""
         if not 1 <= len(name) <= 100 or not name.isprintable():
             raise AccountError("an API token's name has 1 to 100 printable characters")
@@ -277,6 +288,8 @@ class Accounts:
                 "INSERT INTO api_token(id, digest, name, role, created_ns) VALUES(?, ?, ?, ?, ?)",
                 (token.token_id, _digest(token.secret), name, role, self._clock()),
             )
+            data = {"name": name, "role": role}
+            audit.append(connection, actor=actor, action="api_token.create", subject=token.token_id, data=data)
 
         self._store.transact_sync(work)
         return token.text()
@@ -296,12 +309,20 @@ class Accounts:
             for row in tokens
         ]
 
-    def revoke_api_token(self, token_id: str) -> None:
+    def revoke_api_token(self, token_id: str, *, actor: str = COLLECTOR) -> None:
         """The token is of no use from now on. Raises AccountError where no valid one has this id."""
-        changed = self._change(
-            "UPDATE api_token SET revoked_ns = ? WHERE id = ? AND revoked_ns IS NULL", (self._clock(), token_id)
-        )
-        if not changed:
+
+        def work(connection: sqlite3.Connection) -> bool:
+            changed = connection.execute(
+                "UPDATE api_token SET revoked_ns = ? WHERE id = ? AND revoked_ns IS NULL", (self._clock(), token_id)
+            )
+            if changed.rowcount:
+                audit.append(connection, actor=actor, action="api_token.revoke", subject=token_id)
+            return bool(changed.rowcount)
+
+        revoked = self._store.transact_sync(work)
+        self._cache.clear()
+        if not revoked:
             raise AccountError(
                 f"no valid API token {token_id!r:.60}; see them with: fieldwatch-collector api-token list"
             )
@@ -326,11 +347,6 @@ class Accounts:
         return self._remember(key, Principal(row["name"], row["role"], "api-token"))
 
     # --- what both share ----------------------------------------------------------------------------------------
-
-    def _change(self, statement: str, values: tuple[Any, ...]) -> int:
-        changed = self._store.transact_sync(lambda connection: connection.execute(statement, values).rowcount)
-        self._cache.clear()
-        return changed
 
     def _remembered(self, key: bytes) -> Principal | None:
         until, principal = self._cache.get(key, (0.0, None))

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fieldwatch_collector.accounts.errors import AccountError
-from fieldwatch_collector.admin import AdminError, operation
+from fieldwatch_collector.admin import AdminError, actor, operation
 from fieldwatch_collector.config import is_loopback, join_address, split_address
 
 if TYPE_CHECKING:
@@ -21,21 +21,23 @@ if TYPE_CHECKING:
 def add_user(services: Services, arguments: Mapping[str, Any]) -> None:
     """Arguments: name, password, role."""
     with _told():
-        services.accounts.add_user(_text(arguments, "name"), _text(arguments, "password"), _text(arguments, "role"))
+        services.accounts.add_user(
+            _text(arguments, "name"), _text(arguments, "password"), _text(arguments, "role"), actor=actor()
+        )
 
 
 @operation("user.password")
 def set_password(services: Services, arguments: Mapping[str, Any]) -> None:
     """Arguments: name, password. Ends the user's sessions."""
     with _told():
-        services.accounts.set_password(_text(arguments, "name"), _text(arguments, "password"))
+        services.accounts.set_password(_text(arguments, "name"), _text(arguments, "password"), actor=actor())
 
 
 @operation("user.role")
 def set_role(services: Services, arguments: Mapping[str, Any]) -> None:
     """Arguments: name, role."""
     with _told():
-        services.accounts.set_role(_text(arguments, "name"), _text(arguments, "role"))
+        services.accounts.set_role(_text(arguments, "name"), _text(arguments, "role"), actor=actor())
 
 
 @operation("user.list")
@@ -48,7 +50,7 @@ def list_users(services: Services, arguments: Mapping[str, Any]) -> list[dict[st
 def login_link(services: Services, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """{"secret", "url"}: a page address that logs a user in, once and within 30 minutes. Argument: name, or empty."""
     with _told():
-        secret = services.accounts.one_time_login(_text(arguments, "name"))
+        secret = services.accounts.one_time_login(_text(arguments, "name"), actor=actor())
     return {"secret": secret, "url": f"{page_address(services)}/#/login/{secret}"}
 
 
@@ -57,7 +59,7 @@ def create_api_token(services: Services, arguments: Mapping[str, Any]) -> dict[s
     """{"token": the line}. Arguments: name, role."""
     with _told():
         line = services.accounts.create_api_token(
-            _text(arguments, "name"), _text(arguments, "role"), services.authority.ca_der
+            _text(arguments, "name"), _text(arguments, "role"), services.authority.ca_der, actor=actor()
         )
     return {"token": line}
 
@@ -72,7 +74,7 @@ def list_api_tokens(services: Services, arguments: Mapping[str, Any]) -> list[di
 def revoke_api_token(services: Services, arguments: Mapping[str, Any]) -> None:
     """Argument: id."""
     with _told():
-        services.accounts.revoke_api_token(_text(arguments, "id"))
+        services.accounts.revoke_api_token(_text(arguments, "id"), actor=actor())
 
 
 def page_address(services: Services) -> str:
