@@ -82,6 +82,13 @@ class Tls:
 
 
 @dataclass(frozen=True)
+class Enrolment:
+    """Who may become an agent."""
+
+    approve: bool = setting(False, "a person lets each new agent in: fieldwatch-collector agents approve ID")
+
+
+@dataclass(frozen=True)
 class CollectorConfig:
     """The root table."""
 
@@ -89,6 +96,7 @@ class CollectorConfig:
     store: str = setting("", "database; empty = collector.db in the data folder", flag="--store", check=_check_store)
     listen: Listen = Listen()
     tls: Tls = Tls()
+    enrolment: Enrolment = Enrolment()
     network: Network = Network()
     log: Log = Log()
 

@@ -144,7 +144,15 @@ class Server:
 
         public = grpc.aio.server(options=PUBLIC_OPTIONS)
         agent_pb2_grpc.add_EnrolmentServicer_to_server(  # type: ignore[no-untyped-call]
-            EnrolmentService(services.store, services.hub, services.authority, self.throttle), public
+            EnrolmentService(
+                services.store,
+                services.hub,
+                services.fleet,
+                services.authority,
+                self.throttle,
+                approve=self._config.enrolment.approve,
+            ),
+            public,
         )
         query_pb2_grpc.add_QueryServicer_to_server(QueryService(services), public)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, public)

@@ -43,11 +43,12 @@ class RequestError(ValueError):
 
 @dataclass(frozen=True)
 class Issued:
-    """A certificate for an agent."""
+    """A certificate for an agent, and the key that it is for (SubjectPublicKeyInfo, DER)."""
 
     der: bytes
     serial: str
     expires_ns: int
+    public_key: bytes
 
 
 class Authority:
@@ -107,6 +108,7 @@ class Authority:
             certificate.public_bytes(serialization.Encoding.DER),
             serial_text(certificate.serial_number),
             int(expires.timestamp()) * 1_000_000_000,
+            key_octets(key),
         )
 
     def server_files(self, bound: Sequence[str]) -> tuple[Path, Path]:
@@ -152,6 +154,11 @@ def request_key(csr_der: bytes) -> ec.EllipticCurvePublicKey:
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise RequestError("the key of a certificate request must be P-256")
     return key
+
+
+def key_octets(key: ec.EllipticCurvePublicKey) -> bytes:
+    """A public key as it stands in the store: SubjectPublicKeyInfo, DER."""
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 def server_names(bound: Sequence[str]) -> list[str]:

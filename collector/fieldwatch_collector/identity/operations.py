@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from fieldwatch_proto.schema import time_text
 
-from fieldwatch_collector.admin import AdminError, operation
-from fieldwatch_collector.identity import agents, tokens
+from fieldwatch_collector.admin import AdminError, actor, operation
+from fieldwatch_collector.identity import agents, approval, tokens
 from fieldwatch_collector.store.tables import rows
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MAX_USES = 10_000
 MAX_TTL_S = 365 * 86_400.0
 DEFAULT_SITE = "main"
+_TAG = re.compile(r"[A-Za-z0-9._:/-]{1,63}")
 _SITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}")
 
 
@@ -28,7 +29,7 @@ def create_token(services: Services, arguments: Mapping[str, Any]) -> dict[str, 
     """{"token": the line, "id", "expires"}. Arguments: site, uses, ttl_s, tags, replace."""
     site = arguments.get("site") or DEFAULT_SITE
     uses, ttl_s = int(arguments.get("uses", 1)), float(arguments.get("ttl_s", 3_600))
-    tags, replace = dict(arguments.get("tags") or {}), arguments.get("replace") or None
+    tags, replace = _tags(arguments), arguments.get("replace") or None
     if not _SITE.fullmatch(site):
         raise AdminError(f"--site {site!r}: accepted are up to 63 letters, digits, blanks, and . _ -")
     if not 0 < uses <= MAX_USES:
@@ -40,6 +41,7 @@ def create_token(services: Services, arguments: Mapping[str, Any]) -> dict[str, 
     with services.store.reader() as connection:
         if replace and not rows(connection, "agent", "id = ?", (replace,)):
             raise AdminError(f"--replace {replace}: no such agent; see: fieldwatch-collector agents list")
+    who = actor()
     token = services.store.transact_sync(
         lambda connection: tokens.create(
             connection,
@@ -49,6 +51,7 @@ def create_token(services: Services, arguments: Mapping[str, Any]) -> dict[str, 
             ttl_s=ttl_s,
             tags=tags,
             replace_agent=replace,
+            actor=who,
         )
     )
     return {
@@ -81,24 +84,27 @@ def list_tokens(services: Services, arguments: Mapping[str, Any]) -> list[dict[s
 
 @operation("token.revoke")
 def revoke_token(services: Services, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    token_id = str(arguments["id"])
-    if not services.store.transact_sync(lambda connection: tokens.revoke(connection, token_id)):
+    token_id, who = str(arguments["id"]), actor()
+    if not services.store.transact_sync(lambda connection: tokens.revoke(connection, token_id, actor=who)):
         raise AdminError(f"there is no token {token_id} in force; see: fieldwatch-collector token list")
     return {"id": token_id}
 
 
 @operation("agents.list")
 def list_agents(services: Services, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """As query.proto's Agent."""
+    """As query.proto's Agent, with `tags` beside it. Argument: tags, which an agent must have to be listed."""
+    wanted = _tags(arguments)
+    with services.store.reader() as connection:
+        tagged = agents.tagged(connection, wanted)
     listed: list[dict[str, Any]] = services.read_model.list_agents()["results"]
-    return listed
+    return [{**agent, "tags": tagged[agent["id"]]} for agent in listed if agent["id"] in tagged]
 
 
 @operation("agents.revoke")
 def revoke_agent(services: Services, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Refuse the agent's certificates from now on, and close its open streams."""
-    agent_id = _find_agent(services, str(arguments["id"]))
-    event = services.store.transact_sync(lambda connection: agents.revoke(connection, agent_id))
+    agent_id, who = _find_agent(services, str(arguments["id"])), actor()
+    event = services.store.transact_sync(lambda connection: agents.revoke(connection, agent_id, actor=who))
     if event is None:
         raise AdminError(f"agent {agent_id} was revoked before")
     services.fleet.close_agent(agent_id)
@@ -111,10 +117,73 @@ def rename_agent(services: Services, arguments: Mapping[str, Any]) -> dict[str, 
     agent_id, name = _find_agent(services, str(arguments["id"])), str(arguments["name"])
     if not name or agents.clean_name(name) != name:
         raise AdminError(f"{name!r} is no name; accepted are 1 to {agents.MAX_NAME} printable characters")
-    event = services.store.transact_sync(lambda connection: agents.rename(connection, agent_id, name))
+    who = actor()
+    event = services.store.transact_sync(lambda connection: agents.rename(connection, agent_id, name, actor=who))
     assert event is not None
     services.hub.publish([event])
     return {"id": agent_id, "name": name}
+
+
+@operation("agents.pending")
+def list_pending(services: Services, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The devices that asked, the newest last; those that wait for a decision, and those whose decision they have not
+    heard yet."""
+    with services.store.reader() as connection:
+        listed = rows(connection, "pending_enrolment", order_by="asked_ns, id")
+    return [
+        {
+            "id": row["id"],
+            "hostname": row["hostname"],
+            "address": row["address"],
+            "token": row["token"],
+            "state": row["state"],
+            "asked": time_text(row["asked_ns"]),
+            "decided_by": row["decided_by"],
+        }
+        for row in listed
+    ]
+
+
+@operation("agents.approve")
+def approve_pending(services: Services, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Argument: id, or its beginning."""
+    return _decide(services, str(arguments["id"]), approval.APPROVED)
+
+
+@operation("agents.reject")
+def reject_pending(services: Services, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Argument: id, or its beginning."""
+    return _decide(services, str(arguments["id"]), approval.REJECTED)
+
+
+def _decide(services: Services, text: str, state: str) -> dict[str, Any]:
+    with services.store.reader() as connection:
+        found = rows(
+            connection,
+            "pending_enrolment",
+            "substr(id, 1, length(?1)) = ?1 AND state = ?2",
+            (text, approval.WAITING),
+            limit=2,
+        )
+    who = actor()
+    if (
+        len(found) != 1
+        or not text
+        or not services.store.transact_sync(
+            lambda connection: approval.decide(connection, found[0]["id"], state, actor=who)
+        )
+    ):
+        what = "more than one device waits" if len(found) > 1 else "no device waits"
+        raise AdminError(f"{what} under {text!r}; see: fieldwatch-collector agents pending")
+    return {"id": found[0]["id"], "hostname": found[0]["hostname"]}
+
+
+def _tags(arguments: Mapping[str, Any]) -> dict[str, str]:
+    tags = dict(arguments.get("tags") or {})
+    for key, value in tags.items():
+        if not _TAG.fullmatch(str(key)) or not _TAG.fullmatch(str(value)):
+            raise AdminError(f"--tag {key}={value}: accepted are up to 63 letters, digits and . _ - : / on each side")
+    return tags
 
 
 def _find_agent(services: Services, text: str) -> str:

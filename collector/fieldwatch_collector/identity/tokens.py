@@ -13,6 +13,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from fieldwatch_proto.join import SEED_BYTES, JoinToken, signed_message
 
+from fieldwatch_collector import audit
+
 NS = 1_000_000_000
 
 
@@ -25,6 +27,7 @@ def create(
     ttl_s: float,
     tags: Mapping[str, str],
     replace_agent: str | None = None,
+    actor: str,
 ) -> JoinToken:
     """A new token, valid from now for `ttl_s` seconds."""
     seed = os.urandom(SEED_BYTES)
@@ -44,6 +47,13 @@ def create(
             replace_agent,
         ),
     )
+    audit.append(
+        connection,
+        actor=actor,
+        action="token.create",
+        subject=token.token_id,
+        data={"site": site, "uses": uses, "ttl_s": ttl_s, "tags": dict(tags), "replace": replace_agent or ""},
+    )
     return token
 
 
@@ -56,11 +66,13 @@ def state(row: Mapping[str, Any] | sqlite3.Row, now_ns: int) -> str:
     return "expired" if row["expires_ns"] <= now_ns else "usable"
 
 
-def revoke(connection: sqlite3.Connection, token_id: str) -> bool:
+def revoke(connection: sqlite3.Connection, token_id: str, *, actor: str) -> bool:
     """Whether there was such a token that was not revoked yet."""
     changed = connection.execute(
         "UPDATE join_token SET revoked_ns = ? WHERE id = ? AND revoked_ns IS NULL", (time.time_ns(), token_id)
     )
+    if changed.rowcount == 1:
+        audit.append(connection, actor=actor, action="token.revoke", subject=token_id)
     return changed.rowcount == 1
 
 

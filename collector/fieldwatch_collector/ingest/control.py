@@ -23,6 +23,7 @@ from google.protobuf.json_format import MessageToDict
 from fieldwatch_collector.hub import Hub
 from fieldwatch_collector.identity import agents
 from fieldwatch_collector.identity.authority import Authority, RequestError
+from fieldwatch_collector.ingest.enrolment import enrol_reply
 from fieldwatch_collector.ingest.fleet import REVOKED, Fleet, Line
 from fieldwatch_collector.ingest.gate import Gate, refuse
 from fieldwatch_collector.journal import record
@@ -140,7 +141,9 @@ class ControlService(agent_pb2_grpc.ControlServicer):
         agent_id = await self._gate.admit(context)
         try:
             site, issued = await self._store.transact(
-                lambda connection: agents.renew(connection, self._authority, agent_id, request.csr_der)
+                lambda connection: agents.renew(
+                    connection, self._authority, agent_id, request.csr_der, actor=f"agent:{agent_id}"
+                )
             )
         except agents.RefusedError as problem:
             await refuse(context, str(problem))
@@ -148,7 +151,7 @@ class ControlService(agent_pb2_grpc.ControlServicer):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(problem))
         except StoreError as problem:
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(problem))
-        return pb.EnrolReply(agent_id=agent_id, certificate_der=issued.der, ca_der=self._authority.ca_der, site=site)
+        return enrol_reply(self._authority, agent_id, site, issued)
 
 
 async def _next(statuses: AsyncIterator[pb.AgentStatus]) -> pb.AgentStatus:

@@ -11,10 +11,14 @@ from uuid import UUID
 
 import grpc
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from fieldwatch_collector.identity import SPIFFE_PREFIX, agents
+from fieldwatch_collector.identity import SPIFFE_PREFIX, certificates
 from fieldwatch_collector.identity.authority import serial_text
-from fieldwatch_collector.store import Store
+from fieldwatch_collector.identity.certificates import Peer, Standing
+from fieldwatch_collector.ingest.refusals import Refusals
+from fieldwatch_collector.ingest.throttle import peer_address
+from fieldwatch_collector.store import Store, StoreError
 
 REFUSED = "this agent is not known here, or was revoked"
 HEAR_OUT_S = 5.0  # the most that a stream may take to say its first word before it is refused
@@ -25,29 +29,51 @@ class Gate:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._refusals = Refusals(store)
 
     async def admit(
         self, context: grpc.aio.ServicerContext[Any, Any], messages: AsyncIterator[Any] | None = None
     ) -> str:
-        """The agent's id; ends the call with PERMISSION_DENIED otherwise.
+        """The agent's id; ends the call with PERMISSION_DENIED otherwise, and audits that.
 
         Of a call that streams, `messages` is what the agent sends: its first one is heard, and thrown away, before the
         call is refused. A client of gRPC whose write meets the end of the call reports INTERNAL, not the refusal.
         """
-        identity = peer_identity(context.auth_context())
+        peer = peer_identity(context.auth_context())
         try:
-            admitted = identity is not None and await asyncio.to_thread(self._is_admitted, *identity)
+            admitted = peer is not None and await self._is_admitted(peer)
         except sqlite3.Error:
             await _hear_out(messages)
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the store cannot be read now")
-        if identity is None or not admitted:
+        if peer is None or not admitted:
+            await self._note(peer, peer_address(context.peer()))
             await _hear_out(messages)
             await refuse(context)
-        return identity[0]
+        return peer.agent_id
 
-    def _is_admitted(self, agent_id: str, serial: str) -> bool:
+    async def _is_admitted(self, peer: Peer) -> bool:
+        standing = await asyncio.to_thread(self._standing, peer)
+        if standing is Standing.UNUSED:
+            with contextlib.suppress(StoreError):  # a store that cannot be written to keeps nobody out
+                return await self._store.transact(lambda connection: certificates.first_use(connection, peer))
+        return standing is not Standing.REFUSED
+
+    def _standing(self, peer: Peer) -> Standing:
         with self._store.reader() as connection:
-            return agents.is_admitted(connection, agent_id, serial)
+            return certificates.standing(connection, peer)
+
+    async def _note(self, peer: Peer | None, address: str) -> None:
+        if peer is None:
+            reason = "the certificate names no agent"
+            await self._refusals.note("agent.refuse", reason, actor=f"address:{address}")
+            return
+        await self._refusals.note(
+            "agent.refuse",
+            "its certificate is not, or no longer, that of an agent in force",
+            actor=f"agent:{peer.agent_id}",
+            subject=peer.agent_id,
+            data={"address": address, "serial": peer.serial},
+        )
 
 
 async def refuse(context: grpc.aio.ServicerContext[Any, Any], text: str = REFUSED) -> NoReturn:
@@ -63,16 +89,17 @@ async def _hear_out(messages: AsyncIterator[Any] | None) -> None:
                 await anext(messages, None)
 
 
-def peer_identity(auth: Any) -> tuple[str, str] | None:
-    """(agent id, certificate serial) of a verified peer; None where the certificate names no agent."""
+def peer_identity(auth: Any) -> Peer | None:
+    """Who a verified peer is; None where the certificate names no agent."""
     names = auth.get("x509_subject_alternative_name", ())
     found = [name.decode("ascii", "replace") for name in names if name.startswith(SPIFFE_PREFIX.encode())]
-    certificates = list(auth.get("x509_pem_cert", ()))
-    if len(found) != 1 or len(certificates) != 1:
+    pems = list(auth.get("x509_pem_cert", ()))
+    if len(found) != 1 or len(pems) != 1:
         return None
     try:
         agent_id = str(UUID(found[0].removeprefix(SPIFFE_PREFIX)))
-        serial = x509.load_pem_x509_certificate(certificates[0]).serial_number
+        certificate = x509.load_pem_x509_certificate(pems[0])
+        key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     except ValueError:
         return None
-    return agent_id, serial_text(serial)
+    return Peer(agent_id, serial_text(certificate.serial_number), key)

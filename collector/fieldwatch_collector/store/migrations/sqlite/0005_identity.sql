@@ -18,3 +18,23 @@ CREATE TRIGGER audit_never_shrinks BEFORE DELETE ON audit
 CREATE TRIGGER audit_only_grows BEFORE INSERT ON audit
     WHEN NEW.seq IS NOT (SELECT coalesce(max(seq), 0) + 1 FROM audit)
     BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+
+-- The tags of the join token, for choosing agents by them: JSON object of texts.
+ALTER TABLE agent ADD COLUMN tags TEXT NOT NULL DEFAULT '{}';
+-- From here on agent.csr_digest is the SHA-256 of the request's key: ECDSA signs the same request differently each time.
+
+-- A certificate is held to its key, not to its serial alone; the first call with a later one supersedes it.
+ALTER TABLE agent_certificate ADD COLUMN public_key BLOB;   -- SubjectPublicKeyInfo; NULL: issued before this was kept
+ALTER TABLE agent_certificate ADD COLUMN used_ns INTEGER;   -- of the first call that showed it
+
+-- Devices that wait until a person lets them in; their use of the token is taken already.
+CREATE TABLE pending_enrolment(
+    id TEXT PRIMARY KEY,                -- the beginning of key_digest, hex: the device shows the same
+    key_digest BLOB NOT NULL UNIQUE,    -- SHA-256 of the request's key
+    token TEXT NOT NULL,
+    hostname TEXT NOT NULL,
+    address TEXT NOT NULL,
+    asked_ns INTEGER NOT NULL,
+    state TEXT NOT NULL,                -- waiting, approved, rejected
+    decided_by TEXT NOT NULL DEFAULT ''
+) WITHOUT ROWID;
