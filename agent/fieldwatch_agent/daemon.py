@@ -62,6 +62,7 @@ LOOK_S = 1.0
 INTERFACES_S = 10.0
 TIDY_S = 10.0
 RENEW_RETRY_S = 600.0
+RECOVER_RETRY_S = 60.0
 STOP_S = 15.0
 NS_PER_DAY = 86_400 * 1_000_000_000
 
@@ -320,12 +321,13 @@ class Daemon:
         identity = self._identity
         if identity is None or now < identity.renew_at(self._spread) or time.monotonic() < self._renew_not_before:
             return
-        self._renew_not_before = time.monotonic() + RENEW_RETRY_S
-        if now > identity.not_after:
-            log.error(
-                "the certificate has expired; records are kept in the spool",
+        expired = now > identity.not_after
+        self._renew_not_before = time.monotonic() + (RECOVER_RETRY_S if expired else RENEW_RETRY_S)
+        if expired:
+            log.warning(
+                "the certificate has expired; asking for another with its key, records are kept in the spool",
                 expired=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(identity.not_after)),
-                remedy=f"check the clock, or {ENROL_AGAIN}",
+                remedy=f"where that fails: check the clock, or {ENROL_AGAIN}",
             )
         command = [sys.executable, "-m", "fieldwatch_agent.enrolment.renew", "--data", str(self.folder)]
         self._renewal = subprocess.Popen(  # noqa: S603

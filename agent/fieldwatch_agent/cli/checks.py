@@ -238,7 +238,7 @@ def collector(config: AgentConfig) -> Iterator[Finding]:
     if identity is None:
         yield broken("collector", f"{address}: this agent has not joined it", enrol)
     elif identity.not_after < time.time():
-        remedy = "it is renewed when the collector is reached; if it is refused, enrol again"
+        remedy = "the running agent gets another with its key when it reaches the collector; if refused, enrol again"
         yield note("collector", f"this agent's certificate has expired (agent {identity.agent_id})", remedy)
     yield _shake_hands(config, address, identity)
 

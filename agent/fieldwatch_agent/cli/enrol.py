@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
-from fieldwatch_proto.cli.command import Failure, Program
+from fieldwatch_proto.cli.command import Failure, Program, UsageError
 
 
 def register(program: Program) -> None:
@@ -16,7 +17,8 @@ def register(program: Program) -> None:
         "joins a collector with a join token",
         description=(
             "Asks the collector for a certificate. The token is read from a file (removed after use) or from standard "
-            "input, never from the command line. Running it again with the same collector changes nothing"
+            "input, never from the command line. Running it again with the same collector changes nothing. Where the "
+            "collector lets a person decide, it waits; ended early (Ctrl-C), the same command goes on later"
         ),
         example="""
         fieldwatch-agent enrol --token-file join.token --collector collector.example
@@ -32,6 +34,12 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "--collector", required=True, metavar="HOST[:PORT]", help="the collector; port 7444 unless given"
     )
     parser.add_argument("--replace", default="", metavar="AGENT_ID", help="take over the identity of this agent")
+    parser.add_argument(
+        "--timeout",
+        default="",
+        metavar="TIME",
+        help="how long to wait for approval: 10min, 1h (default: without end)",
+    )
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="the agent's folder (default /var/lib/fieldwatch/agent)"
     )
@@ -49,9 +57,17 @@ def enrol(args: argparse.Namespace) -> int:
     from fieldwatch_agent.spool.items import SpoolError
 
     config = load_config(args.config, {"data": args.data}).value
+    timeout_s = _seconds(args.timeout) if args.timeout else None
     try:
         make_folder(config.data_dir)
-        identity, news = enrol_at(config.data_dir, args.token_file, args.collector, replace=args.replace)
+        identity, news = enrol_at(
+            config.data_dir,
+            args.token_file,
+            args.collector,
+            replace=args.replace,
+            timeout_s=timeout_s,
+            waiting=_say_waiting,
+        )
     except (EnrolmentError, SpoolError) as problem:
         raise Failure(str(problem)) from None
     if news:
@@ -59,3 +75,20 @@ def enrol(args: argparse.Namespace) -> int:
     else:
         print(f"already enrolled as {identity.agent_id} at {identity.collector}; nothing was changed")
     return 0
+
+
+def _say_waiting(fingerprint: str) -> None:
+    print(
+        f"waiting for approval; on the collector: fieldwatch-collector agents approve {fingerprint}",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _seconds(text: str) -> float:
+    from fieldwatch_proto.quantities import parse_seconds
+
+    try:
+        return parse_seconds(text)
+    except ValueError as problem:
+        raise UsageError(f"--timeout {text}: {problem}") from None

@@ -6,6 +6,8 @@ import os
 import re
 import socket
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -29,15 +31,29 @@ from fieldwatch_agent.enrolment.identity import (
 from fieldwatch_agent.ownership import give
 
 TIMEOUT_S = 20.0
+RETRY_S = (1, 300)  # the least and the most between two looks while a person decides
 MAX_TOKEN_FILE_BYTES = 16 << 10
 KEY_FILE = "enrolling.key"  # until the certificate is here: the same request again is the same agent
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[^\s:\[\]/]+)(?::([0-9]{1,5}))?")
 
 
-def enrol_at(folder: Path, token_file: str, address: str, *, replace: str = "") -> tuple[Identity, bool]:
+_PASSING = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
+
+
+def enrol_at(
+    folder: Path,
+    token_file: str,
+    address: str,
+    *,
+    replace: str = "",
+    timeout_s: float | None = None,
+    waiting: Callable[[str], None] = lambda fingerprint: None,
+) -> tuple[Identity, bool]:
     """The identity, and whether it is new. Enrolling again at the same collector changes nothing.
 
-    The token file is removed once the identity is stored. Raises EnrolmentError, and UsageError for the address.
+    Where a person has to approve, `waiting` is told once under which id, and the collector is asked until the answer is
+    there, at most `timeout_s` (None: without end). Cut off at any moment, it goes on with the same key when called
+    again. The token file is removed once the identity is stored. Raises EnrolmentError, and UsageError for the address.
     """
     host, port = split_address(address)
     existing = _existing(folder)
@@ -62,10 +78,10 @@ def enrol_at(folder: Path, token_file: str, address: str, *, replace: str = "") 
         version=VERSION,
         replace_agent=replace,
     )
-    reply = _ask(host, port, keys.ca_pem(token.ca_der), request)
-    if reply.ca_der and reply.ca_der != token.ca_der:
-        raise EnrolmentError("the collector answered with another CA than the join token's; it was not trusted")
-    credentials, not_before, not_after = keys.accepted(key, reply.certificate_der, token.ca_der)
+    ca = keys.ca_pem(token.ca_der)
+    reply = _decided(host, port, ca, request, keys.fingerprint(key), timeout_s, waiting)
+    # The token's CA, or a later one that it vouches for, stands behind this channel: what came over it is trusted.
+    credentials, not_before, not_after = keys.accepted(key, reply.certificate_der, trusted_of(reply))
     identity = Identity(reply.agent_id, reply.site, host, INGEST_PORT, port, not_before, not_after)
     store_identity(folder, identity, credentials)
     (folder / KEY_FILE).unlink(missing_ok=True)
@@ -121,7 +137,7 @@ def _is_gone(token_file: str) -> bool:
 
 
 def _same_authority(folder: Path, token: JoinToken) -> bool:
-    return (folder / "identity" / "ca.crt").read_bytes() == keys.ca_pem(token.ca_der)
+    return token.ca_der in keys.roots_of((folder / "identity" / "ca.crt").read_bytes())
 
 
 def _pending_key(folder: Path) -> EllipticCurvePrivateKey:
@@ -142,13 +158,58 @@ def _pending_key(folder: Path) -> EllipticCurvePrivateKey:
     return key
 
 
-def _ask(host: str, port: int, ca: bytes, request: agent_pb2.EnrolRequest) -> agent_pb2.EnrolReply:
-    options = (("grpc.ssl_target_name_override", TARGET_NAME), ("grpc.enable_http_proxy", 0))
-    with grpc.secure_channel(target(host, port), grpc.ssl_channel_credentials(ca), options) as channel:
+def trusted_of(reply: agent_pb2.EnrolReply) -> list[bytes]:
+    """Every root that the collector wants to be trusted from now on, DER."""
+    return list(reply.trusted_ca_der) or [reply.ca_der]
+
+
+def public_channel(host: str, port: int, ca: bytes) -> grpc.Channel:
+    """To the port where anybody may ask; the collector shows who it is, we do not."""
+    options = (
+        ("grpc.ssl_target_name_override", TARGET_NAME),
+        ("grpc.enable_http_proxy", 0),
+        ("grpc.use_local_subchannel_pool", 1),  # each try connects anew: no other's back-off stands in its way
+    )
+    return grpc.secure_channel(target(host, port), grpc.ssl_channel_credentials(ca), options)
+
+
+def _decided(
+    host: str,
+    port: int,
+    ca: bytes,
+    request: agent_pb2.EnrolRequest,
+    fingerprint: str,
+    timeout_s: float | None,
+    waiting: Callable[[str], None],
+) -> agent_pb2.EnrolReply:
+    """The answer that holds a certificate."""
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    told, pause_s = False, RETRY_S[0]
+    while True:
         try:
-            reply: agent_pb2.EnrolReply = agent_pb2_grpc.EnrolmentStub(channel).Enrol(request, timeout=TIMEOUT_S)  # type: ignore[no-untyped-call]
+            reply = _ask(host, port, ca, request)
+            if not reply.pending:
+                return reply
+            pause_s = min(max(RETRY_S[0], reply.retry_s), RETRY_S[1])
         except grpc.RpcError as problem:
-            raise EnrolmentError(_explained(host, port, problem)) from None
+            if not told or problem.code() not in _PASSING:
+                raise EnrolmentError(_explained(host, port, problem)) from None
+        if not told:
+            waiting(fingerprint)
+            told = True
+        left_s = float("inf") if deadline is None else deadline - time.monotonic()
+        if left_s <= 0:
+            raise EnrolmentError(
+                f"{target(host, port)}: nobody has approved this device within {timeout_s:.0f} s; do it there with:"
+                f" fieldwatch-collector agents approve {fingerprint}, and run this again: it goes on with the same key"
+            )
+        time.sleep(min(pause_s, left_s))
+
+
+def _ask(host: str, port: int, ca: bytes, request: agent_pb2.EnrolRequest) -> agent_pb2.EnrolReply:
+    """Raises grpc.RpcError."""
+    with public_channel(host, port, ca) as channel:
+        reply: agent_pb2.EnrolReply = agent_pb2_grpc.EnrolmentStub(channel).Enrol(request, timeout=TIMEOUT_S)  # type: ignore[no-untyped-call]
     return reply
 
 

@@ -23,7 +23,8 @@ FILES = ("agent.key", "agent.crt", "ca.crt", "identity.json")
 ENROL = "fieldwatch-agent enrol --token-file FILE --collector HOST"
 ENROL_AGAIN = f"enrol again: {ENROL} --replace AGENT_ID"
 _LINK = "identity"
-_PEM = re.compile(rb"\s*-----BEGIN [A-Z ]+-----\s[A-Za-z0-9+/=\s]+-----END [A-Z ]+-----\s*")
+# One or more: while the collector's CA is being replaced, the agent trusts the old one and the new.
+_PEM = re.compile(rb"(?:\s*-----BEGIN [A-Z ]+-----\s[A-Za-z0-9+/=\s]+-----END [A-Z ]+-----\s*)+")
 
 
 class EnrolmentError(Exception):
@@ -63,7 +64,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Credentials:
-    """PEM octets for a mutual TLS channel."""
+    """PEM octets for a mutual TLS channel; `ca` holds every root that is trusted."""
 
     key: bytes
     certificate: bytes

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
+
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import NameOID
+from fieldwatch_proto import recovery
 from fieldwatch_proto.join import JoinToken, signed_message
 
 from fieldwatch_agent.enrolment.identity import Credentials, EnrolmentError
 
+FINGERPRINT_BYTES = 8
 _PEM = serialization.Encoding.PEM
 
 
@@ -51,10 +57,10 @@ def ca_pem(ca_der: bytes) -> bytes:
     return _certificate(ca_der).public_bytes(_PEM)
 
 
-def der_of(pem: bytes) -> bytes:
-    """Raises EnrolmentError."""
+def roots_of(pem: bytes) -> list[bytes]:
+    """The DER of every certificate of a PEM text. Raises EnrolmentError."""
     try:
-        return x509.load_pem_x509_certificate(pem).public_bytes(serialization.Encoding.DER)
+        return [root.public_bytes(serialization.Encoding.DER) for root in x509.load_pem_x509_certificates(pem)]
     except ValueError as problem:
         raise EnrolmentError(f"the CA certificate on disk cannot be read ({problem}); enrol again") from None
 
@@ -66,22 +72,42 @@ def _certificate(der: bytes) -> x509.Certificate:
         raise EnrolmentError(f"the collector's answer holds no certificate ({problem})") from None
 
 
-def accepted(key: ec.EllipticCurvePrivateKey, certificate_der: bytes, ca_der: bytes) -> tuple[Credentials, int, int]:
-    """What the agent keeps, and the validity in Unix seconds. Raises EnrolmentError where key, certificate and CA do
-    not belong together.
+def accepted(
+    key: ec.EllipticCurvePrivateKey, certificate_der: bytes, trusted_der: Sequence[bytes]
+) -> tuple[Credentials, int, int]:
+    """What the agent keeps, and the validity in Unix seconds. Raises EnrolmentError where key, certificate and the CAs
+    do not belong together.
     """
-    certificate, authority = _certificate(certificate_der), _certificate(ca_der)
-    spki = serialization.PublicFormat.SubjectPublicKeyInfo
-    der = serialization.Encoding.DER
-    if certificate.public_key().public_bytes(der, spki) != key.public_key().public_bytes(der, spki):
+    certificate, authorities = _certificate(certificate_der), [_certificate(der) for der in trusted_der]
+    if _public_octets(certificate.public_key()) != _public_octets(key.public_key()):
         raise EnrolmentError("the collector answered with a certificate for another key")
-    try:
-        certificate.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature):
-        raise EnrolmentError("the collector answered with a certificate that its CA did not sign") from None
-    credentials = Credentials(key_pem(key), certificate.public_bytes(_PEM), authority.public_bytes(_PEM))
+    if not any(_issued_by(certificate, authority) for authority in authorities):
+        raise EnrolmentError("the collector answered with a certificate that its CA did not sign")
+    roots = b"".join(authority.public_bytes(_PEM) for authority in authorities)
     return (
-        credentials,
+        Credentials(key_pem(key), certificate.public_bytes(_PEM), roots),
         int(certificate.not_valid_before_utc.timestamp()),
         int(certificate.not_valid_after_utc.timestamp()),
     )
+
+
+def fingerprint(key: ec.EllipticCurvePrivateKey) -> str:
+    """What the collector calls a device that waits for approval: the beginning of its key's SHA-256."""
+    return hashlib.sha256(_public_octets(key.public_key())).digest()[:FINGERPRINT_BYTES].hex()
+
+
+def recovery_signature(registered: ec.EllipticCurvePrivateKey, challenge: bytes, csr_der: bytes) -> bytes:
+    """By the key of the certificate that has expired."""
+    return registered.sign(recovery.signed_message(challenge, csr_der), ec.ECDSA(hashes.SHA256()))
+
+
+def _issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _public_octets(key: CertificatePublicKeyTypes) -> bytes:
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)

@@ -1,7 +1,8 @@
 """A new key and certificate before the old one ends: ``python -m fieldwatch_agent.enrolment.renew --data DIR``.
 
 A child of the daemon. The old certificate stays valid until the first use of the new one, so a cut at any moment is
-harmless. Exit code 0, or 1 with one line on standard error.
+harmless. One that has expired, or with which the collector cannot be reached, is replaced by recovery (`recover`): the
+two ends may see its end at different times. Exit code 0, or 1 with one line on standard error.
 """
 
 from __future__ import annotations
@@ -9,22 +10,34 @@ from __future__ import annotations
 import argparse
 import socket
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import grpc
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from fieldwatch_proto.v1 import agent_pb2, agent_pb2_grpc
 
 from fieldwatch_agent.enrolment import keys
-from fieldwatch_agent.enrolment.enrol import TIMEOUT_S
+from fieldwatch_agent.enrolment.enrol import TIMEOUT_S, split_address, trusted_of
 from fieldwatch_agent.enrolment.identity import (
     TARGET_NAME,
+    Credentials,
     EnrolmentError,
     Identity,
     load_credentials,
     load_identity,
     store_identity,
 )
+from fieldwatch_agent.enrolment.recover import recover
+
+# How a collector that does not take the certificate looks like: its refusal of the handshake arrives as a broken
+# connection, and so does a collector that is not there.
+_MAYBE_EXPIRED = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAUTHENTICATED}
+
+
+class _UnreachableError(EnrolmentError):
+    """Renewal failed in a way that an expired certificate would explain."""
 
 
 def renew(folder: Path, address: str = "") -> Identity:
@@ -35,23 +48,36 @@ def renew(folder: Path, address: str = "") -> Identity:
     identity = load_identity(folder)
     if identity is None:
         raise EnrolmentError(f"{folder}: not enrolled; enrol first: fieldwatch-agent enrol ...")
-    old = load_credentials(folder)
-    key = keys.make_key()
-    credentials = grpc.ssl_channel_credentials(old.ca, old.key, old.certificate)
-    options = (("grpc.ssl_target_name_override", TARGET_NAME), ("grpc.enable_http_proxy", 0))
-    with grpc.secure_channel(address or identity.address, credentials, options) as channel:
-        request = agent_pb2.RenewRequest(csr_der=keys.request_der(key, socket.gethostname()))
+    old, key = load_credentials(folder), keys.make_key()
+    address = address or identity.address
+    host = split_address(address)[0]
+    if time.time() > identity.not_after:
+        reply = recover(identity, old, host, key)
+    else:
         try:
-            reply = agent_pb2_grpc.ControlStub(channel).Renew(request, timeout=TIMEOUT_S)  # type: ignore[no-untyped-call]
-        except grpc.RpcError as problem:
-            raise EnrolmentError(f"{address or identity.address}: {problem.code().name}: {problem.details()}") from None
-    ca = keys.der_of(old.ca)
-    if reply.ca_der and reply.ca_der != ca:
-        raise EnrolmentError("the collector answered with another CA; it was not trusted")
-    fresh, not_before, not_after = keys.accepted(key, reply.certificate_der, ca)
+            reply = _renew(old, address, key)
+        except _UnreachableError as problem:
+            try:
+                reply = recover(identity, old, host, key)
+            except EnrolmentError:
+                raise problem from None
+    fresh, not_before, not_after = keys.accepted(key, reply.certificate_der, trusted_of(reply))
     renewed = replace(identity, not_before=not_before, not_after=not_after)
     store_identity(folder, renewed, fresh)
     return renewed
+
+
+def _renew(old: Credentials, address: str, key: EllipticCurvePrivateKey) -> agent_pb2.EnrolReply:
+    credentials = grpc.ssl_channel_credentials(old.ca, old.key, old.certificate)
+    options = (("grpc.ssl_target_name_override", TARGET_NAME), ("grpc.enable_http_proxy", 0))
+    with grpc.secure_channel(address, credentials, options) as channel:
+        request = agent_pb2.RenewRequest(csr_der=keys.request_der(key, socket.gethostname()))
+        try:
+            reply: agent_pb2.EnrolReply = agent_pb2_grpc.ControlStub(channel).Renew(request, timeout=TIMEOUT_S)  # type: ignore[no-untyped-call]
+        except grpc.RpcError as problem:
+            kind = _UnreachableError if problem.code() in _MAYBE_EXPIRED else EnrolmentError
+            raise kind(f"{address}: {problem.code().name}: {problem.details()}") from None
+    return reply
 
 
 def main() -> int:

@@ -83,6 +83,9 @@ def enrol(
             raise RefusedError("this agent has had a later key than this one since it enrolled")
         return Enrolled(known["id"], known["site"], _issue(connection, authority, known["id"], request), [])
     asked = approval.find(connection, digest)
+    if asked is not None and asked["token"] != token["id"]:
+        approval.forget(connection, digest)  # what was decided on another token is not decided on this one
+        asked = None
     if asked is None:
         _take_use(connection, token, request.replace_agent)
     elif token["revoked_ns"] is not None:
