@@ -45,7 +45,7 @@ from fieldwatch_agent.enrolment.identity import (
 )
 from fieldwatch_agent.filters import compile_filter
 from fieldwatch_agent.heartbeat import Heartbeat
-from fieldwatch_agent.ledger import Ledger, boot_id, read_ledger
+from fieldwatch_agent.ledger import Ledger, LedgerState, boot_id, read_ledger
 from fieldwatch_agent.replay import open_replay
 from fieldwatch_agent.sealer import Sealer
 from fieldwatch_agent.shipper.shipper import Shipper, open_channel
@@ -134,11 +134,13 @@ class Daemon:
             min_free_bytes=settings.min_free_bytes,
             max_age_s=settings.max_age,
         )
-        self._spool = SpoolThread(self.folder, limits, on_change=self._spool_changed)
+        left = read_ledger(self.folder)
+        self._spool = SpoolThread(self.folder, limits, mark=left.mark if left else None, on_change=self._spool_changed)
         self._spool.start()
         if self.options.clean_flows_days is not None:
             self._clean_flows(self.options.clean_flows_days)
-        self._ledger = self._open_books()
+        self._ledger = self._open_books(left)
+        self._spool.remember = self._ledger.remember
         self._sealer = Sealer(
             self._spool.put,
             self._spool.declare,
@@ -147,6 +149,7 @@ class Daemon:
             observe=self._ledger.observe,
         )
         self._sealer.start()
+        self._spool.tell(self._alarm)
         self._control = ControlServer(self.folder, self._spool, self.describe)
         self._control.start()
         try:
@@ -162,10 +165,9 @@ class Daemon:
         give_back()
         self.state = "capturing" if self.options.replay is None else "draining"
 
-    def _open_books(self) -> Ledger:
+    def _open_books(self, left: LedgerState | None) -> Ledger:
         """Declare what the run before lost, and start this run's ledger."""
         run = int.from_bytes(os.urandom(8)) >> 1 or 1
-        left = read_ledger(self.folder)
         losses = self._spool.call(lambda store: accounts.reconcile(store, run, left, self._boot))
         for loss in losses:
             log.warning(

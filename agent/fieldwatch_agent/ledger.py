@@ -13,9 +13,13 @@ at any moment: what stood on the wire at ``base + observed + dropped`` is accoun
 same boot and the same interface, W - P - that position = frames that passed while nobody listened, those that were
 still in the ring of a killed agent included. `accounts` does the sums; this is the file.
 
-Layout, little-endian u64 where not said otherwise: magic (8 octets), run, boot id (16 octets), then at 64 records of
-each kind (16), at 256 one slot of 128 octets for each worker: observed, earlier, drops, base, generation, interface
-index, name (32 octets, UTF-8, zero-padded). Every counter is written by one aligned store.
+Beside that the page remembers the spool's newest commit (`spool.state.Mark`): a spool file that lacks it at the next
+start has lost what was committed since, and it is known how much that was.
+
+Layout, little-endian u64 where not said otherwise: magic (8 octets), run, boot id (16 octets), at 32 the mark's epoch,
+next number, frames and checksum, at 64 records of each kind (16), at 192 the mark's records of each kind (8), then at
+256 one slot of 128 octets for each worker: observed, earlier, drops, base, generation, interface index, name (32
+octets, UTF-8, zero-padded). Every counter is written by one aligned store.
 
 The first worker of an interface has the slot of the interface's name, with the base for all of them; those beside it
 have ``eth0/1``, ``eth0/2`` ... (no interface has a slash in its name).
@@ -29,10 +33,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from zlib import crc32
 
 from fieldwatch_proto.schema import Kind
 
 from fieldwatch_agent.ownership import give
+from fieldwatch_agent.spool.state import Mark
 
 FILE_NAME = "ledger"
 LEDGER_BYTES = 16_384
@@ -43,6 +49,7 @@ _MAGIC = b"FWLEDG01"
 _RUN, _BOOT, _RECORDS, _SLOTS, _SLOT_BYTES = 8, 16, 64, 256, 128
 _OBSERVED, _EARLIER, _DROPS, _BASE, _GENERATION, _NAME = 0, 1, 2, 3, 4, 48
 _KINDS = 16
+_MARK, _MARK_RECORDS, _MARK_KINDS = 32, 192, 8
 
 
 def boot_id() -> bytes:
@@ -69,6 +76,7 @@ class LedgerState:
     boot: bytes
     records: Mapping[int, int]
     slots: Mapping[str, SlotState]
+    mark: Mark | None = None
 
     @property
     def frames(self) -> int:
@@ -102,7 +110,21 @@ def read_ledger(folder: Path) -> LedgerState | None:
                 drops=state.drops + words[word + _DROPS],
             )
     records = {kind: words[_RECORDS // 8 + kind] for kind in range(_KINDS) if words[_RECORDS // 8 + kind]}
-    return LedgerState(words[_RUN // 8], octets[_BOOT : _BOOT + 16], records, slots)
+    return LedgerState(words[_RUN // 8], octets[_BOOT : _BOOT + 16], records, slots, _read_mark(words))
+
+
+def _read_mark(words: memoryview) -> Mark | None:
+    """None where there is none, or where it was being written when the process was killed."""
+    run = words[_RUN // 8]
+    epoch, next_seq, frames, check = words[_MARK // 8 : _MARK // 8 + 4]
+    counts = list(words[_MARK_RECORDS // 8 : _MARK_RECORDS // 8 + _MARK_KINDS])
+    if not epoch or check != _mark_check(run, epoch, next_seq, frames, counts):
+        return None
+    return Mark(epoch, next_seq, run, frames, {kind: count for kind, count in enumerate(counts) if count})
+
+
+def _mark_check(*words: object) -> int:
+    return crc32(repr(words).encode())
 
 
 class Slot:
@@ -181,6 +203,16 @@ class Ledger:
             found = self._slots[name] = Slot(self._octets, start)
             self._octets[start + _NAME : start + _NAME + 32] = slot_octets
         return found
+
+    def remember(self, mark: Mark) -> None:
+        """Keep the spool's newest commit. Kinds beyond the eighth are not told apart from none."""
+        counts = [mark.records.get(kind, 0) for kind in range(_MARK_KINDS)]
+        place = _MARK // 8
+        self._words[place + 3] = 0
+        for kind, count in enumerate(counts):
+            self._words[_MARK_RECORDS // 8 + kind] = count
+        self._words[place], self._words[place + 1], self._words[place + 2] = mark.epoch, mark.next_seq, mark.frames
+        self._words[place + 3] = _mark_check(self.run, mark.epoch, mark.next_seq, mark.frames, counts)
 
     def observe(self, kind: Kind, records: int) -> None:
         """Count records that came to be. The caller serialises."""

@@ -57,7 +57,7 @@ class Eviction:
             state.marks.append([state.clock_s, store.current.epoch, store.current.next_seq])
 
     def _evict(self, head: Head, reason: int, detail: str) -> None:
-        gap = self.store.give_up(head, reason, detail)
+        gap = self.store.sending.give_up(head, reason, detail)
         if self.store.is_fresh(gap.epoch, gap.from_seq):
             gap = self._joined(gap, "to_seq", gap.from_seq - 1)
             self._joined(gap, "from_seq", gap.to_seq + 1)

@@ -1,8 +1,8 @@
 """The spool's file: lock, schema, opening, quarantine.
 
 - ``spool.lock`` is held by flock as long as somebody uses the file: one process, one connection.
-- A file that cannot be used (no database, damaged, of a newer format) is moved to ``quarantine/<time>/`` and a new one
-  is made, with a new epoch: starting never fails for what is in the file. At most `MAX_QUARANTINES` are kept.
+- A file that cannot be used (no database, damaged, of a newer format) is moved to ``quarantine/<time>/``, see
+  `salvage`: starting never fails for what is in the file. At most `MAX_QUARANTINES` are kept.
 - A file of an older format is brought up to date by a child process (``python -m fieldwatch_agent.spool.migrate``)
   before it is opened, so that sqlite-utils never becomes part of the daemon.
 """
@@ -25,9 +25,11 @@ from fieldwatch_agent.spool.items import SpoolError
 FILE_NAME = "spool.db"
 LOCK_NAME = "spool.lock"
 SOCKET_NAME = "spool.sock"
-FORMAT = 2
+FORMAT = 3
 APPLICATION_ID = 0x46575350  # "FWSP"
 MAX_QUARANTINES = 2
+RENEWED_NAME = "spool.db.renewed"
+DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_CONSTRAINT", "SQLITE_MISMATCH", "SQLITE_TOOBIG")
 MIGRATE_TIMEOUT_S = 600
 WAL_PAGES = 256
 WAL_BYTES = WAL_PAGES * 4096
@@ -96,44 +98,60 @@ def make_folder(folder: Path) -> None:
         ) from None
 
 
-def open_file(folder: Path) -> tuple[sqlite3.Connection, str]:
-    """A connection to a file of this format, and why the file is new: "" (it is not), "first start", or what was wrong
-    with the old one, which then lies in the quarantine. The caller holds the lock. Raises SpoolError.
+class UnusableError(Exception):
+    """The file cannot be used as it is; the text says why. It is for `salvage` to keep what it holds.
+
+    `connection`: still open, because closing it would write the WAL into the file and take it away.
+    """
+
+    def __init__(self, why: str, connection: sqlite3.Connection | None = None) -> None:
+        super().__init__(why)
+        self.connection = connection
+
+
+def open_file(folder: Path) -> sqlite3.Connection:
+    """A connection to the file, of this format; a new one where there was none. The caller holds the lock.
+
+    Raises UnusableError for what is in the file, SpoolError for what the machine does not allow.
     """
     path = folder / FILE_NAME
+    finish_renewal(folder)
     existed = path.exists()
     try:
-        connection = _connect(path)
-    except sqlite3.OperationalError as problem:
-        if _is_damage(problem):
-            return _replaced(folder, str(problem))
-        raise SpoolError(f"{path}: {problem}; is the folder writable, is there room on the disk?") from None
+        connection = connect(path)
     except sqlite3.DatabaseError as problem:
-        return _replaced(folder, str(problem))
+        if is_damage(problem) or _is_odd(path, problem):
+            raise UnusableError(str(problem)) from None
+        raise SpoolError(f"{path}: {problem}; is the folder writable, is there room on the disk?") from None
     try:
         version: int = connection.execute("PRAGMA user_version").fetchone()[0]
         tables: int = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
         if version == 0 and tables == 0:
-            _create(connection)
-            return connection, "the file was empty" if existed else "first start"
+            if existed:
+                raise UnusableError("the file was empty", connection)
+            create(connection)
+            return connection
         if version > FORMAT:
-            connection.close()
-            return _replaced(folder, f"format {version} is newer than {FORMAT}, the one this agent knows")
+            raise UnusableError(f"format {version} is newer than {FORMAT}, the one this agent knows", connection)
         if version < FORMAT:
             connection.close()
             problem_text = _migrate(path)
             if problem_text:
-                return _replaced(folder, problem_text)
-            connection = _connect(path)
-        for table in ("meta", "stream", "batch", "gap", "relabelled"):
-            connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()  # noqa: S608 - names from above
+                raise UnusableError(problem_text)
+            connection = connect(path)
+        found = {row[0] for row in connection.execute("SELECT sql FROM sqlite_schema WHERE type='table'")}
+        indexed = connection.execute("PRAGMA index_info(batch_class)").fetchall()
+        if found != {sql for sql in _statements() if sql.startswith("CREATE TABLE")} or indexed != [(0, 2, "class")]:
+            raise UnusableError("its tables are not those of its format", connection)
     except sqlite3.DatabaseError as problem:
+        if is_damage(problem):
+            raise UnusableError(str(problem), connection) from None
         connection.close()
-        return _replaced(folder, str(problem))
-    return connection, ""
+        raise SpoolError(f"{path}: {problem}; is the disk sound?") from None
+    return connection
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path) -> sqlite3.Connection:
     with contextlib.suppress(OSError):  # it is there, or SQLite finds the same trouble; the WAL gets the file's owner
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
@@ -151,18 +169,34 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _create(connection: sqlite3.Connection) -> None:
+def _statements() -> list[str]:
+    return [statement.strip(" ;\n") for statement in SCHEMA.strip().split(";\n")]
+
+
+def _is_odd(path: Path, problem: sqlite3.Error) -> bool:
+    """Whether the header asks for what no spool file has: SQLite calls such a file read-only, or of no known format."""
+    if getattr(problem, "sqlite_errorname", "") == "SQLITE_ERROR":
+        return True
+    with contextlib.suppress(OSError), path.open("rb") as stream:
+        return stream.read(20)[18:] not in (b"\1\1", b"\2\2")  # fileformat2, 1.3: versions for writing and reading
+    return False
+
+
+def create(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
-    for statement in SCHEMA.strip().split(";\n"):
-        if statement.strip(" ;\n"):
-            connection.execute(statement)
+    for statement in _statements():
+        connection.execute(statement)
     connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version={FORMAT}")
     connection.execute("COMMIT")
 
 
-def _is_damage(problem: sqlite3.OperationalError) -> bool:
-    return problem.sqlite_errorname in ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_PROTOCOL", "SQLITE_ERROR")
+def is_damage(problem: sqlite3.Error) -> bool:
+    """Whether an error is for what is in the file, and not for what the machine does not allow just now."""
+    name = getattr(problem, "sqlite_errorname", None)
+    if name is None:  # a text that is no UTF-8: the module's own error, not SQLite's
+        return type(problem) is sqlite3.OperationalError
+    return str(name).startswith(DAMAGE)
 
 
 def _migrate(path: Path) -> str:
@@ -176,15 +210,32 @@ def _migrate(path: Path) -> str:
     return "" if done.returncode == 0 else f"its migration failed: {lines[-1] if lines else done.returncode}"
 
 
-def _replaced(folder: Path, why: str) -> tuple[sqlite3.Connection, str]:
+def renew(folder: Path) -> Path:
+    """Put the finished `RENEWED_NAME` in the place of the file, which goes to the quarantine: where it is now."""
     place = quarantine(folder)
-    connection = _connect(folder / FILE_NAME)
-    _create(connection)
-    return connection, f"{why} (kept in {place})"
+    finish_renewal(folder)
+    return place
+
+
+def finish_renewal(folder: Path) -> None:
+    """A renewed file is finished before the old one is moved: one that has none beside it takes its place."""
+    renewed = folder / RENEWED_NAME
+    if renewed.exists() and not (folder / FILE_NAME).exists():
+        renewed.rename(folder / FILE_NAME)
+        sync_folder(folder)
+
+
+def sync_folder(folder: Path) -> None:
+    """What was renamed stays renamed, whatever happens to the power."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def quarantine(folder: Path) -> Path:
-    """Move the file and what belongs to it out of the way; only the newest quarantines are kept."""
+    """Move the file and what belongs to it out of the way; only the newest quarantines are kept. Where it is now."""
     base = folder / "quarantine"
     base.mkdir(mode=0o700, exist_ok=True)
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())

@@ -23,6 +23,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
+import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -33,7 +34,8 @@ from fieldwatch_proto.v1.agent_pb2 import GapReason
 from fieldwatch_agent import faults
 from fieldwatch_agent.spool.acks import Acks, first_unacked
 from fieldwatch_agent.spool.eviction import Eviction
-from fieldwatch_agent.spool.file import open_file
+from fieldwatch_agent.spool.file import FILE_NAME, UnusableError, is_damage, open_file
+from fieldwatch_agent.spool.image import Image
 from fieldwatch_agent.spool.items import START, Batch, Gap, Loss, Place, Put, Status, StreamState
 from fieldwatch_agent.spool.limits import Limits
 from fieldwatch_agent.spool.rows import (
@@ -47,7 +49,9 @@ from fieldwatch_agent.spool.rows import (
     gap_of,
     gap_row,
 )
-from fieldwatch_agent.spool.state import State, Stream, load_state, save_state
+from fieldwatch_agent.spool.salvage import Salvaged, salvage
+from fieldwatch_agent.spool.sending import Sending
+from fieldwatch_agent.spool.state import Damage, Mark, Stream, is_behind, load_state, save_state
 
 PAGE_BYTES = 4096
 FREE_PAGES_KEPT = 16  # for indexes and overflow pages that a batch needs beside its own
@@ -57,38 +61,68 @@ JOIN_LOSSES_NS = 60 * 1_000_000_000
 class Store:
     """The spool of a folder whose lock the caller holds. Raises SpoolError, sqlite3.Error."""
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
+    def __init__(self, folder: Path, limits: Limits, mark: Mark | None = None) -> None:
         self.folder = folder
         self.limits = limits
         self.acks = Acks()
-        self.db, self.renewed = open_file(folder)
+        self.sending = Sending(self)
+        self.salvaged: Salvaged | None = None
+        """What became of a file that could not be used as it was; None where it could."""
         self._started_s = time.monotonic()
         self._leased: dict[int, int] = {}  # epoch -> greatest number leased
         self._own: dict[int, int] = {}  # epoch -> first number that this process gives
-        self._load()
-        if self.renewed and self.renewed != "first start":
-            self.commit([], [Loss(GapReason.CORRUPT, count_known=False, detail=f"spool file: {self.renewed}")])
+        self._open(mark)
 
     # --- reading the file ---------------------------------------------------------------------------------------
 
-    def _load(self) -> None:
+    def _open(self, mark: Mark | None) -> None:
+        with contextlib.closing(Image(self.folder / FILE_NAME)) as image:
+            opened: sqlite3.Connection | None = None
+            try:
+                opened = self.db = open_file(self.folder)
+                self._load(mark)
+                return
+            except UnusableError as problem:
+                opened, why = problem.connection, str(problem)
+            except sqlite3.DatabaseError as problem:
+                why = str(problem)
+                if not is_damage(problem):
+                    if opened is not None:
+                        opened.close()
+                    raise
+            release = opened.close if opened is not None else lambda: None
+            self.salvaged = salvage(self.folder, image, why, mark=mark, release=release)
+            self.db = open_file(self.folder)
+            self._load(None)
+
+    def salvage(self, why: str) -> Store:
+        """Another store, on a new file with what this one's held. What is in memory goes on, acks included."""
+        with contextlib.closing(Image(self.folder / FILE_NAME)) as image:
+            done = salvage(self.folder, image, why, state=copy.deepcopy(self.state), release=self.db.close)
+        renewed = Store(self.folder, self.limits)
+        renewed.salvaged = done
+        renewed.acks = self.acks
+        return renewed
+
+    def _load(self, mark: Mark | None) -> None:
         self.state = load_state(self.db)
+        if mark is not None and is_behind(self.state, mark):
+            raise Damage("the file lacks what was committed last")
         self._clock_before_s = self.state.clock_s
         if not self.state.streams:
-            with self._transaction():
+            with self.transaction():
                 self._add_stream()
         else:
             self._own[self.current.epoch] = self.current.next_seq
 
     def get_meta(self, key: str) -> str:
         """A caller's value, "" where there is none."""
-        row = self.db.execute("SELECT value FROM meta WHERE key=?", (key,)).fetchone()
-        return str(row[0]) if row else ""
+        return self.state.meta.get(key, "")
 
     def meta_items(self, prefix: str) -> dict[str, str]:
         """The callers' values whose key begins with `prefix`, without it."""
-        rows = self.db.execute("SELECT key, value FROM meta WHERE substr(key, 1, ?) = ?", (len(prefix), prefix))
-        return {key[len(prefix) :]: str(value) for key, value in rows}
+        meta = self.state.meta
+        return {key.removeprefix(prefix): value for key, value in meta.items() if key.startswith(prefix)}
 
     @property
     def current(self) -> Stream:
@@ -97,7 +131,7 @@ class Store:
     # --- transactions -------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[None]:
         saved = copy.deepcopy(self.state)
         self.db.execute("BEGIN IMMEDIATE")
         try:
@@ -111,14 +145,11 @@ class Store:
                 self.db.execute("ROLLBACK")
             raise
 
-    def _set_meta(self, values: Mapping[str, str]) -> None:
-        self.db.executemany("INSERT OR REPLACE INTO meta VALUES(?, ?)", list(values.items()))
-
     def commit(self, puts: Sequence[Put], losses: Sequence[Loss] = (), meta: Mapping[str, str] | None = None) -> None:
         """Delete what is acked, keep `puts`, declare `losses`, set `meta`, keep the bound: all or nothing."""
         eviction = Eviction(self)
         allowed = self.limits.allowed(self.folder, self.state.used_bytes)
-        with self._transaction():
+        with self.transaction():
             self._delete_acked()
             for put in puts:
                 self._insert_batch(put)
@@ -126,7 +157,7 @@ class Store:
                 self._insert_loss(loss)
             eviction.expire(self.limits.max_age_s)
             eviction.fit(allowed)
-            self._set_meta(meta or {})
+            self.state.meta.update(meta or {})
             if puts:
                 faults.reach("seal-before-commit")
         if self.acks:
@@ -137,25 +168,19 @@ class Store:
 
     def begin_run(self, run: int, losses: Sequence[Loss], meta: Mapping[str, str]) -> None:
         """Declare what the run before lost and start a new account, in one transaction."""
-        with self._transaction():
+        with self.transaction():
             for loss in losses:
                 self._insert_loss(loss)
             self.state.run = run
             self.state.account_frames = 0
             self.state.account_records = {}
-            self._set_meta({**meta, "clean_stop": "0"})
+            self.state.meta.update({**meta, "clean_stop": "0"})
         faults.reach("reconcile-after-commit")
-
-    def carry_account(self, before: State) -> None:
-        """Go on with the account of a file that had to be given up: what it counted as sealed is declared otherwise."""
-        self.state.run = before.run
-        self.state.account_frames = before.account_frames
-        self.state.account_records = dict(before.account_records)
 
     def shrink(self, octets: int) -> None:
         """Evict at least so many octets (as far as there are any): the disk is full."""
         eviction = Eviction(self)
-        with self._transaction():
+        with self.transaction():
             self._delete_acked()
             eviction.fit(max(0, self.state.used_bytes - octets))
         self.acks.clear()
@@ -163,13 +188,13 @@ class Store:
     def delete_flows(self, before_ns: int) -> int:
         """Give up flow records that ended before a time; the number of records, each declared."""
         records = 0
-        with self._transaction():
+        with self.transaction():
             rows = self.db.execute(
                 f"SELECT {HEAD_COLUMNS} FROM batch WHERE kind=? AND t_max<?",  # noqa: S608
                 (int(Kind.FLOW), before_ns),
             ).fetchall()
             for row in rows:
-                gap = self.give_up(Head(*row), GapReason.EXPIRED, "deleted by hand")
+                gap = self.sending.give_up(Head(*row), GapReason.EXPIRED, "deleted by hand")
                 records += sum(gap.records.values())
         return records
 
@@ -187,8 +212,11 @@ class Store:
             return
         faults.reach("ack-before-delete")
         state = self.state
+        known = {stream.epoch: stream for stream in state.streams}
         for span in self.acks.spans():
-            row = self._sums(*span)
+            if span[0] not in known:
+                continue
+            row = self.sums(*span)
             if row[0]:
                 self.db.execute("DELETE FROM batch WHERE epoch=? AND seq BETWEEN ? AND ?", span)
                 state.batches -= row[0]
@@ -197,6 +225,7 @@ class Store:
                 state.body_bytes -= row[3]
             gone = self.db.execute("DELETE FROM gap WHERE epoch=? AND from_seq >= ? AND to_seq <= ?", span)
             state.gaps -= gone.rowcount
+            known[span[0]].done.add(max(1, span[1]), min(span[2], known[span[0]].next_seq - 1))
         for stream in state.streams[:-1]:
             left = self.db.execute(
                 "SELECT EXISTS(SELECT 1 FROM batch WHERE epoch=?1) OR EXISTS(SELECT 1 FROM gap WHERE epoch=?1)",
@@ -206,7 +235,7 @@ class Store:
                 self.db.execute("DELETE FROM stream WHERE epoch=?", (stream.epoch,))
                 state.streams.remove(stream)
 
-    def _sums(self, epoch: int, low: int, high: int) -> tuple[int, int, int, int]:
+    def sums(self, epoch: int, low: int, high: int) -> tuple[int, int, int, int]:
         """Batches, records, frames, body octets of a span."""
         row = self.db.execute(
             "SELECT count(*), coalesce(sum(records), 0), coalesce(sum(frames), 0), coalesce(sum(length(body)), 0)"
@@ -307,86 +336,7 @@ class Store:
         self, after: Place = START, max_items: int = 8, max_bytes: int = 1 << 20
     ) -> list[tuple[Place, Batch | Gap]]:
         """Like `lease`, for somebody who only looks."""
-        found: list[tuple[Place, Batch | Gap]] = []
-        octets = 0
-        for stream in list(self.state.streams):
-            if stream.ordinal < after.ordinal:
-                continue
-            place = after if stream.ordinal == after.ordinal else Place(stream.ordinal, 0)
-            while len(found) < max_items:
-                item = self._next_item(stream, place.seq)
-                if item is None:
-                    break
-                size = len(item.body) if isinstance(item, Batch) else 0
-                if found and octets + size > max_bytes:
-                    return found
-                first = item.seq if isinstance(item, Batch) else item.from_seq
-                place = Place(stream.ordinal, item.seq if isinstance(item, Batch) else item.to_seq)
-                if not self.acks.covers(stream.epoch, first, place.seq):
-                    found.append((place, item))
-                    octets += size
-        return found
-
-    def _next_item(self, stream: Stream, after_seq: int) -> Batch | Gap | None:
-        head = self.db.execute(
-            f"SELECT {HEAD_COLUMNS} FROM batch WHERE epoch=? AND seq>? ORDER BY seq LIMIT 1",  # noqa: S608
-            (stream.epoch, after_seq),
-        ).fetchone()
-        gap = self.db.execute(
-            f"SELECT {GAP_COLUMNS}, crc FROM gap WHERE epoch=? AND from_seq>? ORDER BY from_seq LIMIT 1",  # noqa: S608
-            (stream.epoch, after_seq),
-        ).fetchone()
-        if gap is not None and (head is None or gap[1] < head[1]):
-            return gap_of(gap) or self._replace_gap(gap)
-        if head is None:
-            return None
-        known = Head(*head)
-        (body,) = self.db.execute("SELECT body FROM batch WHERE epoch=? AND seq=?", known[:2]).fetchone()
-        if known.sound and body_sound(known.crc, body):
-            return Batch(*known[:10], body)
-        return self.give_up(known, GapReason.CORRUPT, "checksum of the row", own_transaction=True)
-
-    def give_up(self, head: Head, reason: int, detail: str, *, own_transaction: bool = False) -> Gap:
-        """Delete a batch and leave a gap under its number. The count is known where the row's numbers are sound."""
-        if own_transaction:
-            with self._transaction():
-                return self.give_up(head, reason, detail)
-        sound = head.sound
-        gap = Gap(
-            head.epoch,
-            head.seq,
-            head.seq,
-            head.lost_records if sound else {},
-            head.frames if sound else 0,
-            reason,
-            sound,
-            time.time_ns(),
-            detail,
-        )
-        state = self.state
-        _, records, frames, octets = self._sums(head.epoch, head.seq, head.seq)
-        self.db.execute("DELETE FROM batch WHERE epoch=? AND seq=?", head[:2])
-        self.write_gap(gap)
-        state.batches -= 1
-        state.records -= records
-        state.frames -= frames
-        state.body_bytes -= octets
-        state.gaps += 1
-        state.declared_frames += gap.frames
-        state.declared_records += sum(gap.records.values())
-        return gap
-
-    def _replace_gap(self, row: tuple[object, ...]) -> Gap:
-        """A gap whose row is damaged: its numbers stay covered, what it counted is no longer known."""
-        epoch, from_seq, to_seq = int(str(row[0])), int(str(row[1])), row[2]
-        last = to_seq if isinstance(to_seq, int) and from_seq <= to_seq < self._next_seq(epoch) else from_seq
-        gap = Gap(epoch, from_seq, last, {}, 0, GapReason.CORRUPT, False, time.time_ns(), "checksum of a gap's row")
-        with self._transaction():
-            self.write_gap(gap)
-        return gap
-
-    def _next_seq(self, epoch: int) -> int:
-        return next((stream.next_seq for stream in self.state.streams if stream.epoch == epoch), 0)
+        return self.sending.peek(after, max_items, max_bytes)
 
     def head(self, epoch: int, seq: int) -> Head | None:
         row = self.db.execute(f"SELECT {HEAD_COLUMNS} FROM batch WHERE epoch=? AND seq=?", (epoch, seq)).fetchone()  # noqa: S608
@@ -399,7 +349,7 @@ class Store:
     def refuse(self, epoch: int, seq: int, detail: str) -> Gap | None:
         """The collector will never take this batch: the gap that has its number from now on; None if it is gone."""
         head = self.head(epoch, seq)
-        return None if head is None else self.give_up(head, GapReason.REFUSED, detail, own_transaction=True)
+        return None if head is None else self.sending.give_up(head, GapReason.REFUSED, detail, own_transaction=True)
 
     # --- epochs -------------------------------------------------------------------------------------------------
 
@@ -418,7 +368,7 @@ class Store:
         """
         if self.current.epoch != epoch:
             return 0
-        with self._transaction():
+        with self.transaction():
             self._add_stream()
         return self.current.epoch
 
@@ -429,12 +379,13 @@ class Store:
             return None
         (body,) = self.db.execute("SELECT body FROM batch WHERE epoch=? AND seq=?", (epoch, seq)).fetchone()
         if not (head.sound and body_sound(head.crc, body)):
-            self.give_up(head, GapReason.CORRUPT, "checksum of the row", own_transaction=True)
+            self.sending.give_up(head, GapReason.CORRUPT, "checksum of the row", own_transaction=True)
             return None
-        with self._transaction():
+        with self.transaction():
             if self.current.epoch == epoch:
                 self._add_stream()
             new = self._take_number()
+            next(stream for stream in self.state.streams if stream.epoch == epoch).done.add(seq, seq)
             moved = Batch(*head[:10], body)._replace(epoch=new[0], seq=new[1])
             self.db.execute(
                 "UPDATE batch SET epoch=?, seq=?, crc=? WHERE epoch=? AND seq=?",
@@ -465,7 +416,7 @@ class Store:
         gaps = state.gaps
         oldest = self.db.execute("SELECT t_min FROM batch ORDER BY rowid LIMIT 1").fetchone()
         for span in self.acks.spans():
-            sums = [total - part for total, part in zip(sums, self._sums(*span), strict=True)]
+            sums = [total - part for total, part in zip(sums, self.sums(*span), strict=True)]
             query = "SELECT count(*) FROM gap WHERE epoch=? AND from_seq >= ? AND to_seq <= ?"
             gaps -= self.db.execute(query, span).fetchone()[0]
         return Status(

@@ -5,7 +5,7 @@
 - `call` runs a function on the store in this thread and gives its result: leases, status, anything that reads.
 - What is queued is committed together. After a commit `on_change` is told, so that the shipper wakes.
 - A commit that fails stays queued and is tried again: a full disk is met with the ballast and eviction, a damaged file
-  goes to the quarantine and a new one is made. Both are logged once, not once a try.
+  is salvaged. Both are logged once, not once a try. A call that fails for one of these is made once more.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ from fieldwatch_proto.logs import get_logger
 from fieldwatch_proto.v1.agent_pb2 import GapReason
 
 from fieldwatch_agent.spool import ballast
-from fieldwatch_agent.spool.file import WAL_BYTES, quarantine
+from fieldwatch_agent.spool.file import WAL_BYTES, is_damage
 from fieldwatch_agent.spool.items import Loss, Put, SpoolError
 from fieldwatch_agent.spool.limits import Limits
 from fieldwatch_agent.spool.rows import added
+from fieldwatch_agent.spool.salvage import Salvaged
+from fieldwatch_agent.spool.state import Mark
 from fieldwatch_agent.spool.store import Store
 
 T = TypeVar("T")
@@ -38,7 +40,6 @@ ACK_FLUSH_MESSAGES = 256
 RETRY_S = 1.0
 SHRINK_BYTES = 1 << 20
 EASE_BYTES = ballast.BALLAST_BYTES + WAL_BYTES  # free again, beside what is written, before the file may grow
-DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 
 log = get_logger(__name__)
 
@@ -52,15 +53,19 @@ class SpoolThread(threading.Thread):
         limits: Limits,
         *,
         queue_bytes: int = QUEUE_BYTES,
+        mark: Mark | None = None,
         on_change: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(name="spool", daemon=True)
         self.folder, self.limits = folder, limits
         self.on_change = on_change or (lambda: None)
-        self.alarm: Callable[[str, dict[str, Any]], None] = lambda kind, data: None
+        self.remember: Callable[[Mark], None] = lambda mark: None
+        """Told of each commit; what it keeps is the `mark` of the next start."""
+        self._alarm: Callable[[str, dict[str, Any]], None] | None = None
+        self._untold: list[tuple[str, dict[str, Any]]] = []
         self.failed_commits = 0
         self.quarantines = 0
-        self._queue_bytes = queue_bytes
+        self._queue_bytes, self._mark = queue_bytes, mark
         self._wake = threading.Condition()
         self._puts: list[Put] = []
         self._queued_bytes = 0
@@ -81,6 +86,13 @@ class SpoolThread(threading.Thread):
     def start(self) -> None:
         super().start()
         self._opened.result()
+
+    def tell(self, alarm: Callable[[str, dict[str, Any]], None]) -> None:
+        """Where alarms go; those of the opening are told now."""
+        with self._wake:
+            self._alarm, untold, self._untold = alarm, self._untold, []
+        for kind, data in untold:
+            alarm(kind, data)
 
     def put(self, put: Put) -> bool:
         """Queue a sealed batch; False where the queue was full and the batch was declared lost instead."""
@@ -166,16 +178,13 @@ class SpoolThread(threading.Thread):
 
     def run(self) -> None:
         try:
-            store = Store(self.folder, self.limits)
+            store = Store(self.folder, self.limits, self._mark)
             ballast.make(self.folder)
         except BaseException as problem:
             self._opened.set_exception(problem)
             return
-        if store.renewed and store.renewed != "first start":
-            self.quarantines += 1
-            log.error(
-                "the spool file could not be used; a new one was made, the loss is declared", reason=store.renewed
-            )
+        if store.salvaged is not None:
+            self._tell_salvaged(store.salvaged)
         self._opened.set_result(None)
         while True:
             with self._wake:
@@ -226,11 +235,21 @@ class SpoolThread(threading.Thread):
         try:
             future.set_result(function(store))
         except sqlite3.DatabaseError as problem:
-            future.set_exception(SpoolError(f"spool: {problem}"))
-            return self._recover(store, problem)
+            store = self._recover(store, problem)
+            self._try_again(store, function, future)
         except BaseException as problem:
             future.set_exception(problem)
+        self.remember(store.state.mark)
         return store
+
+    @staticmethod
+    def _try_again(store: Store, function: Callable[[Store], Any], future: Future[Any]) -> None:
+        try:
+            future.set_result(function(store))
+        except sqlite3.DatabaseError as problem:
+            future.set_exception(SpoolError(f"spool: {problem}"))
+        except BaseException as problem:
+            future.set_exception(problem)
 
     def _take(self, store: Store) -> tuple[list[Put], int, list[Loss], dict[str, str]]:
         """What is written next, and its octets. On a full disk only what fits into the file's free pages, and, once
@@ -281,6 +300,7 @@ class SpoolThread(threading.Thread):
             del self._puts[: len(puts)]
             self._queued_bytes -= size
             waiting = bool(self._puts)
+        self.remember(store.state.mark)
         self._acks_due = 0.0
         self._retry_at = 0.0
         if self._tight:
@@ -314,18 +334,36 @@ class SpoolThread(threading.Thread):
             self._complain("no room on the disk", str(problem), "free some space; records wait in memory, bounded")
             self._give_up_ballast(store)
             return store
-        if getattr(problem, "sqlite_errorname", "") in DAMAGE or isinstance(problem, sqlite3.IntegrityError):
-            self.quarantines += 1
-            store.db.close()
-            place = quarantine(self.folder)
-            self._complain("the spool file is damaged", str(problem), f"it was moved to {place}; a new one was made")
-            renewed = Store(self.folder, self.limits)
-            renewed.carry_account(store.state)
-            detail = f"spool file damaged while in use ({problem}), kept in {place}"
-            renewed.commit([], [Loss(GapReason.CORRUPT, count_known=False, detail=detail)])
-            return renewed
+        if isinstance(problem, sqlite3.Error) and is_damage(problem):
+            return self._salvage(store, problem)
         self._complain("the spool cannot be written", str(problem), "see the disk and the folder's rights")
         return store
+
+    def _salvage(self, store: Store, problem: Exception) -> Store:
+        """Go on with a new file that has what the old one held; the numbers that are in use stay as they are."""
+        try:
+            renewed = store.salvage(str(problem))
+        except (sqlite3.Error, OSError) as trouble:
+            self._complain("the spool file is damaged", str(problem), f"it could not be salvaged yet: {trouble}")
+            return store
+        assert renewed.salvaged is not None
+        self._tell_salvaged(renewed.salvaged)
+        return renewed
+
+    def _tell_salvaged(self, done: Salvaged) -> None:
+        self.quarantines += 1
+        data = {"why": done.why, "kept_batches": done.batches, "kept_gaps": done.gaps, "declared_gaps": done.lost}
+        log.error(
+            "the spool file was damaged: what is whole was kept, the rest is declared", **data, old=str(done.place)
+        )
+        self._raise_alarm("agent.spool_salvaged", data)
+
+    def _raise_alarm(self, kind: str, data: dict[str, Any]) -> None:
+        with self._wake:
+            if self._alarm is None:
+                self._untold.append((kind, data))
+                return
+        self._alarm(kind, data)
 
     def _complain(self, event: str, problem: str, remedy: str) -> None:
         if self._trouble != event:

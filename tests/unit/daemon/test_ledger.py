@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from fieldwatch_agent.accounts import InterfaceAccount, interface_accounts, opened, reconcile
-from fieldwatch_agent.ledger import Ledger, SlotState, boot_id, read_ledger
+from fieldwatch_agent.ledger import FILE_NAME, Ledger, SlotState, boot_id, read_ledger
 from fieldwatch_agent.spool.items import Gap, Loss
+from fieldwatch_agent.spool.state import Mark
 from fieldwatch_agent.spool.store import Store
 from fieldwatch_proto.schema import Kind
 from fieldwatch_proto.v1.agent_pb2 import GapReason
@@ -224,3 +225,42 @@ def test_kill_between_commit_and_ledger_is_harmless(tmp_path: Path) -> None:
     reconcile(store, 78, read_ledger(tmp_path), boot_id())
 
     assert interface_accounts(store)["eth0"].base == 500 + 42 + 4
+
+
+def test_the_newest_commit_is_remembered(tmp_path: Path) -> None:
+    """A spool that lacks it at the next start has lost what was committed since; one half-written tells nothing."""
+    ledger = Ledger(tmp_path, 77)
+    assert read_ledger(tmp_path).mark is None  # type: ignore[union-attr]
+    mark = Mark(1 << 62, 12, 77, 400, {1: 5, 5: 2})
+
+    ledger.remember(Mark(1 << 62, 11, 77, 300, {1: 4, 2: 9}))
+    ledger.remember(mark)
+
+    left = read_ledger(tmp_path)
+    assert left is not None
+    assert (left.mark, left.records) == (mark, {})
+    octets = bytearray((tmp_path / FILE_NAME).read_bytes())
+    octets[40] ^= 1
+    (tmp_path / FILE_NAME).write_bytes(octets)
+    assert read_ledger(tmp_path).mark is None  # type: ignore[union-attr]
+
+
+def test_a_spool_that_lost_its_last_commits(tmp_path: Path) -> None:
+    """What was sealed and is gone is declared under its numbers; what was never sealed as ever; together all of it."""
+    store = Store(tmp_path, WIDE)
+    store.begin_run(77, [], {})
+    store.commit([put(1, frames=10, records=1)])
+    store.checkpoint()
+    store.commit([put(2, frames=7, records=2), put(3, frames=5, records=2)])
+    mark = store.state.mark
+    kept = (tmp_path / "spool.db").read_bytes()
+    store.db.close()  # which writes the WAL into the file
+    (tmp_path / "spool.db").write_bytes(kept)
+    killed(tmp_path, 77)
+    left = read_ledger(tmp_path)
+    assert left is not None
+
+    store = Store(tmp_path, WIDE, mark)
+    reconcile(store, 78, left, boot_id())
+
+    assert sum(frames for _, frames, _, _ in gaps(store)) + store.status().frames == left.frames

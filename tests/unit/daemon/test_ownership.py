@@ -21,7 +21,7 @@ def test_files_made_by_root_belong_to_the_owner_of_the_folder(tmp_path: Path) ->
     folder.mkdir(mode=0o700)
     os.chown(folder, NOBODY, NOBODY)
     Lock(folder).release()
-    connection, _ = open_file(folder)
+    connection = open_file(folder)
     connection.execute("INSERT INTO meta VALUES ('key', 1)")
     ballast.make(folder)
     Ledger(folder, run=1).close()

@@ -118,7 +118,7 @@ class SpoolMachine(RuleBasedStateMachine):
             self.store.db.close()  # what a kill leaves: no acks written, no flag
         self.store = Store(self.folder, LIMITS)
         self.place = START
-        assert self.store.renewed == ""
+        assert self.store.salvaged is None
 
     @rule()
     def disk_is_full(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import subprocess
 import sys
@@ -272,33 +273,25 @@ def test_a_file_that_is_no_database_is_set_aside(tmp_path: Path, content: bytes)
     assert [path.read_bytes() for path in kept] == [content]
 
 
-def test_a_newer_format_is_set_aside(tmp_path: Path) -> None:
-    """After a downgrade the file of the newer agent is kept, not written."""
-    Store(tmp_path, WIDE).close(clean=True)
-    with sqlite3.connect(tmp_path / FILE_NAME) as other:
-        other.execute("PRAGMA user_version=99")
-    other.close()
-
-    store = Store(tmp_path, WIDE)
-
-    assert "newer" in store.renewed
-    assert store.status().gaps == 1
-
-
 def test_an_older_format_is_migrated_in_a_child(tmp_path: Path) -> None:
-    """Format 1 had no index of classes; its rows are all there, and this process never imports sqlite_utils."""
+    """Format 1 had no index of classes, and of its state no counts; this process never imports sqlite_utils."""
     store = Store(tmp_path, WIDE)
-    store.commit([put(1), put(2)])
+    store.commit([put(1), put(2), put(3), put(4)], meta={"key": "value"})
+    store.ack(store.current.epoch, 1, [(3, 3)])
     store.close(clean=True)
+    older = {"run": 9, "frames": 20, "records": {"1": 12}, "declared": [1, 2], "marks": [], "clock_s": 5}
     with sqlite3.connect(tmp_path / FILE_NAME) as old:
         old.execute("DROP INDEX batch_class")
+        old.execute("UPDATE meta SET value=? WHERE key='state'", (json.dumps(older),))
+        old.execute("INSERT INTO meta VALUES('key', 'value')")
         old.execute("PRAGMA user_version=1")
     old.close()
     code = (
         "import sys; from pathlib import Path; from fieldwatch_agent.spool.store import Store;"
         " from fieldwatch_agent.spool.limits import Limits;"
         f" store = Store(Path({str(tmp_path)!r}), Limits(1 << 30, 0, 1e9));"
-        " print(store.renewed, store.status().batches,"
+        " print(store.salvaged, store.status().batches, store.status().records, store.get_meta('key'),"
+        " store.current.done.ranges(), store.state.run, store.state.account_frames,"
         " store.db.execute('PRAGMA user_version').fetchone()[0],"
         " store.db.execute(\"SELECT count(*) FROM sqlite_schema WHERE name='batch_class'\").fetchone()[0],"
         " 'sqlite_utils' in sys.modules, sep=';')"
@@ -306,7 +299,7 @@ def test_an_older_format_is_migrated_in_a_child(tmp_path: Path) -> None:
 
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
-    assert shown == ";2;2;1;False\n"
+    assert shown == "None;2;6;value;[(1, 1), (3, 3)];9;20;3;1;False\n"
 
 
 def test_the_folder_is_for_one_process(tmp_path: Path) -> None:

@@ -96,8 +96,8 @@ def test_a_full_disk_loses_nothing_that_fits_into_memory(tmp_path: Path) -> None
     thread.close(clean=True)
 
 
-def test_a_file_damaged_in_use_is_replaced(tmp_path: Path) -> None:
-    """The damaged file is kept, the loss declared, the account goes on: what is sealed next is kept."""
+def test_a_call_that_meets_damage_again_fails(tmp_path: Path) -> None:
+    """The file is salvaged once, with what it held; the caller is told, and what is sealed next is kept."""
     thread = SpoolThread(tmp_path, WIDE)
     thread.start()
     thread.put(put(1, frames=7))
@@ -117,7 +117,7 @@ def test_a_file_damaged_in_use_is_replaced(tmp_path: Path) -> None:
     assert thread.quarantines == 1
     assert len(list((tmp_path / "quarantine").glob(f"*/{FILE_NAME}"))) == 1
     status = thread.call(Store.status)
-    assert (status.batches, status.gaps) == (1, 1)
+    assert (status.batches, status.gaps) == (2, 0)
     assert thread.call(lambda store: store.state.account_frames) == 9
     thread.close(clean=True)
 

@@ -1,0 +1,95 @@
+"""Spool files that are cut, flipped or gone, and the promise that they are held to."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from fieldwatch_agent.spool.file import FILE_NAME
+from fieldwatch_agent.spool.items import START, Batch, Gap
+from fieldwatch_agent.spool.state import Mark
+from fieldwatch_agent.spool.store import Store
+from fieldwatch_agent.spool.thread import SpoolThread
+from fieldwatch_proto.schema import Kind
+from fieldwatch_proto.v1.agent_pb2 import GapReason
+
+from support.spooling import WIDE, body, put
+
+WAL_NAME = f"{FILE_NAME}-wal"
+
+
+class Left:
+    """A folder as a kill left it: the file and its WAL, and what they held."""
+
+    def __init__(self, folder: Path, bodies: dict[int, bytes], epoch: int, mark: Mark) -> None:
+        self.folder, self.bodies, self.epoch, self.mark = folder, bodies, epoch, mark
+
+    def copy(self, to: Path) -> Path:
+        shutil.rmtree(to, ignore_errors=True)
+        shutil.copytree(self.folder, to)
+        return to
+
+
+def leave(folder: Path, octets: list[int], *, checkpoint_after: int = 0) -> Left:
+    """Batches of so many octets, one a commit; with a checkpoint on the way."""
+    live, left = folder / "live", folder / "left"
+    live.mkdir(parents=True)
+    left.mkdir()
+    store = Store(live, WIDE)
+    store.begin_run(7, [], {"interface:eth0": "kept"})
+    for number, size in enumerate(octets, 1):
+        store.commit([put(number, (Kind.FLOW, Kind.FACT)[number % 2], frames=number, octets=size)])
+        if number == checkpoint_after:
+            store.checkpoint()
+    for name in (FILE_NAME, WAL_NAME):
+        (left / name).write_bytes((live / name).read_bytes())
+    mark, epoch = store.state.mark, store.current.epoch
+    store.close(clean=True)
+    return Left(left, {n: body(n, size) for n, size in enumerate(octets, 1)}, epoch, mark)
+
+
+def drain(folder: Path, mark: Mark | None) -> tuple[list[Batch], list[Gap], int]:
+    """All that a fresh agent sends, as its spool's thread gives it; and how many files it had to salvage."""
+    thread = SpoolThread(folder, WIDE, mark=mark)
+    thread.start()
+    place, found = START, []
+    while items := thread.call(lambda store, place=place: store.lease(place, 8)):
+        place = items[-1][0]
+        found += [item for _, item in items]
+    thread.put(put(1_000, octets=50))
+    assert thread.flush()
+    fresh = [item for _, item in thread.call(lambda store: store.lease(place, 8))]
+    assert [item.body for item in fresh if isinstance(item, Batch)] == [body(1_000, 50)]
+    thread.close(clean=True)
+    batches = [item for item in found if isinstance(item, Batch)]
+    return batches, [item for item in found if isinstance(item, Gap)], thread.quarantines
+
+
+def judge(left: Left, folder: Path, most_lost: int) -> tuple[int, int]:
+    """Open it and hold it to the promise; (rows that are lost, files that were salvaged)."""
+    batches, gaps, salvaged = drain(folder, left.mark)
+
+    sent = {item.seq: item.body for item in batches if item.epoch == left.epoch}
+    assert len(sent) == len(batches), "a row was sent twice, or under another epoch"
+    assert all(left.bodies[seq] == octets for seq, octets in sent.items()), "a damaged record was sent"
+    covered = {seq for gap in gaps if gap.epoch == left.epoch for seq in range(gap.from_seq, gap.to_seq + 1)}
+    assert not covered & sent.keys()
+    assert covered | sent.keys() == left.bodies.keys(), "a row is neither sent nor declared"
+    assert all(gap.reason == GapReason.CORRUPT for gap in gaps)
+    for gap in gaps:
+        if gap.count_known and gap.epoch == left.epoch:
+            assert gap.frames == sum(range(gap.from_seq, gap.to_seq + 1))
+    lost = left.bodies.keys() - sent.keys()
+    assert len(lost) <= most_lost, f"rows {sorted(lost)} are whole in the file and were not sent"
+    return len(lost), salvaged
+
+
+def flip(path: Path, bit: int) -> None:
+    octets = bytearray(path.read_bytes())
+    octets[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(octets)
+
+
+def cut(path: Path, octets: int) -> None:
+    with path.open("r+b") as stream:
+        stream.truncate(octets)
