@@ -1,5 +1,6 @@
-"""The shipper: what the spool holds goes to the collector, in order, within the window that the collector grants.
+"""The shipper: what the spool holds goes to the collector, fresh data first, within the window that it grants.
 
-`shipper` is the thread, `session` one stream of it, `window` what is in flight, `messages` the wire form, `backoff` the
-pauses, `errors` who is to blame for a stream that ended. Imports the spool, never the capture.
+`shipper` is the thread, `session` one stream of it, `conversation` what is said on it, `agenda` what goes next,
+`window` what is in flight, `pace` how much of it the link can bear, `messages` the wire form, `backoff` the pauses,
+`errors` who is to blame for a stream that ended. Imports the spool, never the capture.
 """

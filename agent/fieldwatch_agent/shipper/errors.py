@@ -15,11 +15,13 @@ _IDENTITY = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 
 
 class ShipError(Exception):
-    """The peer is to blame. `permanent`: the same try will fail again until a person or a renewal mends it."""
+    """The peer is to blame. `permanent`: the same try will fail again until a person or a renewal mends it;
+    `identity`: it is the certificate that is not accepted.
+    """
 
-    def __init__(self, text: str, *, permanent: bool) -> None:
+    def __init__(self, text: str, *, permanent: bool, identity: bool = False) -> None:
         super().__init__(text)
-        self.permanent = permanent
+        self.permanent, self.identity = permanent, identity
 
 
 def explain(problem: grpc.RpcError, address: str) -> ShipError:
@@ -30,13 +32,15 @@ def explain(problem: grpc.RpcError, address: str) -> ShipError:
         return ShipError(
             f"{address}: the collector refuses this agent's certificate ({details}); {ENROL_AGAIN}",
             permanent=True,
+            identity=True,
         )
     if code in _PERMANENT:
         return ShipError(f"{address}: {code.name}: {details}; {_PERMANENT[code]}", permanent=True)
     if code == grpc.StatusCode.UNAVAILABLE:
         lower = details.lower()
         if "security handshaker" in lower:  # ours was not even made: the key and the certificates are no set
-            return ShipError(f"the key or certificate of this agent cannot be used; {ENROL_AGAIN}", permanent=True)
+            text = f"the key or certificate of this agent cannot be used; {ENROL_AGAIN}"
+            return ShipError(text, permanent=True, identity=True)
         if "certificate_verify_failed" in lower or "handshake" in lower or "certificate" in lower:
             return ShipError(
                 f"{address}: no TLS with this collector ({details}); check the clocks of both,"

@@ -2,6 +2,9 @@
 
 A channel is made for each try, so that a renewed certificate is used by the next one. The state is for people: it is
 logged when it changes, not at each try.
+
+How long the pause is: what the collector asked for, if it did; else a random time up to a bound that doubles and falls
+back once something was acked; near the longest where only a person or a renewal can help.
 """
 
 from __future__ import annotations
@@ -16,23 +19,34 @@ import grpc
 from fieldwatch_proto.logs import get_logger
 
 from fieldwatch_agent.enrolment.identity import TARGET_NAME, EnrolmentError, load_credentials
+from fieldwatch_agent.shipper.agenda import Agenda
 from fieldwatch_agent.shipper.backoff import Backoff
+from fieldwatch_agent.shipper.conversation import Acked
 from fieldwatch_agent.shipper.errors import ShipError
+from fieldwatch_agent.shipper.pace import MAX_ACK_TIMEOUT_S, Pace
 from fieldwatch_agent.shipper.session import Session
 from fieldwatch_agent.spool.thread import SpoolThread
 
-KEEPALIVE_S = 60
-KEEPALIVE_TIMEOUT_S = 20
+# Together the time in which a connection that is half open is found out. gRPC gives the second to TCP as well, as
+# TCP_USER_TIMEOUT: a link that loses a third of its segments needs long for some, and must not be given up for it.
+KEEPALIVE_S = 30
+KEEPALIVE_TIMEOUT_S = 55
+CONNECT_TIMEOUT_S = 45  # TCP and TLS, over a bad link
 MAX_MESSAGE_BYTES = 4 << 20
 
 log = get_logger(__name__)
 
 
-def channel_options() -> list[tuple[str, Any]]:
+def channel_options(
+    keepalive_s: float = KEEPALIVE_S, keepalive_timeout_s: float = KEEPALIVE_TIMEOUT_S
+) -> list[tuple[str, Any]]:
     return [
         ("grpc.ssl_target_name_override", TARGET_NAME),
-        ("grpc.keepalive_time_ms", KEEPALIVE_S * 1000),
-        ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_S * 1000),
+        ("grpc.min_reconnect_backoff_ms", CONNECT_TIMEOUT_S * 1000),
+        ("grpc.keepalive_time_ms", int(keepalive_s * 1000)),
+        ("grpc.keepalive_timeout_ms", int(keepalive_timeout_s * 1000)),
+        # The answer to a ping waits behind all that is under way; that something comes at all is the sign of life.
+        ("grpc.http2.ping_timeout_ms", int(MAX_ACK_TIMEOUT_S * 1000)),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -42,11 +56,11 @@ def channel_options() -> list[tuple[str, Any]]:
     ]
 
 
-def open_channel(folder: Path, address: str) -> grpc.Channel:
+def open_channel(folder: Path, address: str, options: list[tuple[str, Any]] | None = None) -> grpc.Channel:
     """A mutual TLS channel with the identity on disk. Raises EnrolmentError."""
     mine = load_credentials(folder)
     credentials = grpc.ssl_channel_credentials(mine.ca, mine.key, mine.certificate)
-    return grpc.secure_channel(address, credentials, channel_options())
+    return grpc.secure_channel(address, credentials, options or channel_options())
 
 
 class Shipper(threading.Thread):
@@ -68,9 +82,12 @@ class Shipper(threading.Thread):
         self.state = "connecting"
         self.tries = 0  # streams begun since the start
         self.acked = 0  # ack messages since the start
-        self.refused = False  # the collector does not accept the certificate
+        self.refused = False  # the collector does not accept the certificate, or there is none that can be used
+        self.fresh_ns = 0  # time of the newest fresh record that the collector has; see `fresh_age_s`
+        self._fresh_at = 0.0
         self._spool, self._address, self._connect, self._boot = spool, address, connect, boot
         self._beat, self._alarm = beat, alarm
+        self._agenda, self._pace = Agenda(spool), Pace()
         self._backoff = Backoff(retry_min_s, retry_max_s)
         self._stopping = threading.Event()
         self._wake = threading.Event()
@@ -83,7 +100,7 @@ class Shipper(threading.Thread):
                 pause = self._ship()
             except (ShipError, EnrolmentError) as problem:
                 permanent = isinstance(problem, EnrolmentError) or problem.permanent
-                self.refused = permanent
+                self.refused = isinstance(problem, EnrolmentError) or problem.identity
                 pause = self._backoff.slowest() if permanent else self._backoff.next()
                 self._tell(str(problem), permanent=permanent)
             except Exception as problem:
@@ -102,6 +119,8 @@ class Shipper(threading.Thread):
             channel,
             self._address,
             self._spool,
+            self._agenda,
+            self._pace,
             self._boot,
             stopping=self._stopping,
             on_welcome=lambda: self._welcomed(channel),
@@ -115,7 +134,7 @@ class Shipper(threading.Thread):
             self._session = None
             self._beat(None)
             channel.close()
-        return self._backoff.next() if session.retry_s is None else session.retry_s
+        return session.retry_s or self._backoff.next()
 
     def _welcomed(self, channel: grpc.Channel) -> None:
         if self.state != "connected":
@@ -123,9 +142,11 @@ class Shipper(threading.Thread):
         self.state, self._told, self.refused = "connected", "", False
         self._beat(channel)
 
-    def _acked(self) -> None:
+    def _acked(self, acked: Acked) -> None:
         self.acked += 1
         self._backoff.reset()
+        if acked.fresh_ns:
+            self.fresh_ns, self._fresh_at = acked.fresh_ns, time.monotonic()
 
     def _tell(self, problem: str, *, permanent: bool) -> None:
         self.state = f"not connected: {problem}"
@@ -136,6 +157,14 @@ class Shipper(threading.Thread):
             log.error("not shipping; records are kept in the spool", problem=problem)
         else:
             log.warning("not shipping; records are kept in the spool, trying again", problem=problem)
+
+    @property
+    def fresh_age_s(self) -> float | None:
+        """Seconds since a fresh record (not one of a backlog) was acked, whatever clocks say; None = none yet.
+
+        This, not that a stream is open, tells that shipping works.
+        """
+        return time.monotonic() - self._fresh_at if self.fresh_ns else None
 
     def wake(self) -> None:
         """The spool holds something new."""

@@ -177,7 +177,6 @@ def test_a_resend_is_the_same_batch(authority: Authority, spool: SpoolThread) ->
 def test_the_window_is_kept(authority: Authority, spool: SpoolThread) -> None:
     """Never more in flight than granted, in messages and in octets; credit of 0 pauses, more credit goes on."""
     in_flight: list[int] = []
-    seal(spool, *range(1, 11), octets=1000)
     phases: list[str] = []
 
     async def script(talk: Conversation) -> None:
@@ -201,7 +200,9 @@ def test_the_window_is_kept(authority: Authority, spool: SpoolThread) -> None:
         phases.append(str(heard))
         await talk.hear()
 
-    with shipping(authority, spool, script):
+    with shipping(authority, spool, script) as run:
+        wait_for(lambda: run.shipper.state == "connected", "the welcome")
+        seal(spool, *range(1, 11), octets=1000)
         wait_for(lambda: waiting(spool) == 0, "everything is acked")
 
     assert in_flight == []
