@@ -53,7 +53,7 @@ class _Answer:
 
     words: Sequence[pb.Down] = ()
     item: Item | None = None
-    stored: asyncio.Task[PutResult] | None = None
+    stored: asyncio.Future[PutResult] | None = None
 
 
 class _ProtocolError(Exception):
@@ -186,11 +186,11 @@ class _Stream:
         cost = item.cost_bytes
         await self._own.take(cost)
         await self._service.total.take(cost)
-        stored = asyncio.create_task(self._service.store.put(self._agent, [item]))
+        stored = self._service.store.submit(self._agent, [item])
         stored.add_done_callback(lambda done: self._committed(done, cost))
         self._owe(_Answer(item=item, stored=stored))
 
-    def _committed(self, stored: asyncio.Task[PutResult], cost: int) -> None:
+    def _committed(self, stored: asyncio.Future[PutResult], cost: int) -> None:
         self._own.give(cost)
         self._service.total.give(cost)
         if not stored.cancelled() and stored.exception() is None:
@@ -263,7 +263,7 @@ class _Stream:
         self._service.hub.publish([event])
 
 
-def _verdict(stored: asyncio.Task[PutResult]) -> tuple[pb.NackCode | None, int]:
+def _verdict(stored: asyncio.Future[PutResult]) -> tuple[pb.NackCode | None, int]:
     """(None, 0) where the item is durable, else (code, pause before the next try)."""
     if stored.cancelled() or isinstance(stored.exception(), StoreError):
         return pb.RETRY, RETRY_STORE_MS

@@ -9,6 +9,7 @@ One thread with one connection does all writes; readers open short read-only con
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -139,6 +140,12 @@ class Store(Protocol):
 
     async def put(self, agent: str, items: Sequence[Item]) -> PutResult:
         """Durable when it returns. Raises StoreError, and then nothing of it is held."""
+
+    def submit(self, agent: str, items: Sequence[Item]) -> asyncio.Future[PutResult]:
+        """`put`, handed in before this returns: what is submitted first is stored first. From an event loop.
+
+        Raises StoreError where the store is closed; the future gives what `put` would.
+        """
 
     async def held(self, agent: str, epochs: Sequence[int]) -> dict[int, Held]:
         """What is held of each epoch; an unknown one holds nothing."""

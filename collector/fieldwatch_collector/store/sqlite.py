@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import queue
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -29,38 +28,19 @@ from fieldwatch_proto.logs import get_logger
 
 from fieldwatch_collector import faults
 from fieldwatch_collector.store import Background, Health, Held, Item, PutResult, StoreError
-from fieldwatch_collector.store.batch_log import put_items, read_held
+from fieldwatch_collector.store.batch_log import put_groups, put_items, read_held
+from fieldwatch_collector.store.connection import READ_TIMEOUT_S, is_of_the_machine, open_writer, problem_line
+from fieldwatch_collector.store.jobs import Handed, Job, Put, Settled, tell
 from fieldwatch_collector.store.migrate import migrate
 
 T = TypeVar("T")
 GROUP_ITEMS = 50
 GROUP_SECONDS = 0.005
-READ_TIMEOUT_S = 5.0
-WAL_LIMIT_BYTES = 64 << 20
 BACKGROUND_RETRY_S = (0.1, 30.0)  # first and longest pause after a slice that failed
+BACKGROUND_SHARE = 0.2  # of the writer's time while puts wait: behind, the projections catch up later
 SLOW_SLICE_S = 5.0  # nothing is stored or acked for so long: people must hear of it
-_MACHINE = {
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_CORRUPT,
-    sqlite3.SQLITE_NOTADB,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_BUSY,
-}
 
 log = get_logger(__name__)
-
-
-@dataclass(slots=True)
-class _Job:
-    """Something to do in a transaction. `items` and `cost_bytes` count towards group size and queue depth."""
-
-    work: Callable[[sqlite3.Connection], Any]
-    items: int = 1
-    cost_bytes: int = 0
-    point: bool = False  # passes the fault points of put
-    done: Future[Any] = field(default_factory=Future)
 
 
 class SqliteStore:
@@ -68,7 +48,7 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Handed | None] = queue.SimpleQueue()
         self._lock = threading.Lock()  # guards the counters below
         self._queued_items = 0
         self._queued_bytes = 0
@@ -80,9 +60,9 @@ class SqliteStore:
         self._background_pause = BACKGROUND_RETRY_S[0]
         self._background_not_before = 0.0
         try:
-            self._connection = _open_writer(path)
+            self._connection = open_writer(path)
         except sqlite3.Error as problem:
-            raise StoreError(_line(path, problem)) from None
+            raise StoreError(problem_line(path, problem)) from None
         self._writer = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._writer.start()
 
@@ -90,30 +70,29 @@ class SqliteStore:
 
     def migrate(self) -> int:
         """Bring the tables to this program's version."""
-        return self._hand_in(_Job(migrate, items=0)).result()  # type: ignore[no-any-return]
+        return self._ask(Job(migrate, items=0, alone=True)).result()  # type: ignore[no-any-return]
 
     async def put(self, agent: str, items: Sequence[Item]) -> PutResult:
         """Durable when it returns."""
-        job = _Job(
-            functools.partial(put_items, agent=agent, items=items),
-            items=len(items),
-            cost_bytes=sum(item.cost_bytes for item in items),
-            point=True,
-        )
-        result: PutResult = await asyncio.wrap_future(self._hand_in(job))
-        return result
+        return await self.submit(agent, items)
+
+    def submit(self, agent: str, items: Sequence[Item]) -> asyncio.Future[PutResult]:
+        """The same, handed in at once: what comes first is stored first. From an event loop. Raises StoreError."""
+        done: asyncio.Future[PutResult] = asyncio.get_running_loop().create_future()
+        self._hand_in(Put(agent, items, done, len(items), sum(item.cost_bytes for item in items)))
+        return done
 
     async def held(self, agent: str, epochs: Sequence[int]) -> dict[int, Held]:
         """Asked of the writer, behind what was handed in before."""
         return await self.transact(lambda connection: {epoch: read_held(connection, agent, epoch) for epoch in epochs})
 
     async def transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        result: T = await asyncio.wrap_future(self._hand_in(_Job(work)))
+        result: T = await asyncio.wrap_future(self._ask(Job(work)))
         return result
 
     def transact_sync(self, work: Callable[[sqlite3.Connection], T]) -> T:
         assert threading.current_thread() is not self._writer, "the writer cannot wait for itself"
-        result: T = self._hand_in(_Job(work)).result()
+        result: T = self._ask(Job(work)).result()
         return result
 
     @contextlib.contextmanager
@@ -141,7 +120,7 @@ class SqliteStore:
     def wake(self) -> None:
         """Let the writer look for background work. Only the writer itself touches what it has noted to be due: set from
         here, the note could fall to the end of a slice that found nothing more."""
-        self._jobs.put(_Job(_nothing, items=0))
+        self._jobs.put(Job(_nothing, items=0))
 
     def health(self) -> Health:
         with self._lock:
@@ -155,7 +134,7 @@ class SqliteStore:
                     " - coalesce((SELECT min(position) FROM projection), 0)"
                 ).fetchone()[0]
         except sqlite3.Error as failure:
-            problem = problem or _line(self.path, failure)
+            problem = problem or problem_line(self.path, failure)
         return Health(problem, queued_items, queued_bytes, max(0, pending), counters)
 
     @property
@@ -164,7 +143,7 @@ class SqliteStore:
         return self._queued_bytes
 
     def checkpoint(self) -> None:
-        self._hand_in(_Job(_checkpoint, items=0)).result()
+        self._ask(Job(_checkpoint, items=0, alone=True)).result()
 
     def close(self) -> None:
         """Finish what was handed in; a second call does nothing."""
@@ -177,14 +156,17 @@ class SqliteStore:
 
     # The writer thread ------------------------------------------------------------------------------------------
 
-    def _hand_in(self, job: _Job) -> Future[Any]:
+    def _ask(self, job: Job) -> Future[Any]:
+        self._hand_in(job)
+        return job.done
+
+    def _hand_in(self, handed: Handed) -> None:
         with self._lock:
             if self._closed:
                 raise StoreError("the store is closed")
-            self._queued_items += job.items
-            self._queued_bytes += job.cost_bytes
-            self._jobs.put(job)
-        return job.done
+            self._queued_items += handed.items
+            self._queued_bytes += handed.cost_bytes
+            self._jobs.put(handed)
 
     def _run(self) -> None:
         ending = False
@@ -197,27 +179,27 @@ class SqliteStore:
         _checkpoint(self._connection)
         self._connection.close()
 
-    def _next_group(self) -> tuple[list[_Job], bool]:
-        """Jobs for one transaction, and whether the store is closing."""
-        group: list[_Job] = []
+    def _next_group(self) -> tuple[list[Handed], bool]:
+        """What one transaction does, and whether the store is closing."""
+        group: list[Handed] = []
         items, deadline = 0, 0.0
         while True:
             try:
-                job = self._jobs.get(timeout=self._patience() if not group else 0)
+                handed = self._jobs.get(timeout=self._patience() if not group else 0)
             except queue.Empty:
                 return group, False
-            if job is None:
+            if handed is None:
                 return group, True
-            if job.work is _nothing:
+            if isinstance(handed, Job) and handed.work is _nothing:
                 self._background_due = True
                 return group, False
-            if not _groupable(job):
+            if isinstance(handed, Job) and handed.alone:
                 if group:
                     self._commit(group)
-                self._run_alone(job)
+                self._run_alone(handed)
                 return [], False
-            group.append(job)
-            items += job.items
+            group.append(handed)
+            items += handed.items
             now = time.monotonic()
             deadline = deadline or now + GROUP_SECONDS
             if items >= GROUP_ITEMS or now >= deadline:
@@ -229,14 +211,14 @@ class SqliteStore:
             return None
         return max(0.0, self._background_not_before - time.monotonic())
 
-    def _commit(self, group: list[_Job]) -> None:
-        asked = [job for job in group if job.done.set_running_or_notify_cancel()]
-        puts = any(job.point for job in asked)
-        results: list[tuple[_Job, Any, Exception | None]] = []
+    def _commit(self, group: list[Handed]) -> None:
+        asked = [handed for handed in group if handed.begin()]
+        puts = any(isinstance(handed, Put) for handed in asked)
+        settled: list[Settled] = []
         failure: sqlite3.Error | None = None
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            results.extend((job, *self._attempt(job)) for job in asked)
+            settled = self._attempt_all(asked)
             if puts:
                 faults.reach("put-before-commit")
             self._connection.execute("COMMIT")
@@ -245,36 +227,47 @@ class SqliteStore:
         except sqlite3.Error as problem:
             failure = problem
             self._undo()
+            settled = [(handed, None, problem) for handed in asked]
         self._background_due = self._background_due or puts
-        self._account(group, failure or next((p for _, _, p in results if _is_of_the_machine(p)), None))
-        if failure is not None:
-            for job in asked:
-                job.done.set_exception(StoreError(_line(self.path, failure)))
-            return
-        for job, result, problem_of_job in results:
-            if problem_of_job is None:
-                job.done.set_result(result)
-            elif _is_of_the_machine(problem_of_job):
-                job.done.set_exception(StoreError(_line(self.path, problem_of_job)))
-            else:
-                job.done.set_exception(problem_of_job)
+        self._account(group, failure or next((p for _, _, p in settled if is_of_the_machine(p)), None))
+        tell((handed, result, self._worded(problem, failure)) for handed, result, problem in settled)
 
-    def _account(self, group: Sequence[_Job], failure: Exception | None) -> None:
-        with self._lock:
-            self._queued_items -= sum(job.items for job in group)
-            self._queued_bytes -= sum(job.cost_bytes for job in group)
-            self._counters["commit_failures" if failure else "commits"] += 1
-            said, self._problem = self._problem, _line(self.path, failure) if failure else ""
-        if self._problem and self._problem != said:
-            log.error("the store cannot commit", problem=self._problem)
-        elif said and not self._problem:
-            log.info("the store commits again")
+    def _worded(self, problem: Exception | None, failure: Exception | None) -> Exception | None:
+        """What a caller is told: the machine's troubles in a line for people, its own as they are."""
+        if problem is not None and (failure is not None or is_of_the_machine(problem)):
+            return StoreError(problem_line(self.path, problem))
+        return problem
 
-    def _attempt(self, job: _Job) -> tuple[Any, Exception | None]:
-        """(result, None) or, undone, (None, the job's exception). Raises where the whole transaction is spoilt."""
+    def _attempt_all(self, asked: Sequence[Handed]) -> list[Settled]:
+        """In their order, neighbouring puts together."""
+        settled: list[Settled] = []
+        puts: list[Put] = []
+        for handed in asked:
+            if isinstance(handed, Put):
+                puts.append(handed)
+                continue
+            settled += self._attempt_puts(puts)
+            puts = []
+            settled.append((handed, *self._attempt(handed.work)))
+        return settled + self._attempt_puts(puts)
+
+    def _attempt_puts(self, puts: Sequence[Put]) -> list[Settled]:
+        """All at once; one by one where that fails for what one of them holds, so that it fails alone."""
+        if not puts:
+            return []
+        pairs = [(put.agent, put.batch) for put in puts]
+        results, problem = self._attempt(partial(put_groups, puts=pairs))
+        if problem is None:
+            return [(put, result, None) for put, result in zip(puts, results, strict=True)]
+        if is_of_the_machine(problem):
+            return [(put, None, problem) for put in puts]
+        return [(put, *self._attempt(partial(put_items, agent=put.agent, items=put.batch))) for put in puts]
+
+    def _attempt(self, work: Callable[[sqlite3.Connection], Any]) -> tuple[Any, Exception | None]:
+        """(result, None) or, undone, (None, the exception). Raises where the whole transaction is spoilt."""
         self._connection.execute("SAVEPOINT job")
         try:
-            result = job.work(self._connection)
+            result = work(self._connection)
         except Exception as problem:
             if not self._connection.in_transaction:  # SQLite itself rolled back: disk full, I/O error
                 raise
@@ -284,17 +277,28 @@ class SqliteStore:
         self._connection.execute("RELEASE job")
         return result, None
 
-    def _run_alone(self, job: _Job) -> None:
+    def _run_alone(self, job: Job) -> None:
         """Migrations and checkpoints: no transaction may be open."""
-        if not job.done.set_running_or_notify_cancel():
+        if not job.begin():
             return
         try:
             job.done.set_result(job.work(self._connection))
         except sqlite3.Error as problem:
             self._undo()
-            job.done.set_exception(StoreError(_line(self.path, problem)))
+            job.done.set_exception(StoreError(problem_line(self.path, problem)))
         except Exception as problem:
             job.done.set_exception(problem)
+
+    def _account(self, group: Sequence[Handed], failure: Exception | None) -> None:
+        with self._lock:
+            self._queued_items -= sum(job.items for job in group)
+            self._queued_bytes -= sum(job.cost_bytes for job in group)
+            self._counters["commit_failures" if failure else "commits"] += 1
+            said, self._problem = self._problem, problem_line(self.path, failure) if failure else ""
+        if self._problem and self._problem != said:
+            log.error("the store cannot commit", problem=self._problem)
+        elif said and not self._problem:
+            log.info("the store commits again")
 
     def _step(self) -> None:
         """One slice of the background; one that fails is undone and tried again after a pause."""
@@ -333,45 +337,9 @@ class SqliteStore:
                 self._connection.execute("ROLLBACK")
 
 
-def _open_writer(path: Path) -> sqlite3.Connection:
-    existed = path.exists()
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=READ_TIMEOUT_S)
-    if not existed:
-        path.chmod(0o600)
-    connection.row_factory = sqlite3.Row
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
-    connection.execute("PRAGMA trusted_schema = OFF")
-    connection.execute("PRAGMA temp_store = MEMORY")
-    connection.execute("PRAGMA cache_size = -65536")
-    return connection
-
-
 def _checkpoint(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _nothing(connection: sqlite3.Connection) -> None:
     """The work of a wake-up call."""
-
-
-def _groupable(job: _Job) -> bool:
-    return job.work is not migrate and job.work is not _checkpoint
-
-
-def _is_of_the_machine(problem: Exception | None) -> bool:
-    """Disk full, read-only, damaged, I/O: not the fault of the statement."""
-    return isinstance(problem, sqlite3.Error) and problem.sqlite_errorcode & 0xFF in _MACHINE
-
-
-def _line(path: Path, problem: BaseException) -> str:
-    """What SQLite says, with what mends it."""
-    text = str(problem)
-    if "full" in text:
-        return f"{path.parent}: the disk is full; free some space, agents keep their data until then"
-    if "readonly" in text or "read-only" in text:
-        return f"{path}: cannot be written; mount the disk read-write and check the owner of the folder"
-    if "malformed" in text or "not a database" in text:
-        return f"{path}: is damaged ({text}); restore the data folder from a copy, or move it away and enrol anew"
-    return f"{path}: {text}"
