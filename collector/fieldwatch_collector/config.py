@@ -89,6 +89,20 @@ class Enrolment:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What an agent may use, and what the disk must keep. Whoever is over a rate is paused; nothing is lost by it."""
+
+    agent_records_per_s: int = setting(1_000_000, "records a second of one agent; 0 = no limit", low=0)
+    agent_bytes_per_s: int = setting(64 << 20, "octets a second of one agent; 0 = no limit", unit="bytes", low=0)
+    min_free_bytes: int = setting(
+        0,
+        "batches are not taken below so much free space; 0 = the lesser of 256 MiB and 5 % of the filesystem",
+        unit="bytes",
+        low=0,
+    )
+
+
+@dataclass(frozen=True)
 class CollectorConfig:
     """The root table."""
 
@@ -98,6 +112,7 @@ class CollectorConfig:
     tls: Tls = Tls()
     enrolment: Enrolment = Enrolment()
     network: Network = Network()
+    limits: Limits = Limits()
     log: Log = Log()
 
     def __post_init__(self) -> None:

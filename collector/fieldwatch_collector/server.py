@@ -94,6 +94,7 @@ class Server:
         self._admin = admin.AdminServer(services)
         self._http: _Http | None = None
         self._grpc: list[grpc.aio.Server] = []
+        self._watching: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -134,9 +135,9 @@ class Server:
         services = self._services
         gate = Gate(services.store)
         agents = grpc.aio.server(options=AGENT_OPTIONS)
-        agent_pb2_grpc.add_IngestServicer_to_server(  # type: ignore[no-untyped-call]
-            IngestService(services.store, services.hub, services.fleet, gate), agents
-        )
+        ingest = IngestService(services.store, services.hub, services.fleet, gate, self._config.limits)
+        agent_pb2_grpc.add_IngestServicer_to_server(ingest, agents)  # type: ignore[no-untyped-call]
+        self._watching = asyncio.create_task(ingest.watch())
         agent_pb2_grpc.add_ControlServicer_to_server(  # type: ignore[no-untyped-call]
             ControlService(services.store, services.hub, services.fleet, gate, services.authority), agents
         )
@@ -240,6 +241,8 @@ class Server:
         if self._http is not None:
             await self._http.stop()
         await asyncio.gather(*(server.stop(GRACE_S) for server in self._grpc))
+        if self._watching is not None:
+            self._watching.cancel()
         await asyncio.to_thread(self._services.store.close)
         log.info("collector stopped", seconds=round(time.monotonic() - started, 2))
 

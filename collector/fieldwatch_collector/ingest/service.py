@@ -4,8 +4,9 @@ Life of a stream: Hello -> Welcome (what we hold, the window) -> batches and gap
 it or by a Nack -> Bye, or a GoAway of ours. Items are handed to the store in the order of arrival and answered in that
 order; several that are durable at once share one Ack.
 
-Bounded: what one agent may have in flight (twice its window), and what all may have together (`TOTAL_BYTES`). Beyond
-that nothing more is read, so that HTTP/2 holds the sender back. The window that is granted shrinks with what waits.
+Bounded: what one agent may have in flight (twice the largest window), and what all may have together (`TOTAL_BYTES`).
+Beyond that nothing more is read, so that HTTP/2 holds the sender back. What is granted is `credit`'s to say; it is told
+when it changes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import grpc
@@ -25,14 +27,19 @@ from fieldwatch_proto.v1 import agent_pb2 as pb
 from fieldwatch_proto.v1 import agent_pb2_grpc
 
 from fieldwatch_collector import faults
+from fieldwatch_collector.config import Limits
 from fieldwatch_collector.hub import Hub
+from fieldwatch_collector.ingest import credit
 from fieldwatch_collector.ingest.acks import Acks
+from fieldwatch_collector.ingest.alarm import LOOK_EVERY_S as ALARM_EVERY_S
+from fieldwatch_collector.ingest.alarm import StoreAlarm
 from fieldwatch_collector.ingest.budget import Budget
 from fieldwatch_collector.ingest.checks import CODECS, MAX_BATCH_BYTES, batch_item, gap_item
+from fieldwatch_collector.ingest.credit import Credit
 from fieldwatch_collector.ingest.fleet import REVOKED, Fleet, Line
 from fieldwatch_collector.ingest.gate import Gate, refuse
 from fieldwatch_collector.journal import record
-from fieldwatch_collector.store import Item, Outcome, PutResult, Store, StoreError
+from fieldwatch_collector.store import BatchItem, Item, Outcome, PutResult, Store, StoreError
 
 PROTOCOL = 1
 MAX_EPOCHS = 64  # a Hello names so many streams at most
@@ -40,8 +47,7 @@ TOTAL_BYTES = 64 << 20
 RETRY_LATER_MS = 1_000
 RETRY_STORE_MS = 5_000
 STREAM_AGE_S = 30 * 60.0
-# What is granted while at most this share of TOTAL_BYTES waits: messages, octets.
-WINDOWS = ((0.5, 8, 1 << 20), (0.8, 4, 512 << 10), (1.0, 2, 256 << 10))
+LOOKS_AN_ALARM = round(ALARM_EVERY_S / credit.LOOK_EVERY_S)
 
 log = get_logger(__name__)
 Context = grpc.aio.ServicerContext[pb.Up, pb.Down]
@@ -55,6 +61,10 @@ class _Answer:
     item: Item | None = None
     stored: asyncio.Future[PutResult] | None = None
 
+    @property
+    def is_ready(self) -> bool:
+        return self.stored is None or self.stored.done()
+
 
 class _ProtocolError(Exception):
     """The agent does not keep to the protocol; the text is for it."""
@@ -63,22 +73,32 @@ class _ProtocolError(Exception):
 class IngestService(agent_pb2_grpc.IngestServicer):
     """One per server."""
 
-    def __init__(self, store: Store, hub: Hub, fleet: Fleet, gate: Gate) -> None:
+    def __init__(self, store: Store, hub: Hub, fleet: Fleet, gate: Gate, limits: Limits) -> None:
         self.store = store
         self.hub = hub
         self._fleet = fleet
         self._gate = gate
         self.total = Budget(TOTAL_BYTES)
+        self.credit = Credit(store, self.total, limits)
+        self._alarm = StoreAlarm(store, hub)
 
     async def Push(self, request_iterator: AsyncIterator[pb.Up], context: Context) -> None:  # noqa: N802 - gRPC's name
         agent_id = await self._gate.admit(context, request_iterator)
         with self._fleet.line(agent_id) as line:
-            await _Stream(self, agent_id, line, context).run(request_iterator)
+            stream = _Stream(self, agent_id, line, context)
+            with self.credit.following(stream):
+                await stream.run(request_iterator)
 
-    def window(self) -> tuple[int, int]:
-        """(messages, octets) that one agent may have in flight now."""
-        load = self.total.used / self.total.limit
-        return next(((messages, octets) for share, messages, octets in WINDOWS if load <= share), WINDOWS[-1][1:])
+    async def watch(self) -> None:
+        """Beside the streams, until it is cancelled: windows follow the time, people hear of a store in trouble."""
+        for turn in count():
+            try:
+                self.credit.look()
+                if turn % LOOKS_AN_ALARM == 0:
+                    await self._alarm.look()
+            except Exception:
+                log.exception("looking after the windows failed; trying again")
+            await asyncio.sleep(credit.LOOK_EVERY_S)
 
 
 class _Stream:
@@ -90,12 +110,15 @@ class _Stream:
         self._line = line
         self._context = context
         self._acks = Acks()
-        self._own = Budget(2 * WINDOWS[0][2])
-        self._slots = asyncio.Semaphore(2 * WINDOWS[0][1])
+        self._allowance = service.credit.allowance(agent_id)
+        self._own = Budget(2 * credit.MOST * credit.MESSAGE_BYTES)
+        self._slots = asyncio.Semaphore(2 * credit.MOST)
         self._answers: deque[_Answer] = deque()
         self._news = asyncio.Event()
         self._said_all = False
-        self._granted = (0, 0)
+        self._granted: credit.Window | None = None  # None before the Welcome
+        self._uses_it_up = False  # had as much in flight as it was granted, since it was granted
+        self._late = 0  # messages that may still come although the agent is paused: they were on their way
         self._alarmed: set[str] = set()
 
     async def run(self, messages: AsyncIterator[pb.Up]) -> None:
@@ -161,8 +184,13 @@ class _Stream:
             )
         if len(hello.streams) > MAX_EPOCHS:
             raise _ProtocolError(f"a Hello names at most {MAX_EPOCHS} streams, not {len(hello.streams)}")
-        held = await self._service.store.held(self._agent, [stream.epoch for stream in hello.streams])
-        messages, octets = self._granted = self._service.window()
+        try:
+            held = await self._service.store.held(self._agent, [stream.epoch for stream in hello.streams])
+        except StoreError as problem:
+            await self._context.abort(grpc.StatusCode.UNAVAILABLE, str(problem))
+        messages, octets = self._granted = self._service.credit.window(self._allowance)
+        self._late = messages
+        self._service.credit.told(self, self._granted)
         welcome = pb.Welcome(
             have=self._acks.greet(hello.streams, held),
             window_messages=messages,
@@ -180,21 +208,43 @@ class _Stream:
         self._owe(_Answer(words))
 
     async def _take(self, epoch: int, seq: int, item: Item | pb.NackCode) -> None:
+        credit_ = self._service.credit
+        credit_.pushes(self)
         if isinstance(item, int):
-            self._owe(_Answer([pb.Down(nack=pb.Nack(epoch=epoch, seq=seq, code=item))]))
+            self._refuse(epoch, seq, item)
             return
         cost = item.cost_bytes
+        if (wait_s := self._allowance.wait_s()) > 0:
+            self._late -= 1
+            if self._late < 0:
+                self._refuse(epoch, seq, pb.OVER_QUOTA, int(wait_s * 1_000) + 1)
+                return
+        self._allowance.take(item.records if isinstance(item, BatchItem) else 1, cost)
         await self._own.take(cost)
         await self._service.total.take(cost)
-        stored = self._service.store.submit(self._agent, [item])
+        try:
+            stored = self._service.store.submit(self._agent, [item])
+        except StoreError:  # the collector stops
+            self._give(cost)
+            self._refuse(epoch, seq, pb.RETRY, RETRY_STORE_MS)
+            return
         stored.add_done_callback(lambda done: self._committed(done, cost))
         self._owe(_Answer(item=item, stored=stored))
+        if self._granted is not None and len(self._answers) >= self._granted[0]:
+            self._uses_it_up = True
 
     def _committed(self, stored: asyncio.Future[PutResult], cost: int) -> None:
+        self._give(cost)
+        if not stored.cancelled() and stored.exception() is None and (events := stored.result().events):
+            self._service.hub.publish([dict(event) for event in events])
+        self._news.set()
+
+    def _give(self, cost: int) -> None:
         self._own.give(cost)
         self._service.total.give(cost)
-        if not stored.cancelled() and stored.exception() is None:
-            self._service.hub.publish([dict(event) for event in stored.result().events])
+
+    def _refuse(self, epoch: int, seq: int, code: pb.NackCode, retry_ms: int = 0) -> None:
+        self._owe(_Answer([pb.Down(nack=pb.Nack(epoch=epoch, seq=seq, code=code, retry_ms=retry_ms))]))
 
     def _owe(self, answer: _Answer) -> None:
         self._answers.append(answer)
@@ -202,24 +252,32 @@ class _Stream:
 
     # To the agent -----------------------------------------------------------------------------------------------
 
+    def look_again(self) -> None:
+        """The window may be another now."""
+        if self._granted is not None and self._window() != self._granted:
+            self._news.set()
+
     async def _send_answers(self) -> None:
-        while True:
-            while not self._answers:
-                if self._said_all:
-                    return
-                self._news.clear()
-                await self._news.wait()
-            first = self._answers[0].stored
-            if first is None:
-                for down in self._answers.popleft().words:
-                    await self._write(down)
-                self._slots.release()
-                continue
-            await asyncio.wait({first})
-            ready = []
-            while self._answers and (put := self._answers[0].stored) is not None and put.done():
-                ready.append(self._answers.popleft())
-            await self._answer_puts(ready)
+        while self._answers or not self._said_all:
+            await self._news.wait()
+            self._news.clear()
+            while self._answers and self._answers[0].is_ready:
+                await self._send_ready()
+            await self._grant()
+
+    async def _send_ready(self) -> None:
+        """The answer that is due next, and with it the puts behind it that are done."""
+        first = self._answers[0]
+        if first.stored is None:
+            self._answers.popleft()
+            for down in first.words:
+                await self._write(down)
+            self._slots.release()
+            return
+        ready = []
+        while self._answers and (put := self._answers[0].stored) is not None and put.done():
+            ready.append(self._answers.popleft())
+        await self._answer_puts(ready)
 
     async def _answer_puts(self, answers: Sequence[_Answer]) -> None:
         """One Ack per epoch for all that is held, and a Nack for each item that is not."""
@@ -244,9 +302,20 @@ class _Stream:
             await self._write(pb.Down(ack=ack))
         for _ in answers:
             self._slots.release()
-        if (window := self._service.window()) != self._granted:
-            self._granted = window
-            await self._write(pb.Down(credit=pb.Credit(window_messages=window[0], window_bytes=window[1])))
+
+    def _window(self) -> credit.Window:
+        return self._service.credit.window(self._allowance, uses_it_up=self._uses_it_up)
+
+    async def _grant(self) -> None:
+        """Say what the agent may have in flight from now on, where that is another window than before."""
+        if self._granted is None or (window := self._window()) == self._granted:
+            return
+        if window != credit.PAUSE:
+            self._late = max(window[0], self._granted[0])
+        self._service.credit.told(self, window)
+        self._granted = window
+        self._uses_it_up = window[0] > credit.USUAL
+        await self._write(pb.Down(credit=pb.Credit(window_messages=window[0], window_bytes=window[1])))
 
     async def _write(self, down: pb.Down) -> None:
         await self._context.write(down)

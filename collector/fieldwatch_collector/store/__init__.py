@@ -168,6 +168,18 @@ class Store(Protocol):
     def wake(self) -> None:
         """There may be work for the background."""
 
+    @property
+    def problem(self) -> str:
+        """Empty where batches are taken, else one line with what mends it. Cheap."""
+
+    @property
+    def is_short_of_space(self) -> bool:
+        """Whether batches are not taken because the rest of the disk is kept for other things."""
+
+    @property
+    def committing_s(self) -> float:
+        """For how long the transaction under way has lasted; 0 = there is none."""
+
     def health(self) -> Health: ...
 
     def checkpoint(self) -> None:

@@ -45,6 +45,11 @@ def is_of_the_machine(problem: Exception | None) -> bool:
     return isinstance(problem, sqlite3.Error) and problem.sqlite_errorcode & 0xFF in _MACHINE
 
 
+def is_full(problem: Exception | None) -> bool:
+    """No room on the disk."""
+    return isinstance(problem, sqlite3.Error) and problem.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL
+
+
 def problem_line(path: Path, problem: BaseException) -> str:
     """What SQLite says, with what mends it."""
     text = str(problem)

@@ -5,7 +5,8 @@
   `GROUP_SECONDS`. Nobody waits for company: a lone item is committed at once.
 - Each job of a group has a savepoint; one that fails is undone alone. When SQLite itself fails (disk full), the group
   fails as a whole with StoreError and nothing of it is held.
-- Between group commits the writer gives one slice to the background (the projections), so that neither starves.
+- Between group commits the writer gives one slice to the background (the projections); while more comes than can be
+  committed one by one, only as many as leave ingest most of the time. Neither starves.
 - Nobody but the writer checkpoints (two connections that checkpoint at once met a SQLite defect, fixed in 3.51.3).
 """
 
@@ -29,15 +30,23 @@ from fieldwatch_proto.logs import get_logger
 from fieldwatch_collector import faults
 from fieldwatch_collector.store import Background, Health, Held, Item, PutResult, StoreError
 from fieldwatch_collector.store.batch_log import put_groups, put_items, read_held
-from fieldwatch_collector.store.connection import READ_TIMEOUT_S, is_of_the_machine, open_writer, problem_line
+from fieldwatch_collector.store.connection import (
+    READ_TIMEOUT_S,
+    is_full,
+    is_of_the_machine,
+    open_writer,
+    problem_line,
+)
 from fieldwatch_collector.store.jobs import Handed, Job, Put, Settled, tell
 from fieldwatch_collector.store.migrate import migrate
+from fieldwatch_collector.store.space import Floor
 
 T = TypeVar("T")
 GROUP_ITEMS = 50
 GROUP_SECONDS = 0.005
 BACKGROUND_RETRY_S = (0.1, 30.0)  # first and longest pause after a slice that failed
-BACKGROUND_SHARE = 0.2  # of the writer's time while puts wait: behind, the projections catch up later
+CROWDED_PUTS = 4  # in one group: more comes than is committed one by one
+BACKGROUND_SHARE = 0.15  # of the writer's time while it is crowded: the projections catch up when it is not
 SLOW_SLICE_S = 5.0  # nothing is stored or acked for so long: people must hear of it
 
 log = get_logger(__name__)
@@ -46,19 +55,24 @@ log = get_logger(__name__)
 class SqliteStore:
     """See `Store`. Making it opens the file; `migrate` must follow before anything else."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, min_free_bytes: int = 0) -> None:
+        """`min_free_bytes`: what batches leave free on the disk, see `space.Floor`. Raises StoreError."""
         self.path = path
+        self._floor = Floor(path.parent, min_free_bytes)
         self._jobs: queue.SimpleQueue[Handed | None] = queue.SimpleQueue()
         self._lock = threading.Lock()  # guards the counters below
         self._queued_items = 0
         self._queued_bytes = 0
-        self._problem = ""
+        self._problem = ""  # of the last transaction that would change something
+        self._began = 0.0  # when the transaction under way began; 0 = there is none
         self._counters = {"commits": 0, "commit_failures": 0, "background_failures": 0}
         self._closed = False
         self._background: Background | None = None
         self._background_due = False
         self._background_pause = BACKGROUND_RETRY_S[0]
         self._background_not_before = 0.0
+        self._background_turn = 0.0  # while it is crowded
+        self._crowded = False
         try:
             self._connection = open_writer(path)
         except sqlite3.Error as problem:
@@ -124,9 +138,8 @@ class SqliteStore:
 
     def health(self) -> Health:
         with self._lock:
-            queued_items, queued_bytes = self._queued_items, self._queued_bytes
-            problem, counters = self._problem, dict(self._counters)
-        pending = 0
+            queued_items, queued_bytes, counters = self._queued_items, self._queued_bytes, dict(self._counters)
+        problem, pending = self.problem, 0
         try:
             with self.reader() as connection:
                 pending = connection.execute(
@@ -138,9 +151,17 @@ class SqliteStore:
         return Health(problem, queued_items, queued_bytes, max(0, pending), counters)
 
     @property
-    def queued_bytes(self) -> int:
-        """Octets handed in and not yet committed: what ingest's credit follows."""
-        return self._queued_bytes
+    def problem(self) -> str:
+        return self._problem or self._floor.problem()
+
+    @property
+    def is_short_of_space(self) -> bool:
+        return self._floor.problem() != ""
+
+    @property
+    def committing_s(self) -> float:
+        began = self._began
+        return time.monotonic() - began if began else 0.0
 
     def checkpoint(self) -> None:
         self._ask(Job(_checkpoint, items=0, alone=True)).result()
@@ -174,7 +195,7 @@ class SqliteStore:
             group, ending = self._next_group()
             if group:
                 self._commit(group)
-            if self._background_due and not ending:
+            if self._background_due and not ending and time.monotonic() >= self._background_at():
                 self._step()
         _checkpoint(self._connection)
         self._connection.close()
@@ -206,16 +227,23 @@ class SqliteStore:
                 return group, False
 
     def _patience(self) -> float | None:
-        """How long to wait for a job: not at all while the background has work, unless its last slice failed."""
+        """How long to wait for a job: not at all while the background has work and is to do it."""
         if not self._background_due or self._background is None:
             return None
-        return max(0.0, self._background_not_before - time.monotonic())
+        return max(0.0, self._background_at() - time.monotonic())
+
+    def _background_at(self) -> float:
+        """The moment of its next slice."""
+        return max(self._background_not_before, self._background_turn if self._crowded else 0.0)
 
     def _commit(self, group: list[Handed]) -> None:
         asked = [handed for handed in group if handed.begin()]
-        puts = any(isinstance(handed, Put) for handed in asked)
+        puts = sum(isinstance(handed, Put) for handed in asked)
+        self._crowded = puts >= CROWDED_PUTS
         settled: list[Settled] = []
         failure: sqlite3.Error | None = None
+        changes = self._connection.total_changes
+        self._began = time.monotonic()
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             settled = self._attempt_all(asked)
@@ -228,9 +256,14 @@ class SqliteStore:
             failure = problem
             self._undo()
             settled = [(handed, None, problem) for handed in asked]
-        self._background_due = self._background_due or puts
-        self._account(group, failure or next((p for _, _, p in settled if is_of_the_machine(p)), None))
+        self._began = 0.0
+        self._background_due = self._background_due or puts > 0
+        trouble = failure or next((p for _, _, p in settled if is_of_the_machine(p)), None)
+        self._account(group, trouble, changed=self._connection.total_changes != changes)
         tell((handed, result, self._worded(problem, failure)) for handed, result, problem in settled)
+        if is_full(trouble):
+            with contextlib.suppress(sqlite3.Error):  # the log of changes may hold the room that is missing
+                _checkpoint(self._connection)
 
     def _worded(self, problem: Exception | None, failure: Exception | None) -> Exception | None:
         """What a caller is told: the machine's troubles in a line for people, its own as they are."""
@@ -255,6 +288,8 @@ class SqliteStore:
         """All at once; one by one where that fails for what one of them holds, so that it fails alone."""
         if not puts:
             return []
+        if short := self._floor.problem():
+            return [(put, None, StoreError(short)) for put in puts]
         pairs = [(put.agent, put.batch) for put in puts]
         results, problem = self._attempt(partial(put_groups, puts=pairs))
         if problem is None:
@@ -289,12 +324,15 @@ class SqliteStore:
         except Exception as problem:
             job.done.set_exception(problem)
 
-    def _account(self, group: Sequence[Handed], failure: Exception | None) -> None:
+    def _account(self, group: Sequence[Handed], failure: Exception | None, *, changed: bool) -> None:
+        """A commit that changed nothing tells nothing of the disk."""
         with self._lock:
             self._queued_items -= sum(job.items for job in group)
             self._queued_bytes -= sum(job.cost_bytes for job in group)
             self._counters["commit_failures" if failure else "commits"] += 1
-            said, self._problem = self._problem, problem_line(self.path, failure) if failure else ""
+            said = self._problem
+            if failure is not None or changed:
+                self._problem = problem_line(self.path, failure) if failure else ""
         if self._problem and self._problem != said:
             log.error("the store cannot commit", problem=self._problem)
         elif said and not self._problem:
@@ -303,7 +341,7 @@ class SqliteStore:
     def _step(self) -> None:
         """One slice of the background; one that fails is undone and tried again after a pause."""
         background = self._background
-        if background is None or time.monotonic() < self._background_not_before:
+        if background is None:
             return
         began = time.monotonic()
         try:
@@ -319,7 +357,9 @@ class SqliteStore:
             self._background_not_before = time.monotonic() + self._background_pause
             self._background_pause = min(2 * self._background_pause, BACKGROUND_RETRY_S[1])
             return
-        if (seconds := time.monotonic() - began) > SLOW_SLICE_S:
+        seconds = time.monotonic() - began
+        self._background_turn = began + seconds / BACKGROUND_SHARE
+        if seconds > SLOW_SLICE_S:
             log.warning("projections held up the store", seconds=round(seconds, 1))
         self._background_pause = BACKGROUND_RETRY_S[0]
         self._background_not_before = 0.0
