@@ -230,7 +230,7 @@ class _Stream:
             return
         stored.add_done_callback(lambda done: self._committed(done, cost))
         self._owe(_Answer(item=item, stored=stored))
-        if self._granted is not None and len(self._answers) >= self._granted[0]:
+        if self._granted is not None and 0 < self._granted[0] <= len(self._answers):
             self._uses_it_up = True
 
     def _committed(self, stored: asyncio.Future[PutResult], cost: int) -> None:
