@@ -1,4 +1,4 @@
-"""Credit over real streams: who is too fast pauses and loses nothing, a disk that runs full stops the flow and is told."""
+"""Credit over real streams: who is too fast pauses and loses nothing, a full disk stops the flow and is told."""
 
 from __future__ import annotations
 

@@ -29,8 +29,9 @@ from support.stack import Daemon, wait_for
 
 from system.kills import QUICK, TargetSite, Verdict, strike, target_site
 
-FIRST_PART = 0.6
-WARM_UP_S = 30.0
+FIRST_PART = 0.5
+RATE = 6_000  # frames a second
+WARM_UP_S = 120.0  # the collector's page cache fills up (64 MiB)
 READ_EVERY_S = 2.0
 MOST_KIB_A_MINUTE = 256.0
 MOST_HANDLES = 8  # more at the end than at the beginning: a stream that is opened anew has some of its own for a moment
@@ -167,12 +168,12 @@ def run(folder: Path, *, minutes: float, seed: int) -> Outcome:
     scratch.mkdir(parents=True)
     disk = WatchedDisk(data / "agent", scratch, logs=False)
     begun = time.monotonic()
-    with target_site(data, {**QUICK, **disk.environ}) as site:
+    with target_site(data, {**QUICK, **disk.environ}, RATE) as site:
         soak = Soak(site, disk, dice)
         while time.monotonic() - begun < minutes * 60 * FIRST_PART:
             soak.one({**soak.deadly, **soak.harmful})
         agent, collector = Readings(site.agent), Readings(site.collector)
-        reading_from = time.monotonic() + min(WARM_UP_S, minutes * 60 * (1 - FIRST_PART) / 3)
+        reading_from = time.monotonic() + min(WARM_UP_S, minutes * 60 * (1 - FIRST_PART) / 2)
         next_reading = 0.0
         while time.monotonic() - begun < minutes * 60 or len(agent.at) < 3:
             soak.one(soak.harmful)
