@@ -5,6 +5,7 @@ The header is dpkt's. The TLVs are walked here: dpkt gives up the whole message 
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 
 import dpkt
@@ -18,7 +19,8 @@ from fieldwatch_agent.facts import Binding, Fact
 
 MAX_TLVS = 64
 MAX_ADDRESSES = 16
-TLV_HEADER_LEN = 4  # type, length of the whole TLV
+_TLV_HEADER = struct.Struct(">HH")  # type, length of the whole TLV
+TLV_HEADER_LEN = _TLV_HEADER.size
 
 TEXT_FACTS = {
     cdp.CDP_DEVID: ("system_name", "CDP device id"),
@@ -55,11 +57,12 @@ class Message(dpkt.cdp.CDP):  # type: ignore[misc]  # dpkt has no types
         dpkt.Packet.unpack(self, buf)
         self.tlvs = []
         self.complete = True
-        offset = self.__hdr_len__
-        while offset < len(buf) and len(self.tlvs) < MAX_TLVS:
-            kind = int.from_bytes(buf[offset : offset + 2], "big")
-            length = int.from_bytes(buf[offset + 2 : offset + TLV_HEADER_LEN], "big")
-            if length < TLV_HEADER_LEN or offset + length > len(buf):
+        offset, octets = self.__hdr_len__, len(buf)
+        for _ in range(MAX_TLVS):
+            if offset >= octets:
+                return
+            kind, length = _TLV_HEADER.unpack_from(buf, offset) if offset + TLV_HEADER_LEN <= octets else (0, 0)
+            if length < TLV_HEADER_LEN or offset + length > octets:
                 self.complete = False
                 return
             self.tlvs.append((kind, buf[offset + TLV_HEADER_LEN : offset + length]))

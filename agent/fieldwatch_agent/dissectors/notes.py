@@ -27,7 +27,7 @@ def is_host_ip(ip: bytes) -> bool:
 def _is_link_scope(ip: bytes) -> bool:
     """A destination that no router forwards (RFC 5771 section 4, RFC 4291 section 2.7, RFC 919)."""
     if len(ip) == 4:
-        return ip[:3] == b"\xe0\x00\x00" or ip == b"\xff\xff\xff\xff"
+        return ip[0] >= 224 and (ip[:3] == b"\xe0\x00\x00" or ip == b"\xff\xff\xff\xff")
     return len(ip) == 16 and ip[0] == 0xFF and ip[1] & 0x0F <= 2
 
 
@@ -37,14 +37,11 @@ def sender(slow: Slow) -> str:
     A source MAC is a router's as soon as the packet may have been forwarded. It was not where the destination is of
     link scope, or where a local address spoke to a group (site-local groups and directed broadcasts).
     """
-    on_link = (
-        not slow.src_ip
-        or _is_link_scope(slow.dst_ip)
-        or (bool(slow.dst_mac) and bool(slow.dst_mac[0] & 1) and is_local(slow.src_ip))
-    )
+    src_ip, dst_mac = slow.src_ip, slow.dst_mac
+    on_link = not src_ip or _is_link_scope(slow.dst_ip) or (dst_mac and dst_mac[0] & 1 and is_local(src_ip))
     if on_link and is_unicast_mac(slow.src_mac):
         return mac_text(slow.src_mac)
-    return ip_text(slow.src_ip) if is_host_ip(slow.src_ip) else ""
+    return ip_text(src_ip) if is_host_ip(src_ip) else ""
 
 
 def holder(slow: Slow, ip: bytes) -> str:
