@@ -37,13 +37,15 @@ def frames_of(path: Path) -> list[Frame]:
 
 
 def message_in(octets: bytes) -> Slow | None:
-    """What the frame carries, by dpkt's word; None where it reads no UDP or TCP right behind the IP header."""
+    """What the frame carries, by dpkt's word; None where it reads no UDP, TCP, IGMP or MLD behind the IP header."""
     try:
         frame = dpkt.ethernet.Ethernet(octets)
     except dpkt.Error:
         return None
     packet = frame.data
     unit = getattr(packet, "data", None)
+    if isinstance(unit, dpkt.igmp.IGMP | dpkt.icmp6.ICMP6):
+        return Slow(1, 0, "igmp", frame.src, frame.dst, 0, packet.src, packet.dst, 0, 0, bytes(unit))
     if not isinstance(unit, dpkt.udp.UDP | dpkt.tcp.TCP):
         return None
     payload = bytes(unit.data)
