@@ -62,7 +62,7 @@ def test_what_the_engine_counts_beside_frames_is_told() -> None:
     """A query is silent, a repeated announcement one of two: each under a name that the collector shows."""
     engine = Engine()
     asked = ethernet(ipv4("10.0.0.1", "224.0.0.252", udp(5355, 5355, struct.pack(">6H", 1, 0, 1, 0, 0, 0))))
-    group = ethernet(ipv4("10.0.0.1", "224.0.0.22", bytes.fromhex("16000904e00000fb"), protocol=2))
+    group = ethernet(ipv4("10.0.0.1", "224.0.0.22", bytes.fromhex("160009f4effffffa"), protocol=2))
     engine.process(MemorySource([(n, octets, len(octets)) for n, octets in enumerate((asked, group, group))]))
     found = of_engine(engine.counters())
 
