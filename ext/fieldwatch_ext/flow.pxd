@@ -1,7 +1,8 @@
-# An entry of the flow table, in two parts that stand at the same place of two arrays.
+# An entry of the flow table, in three parts that stand at the same place of three arrays.
 #
 # `Flow` is two neighbouring cache lines, and all that a frame of a flow that goes on touches; `FlowRest` holds what few
-# frames touch: the first and the last of a flow, and those of its handshake.
+# frames touch: the first and the last of a flow, and those of its handshake; `FlowLink` is touched when a neighbour in
+# a list comes or goes, and eight of them share a line.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum:                      # `Flow.known`
@@ -34,13 +35,15 @@ cdef struct Flow:
     uint32_t most_gap_us
 
 cdef struct FlowRest:
-    uint32_t next               # in its list, or among the free
-    uint32_t prev
     uint32_t retransmits[2]     # segments whose octets end at or before `next_seq`
     uint32_t rtt_us[2]          # vantage point to server and back, to client and back; at least 1
     uint8_t mac[2][6]
     uint8_t stream              # number of the buffer that collects one side's first octets, 0 = none
     uint8_t messages[2]         # that a dissector still wants to see of a side
+
+cdef struct FlowLink:
+    uint32_t next               # in its list, or among the free
+    uint32_t prev
 
 
 cdef inline uint64_t octets_of(const Flow* f, int side) noexcept nogil:

@@ -13,7 +13,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from fieldwatch_ext.flow cimport Flow, FlowRest, add_octets, octets_of
+from fieldwatch_ext.flow cimport Flow, FlowLink, FlowRest, add_octets, octets_of
 from fieldwatch_ext.flow_columns cimport FlowColumns
 from fieldwatch_ext.flow_key cimport flow_hash
 from fieldwatch_ext.hashing cimport Seed, copy_words, same6
@@ -58,12 +58,16 @@ cdef struct Flows:
     Index index
     Table entry_table
     Table rest_table
+    Table link_table
     Flow* entries
     FlowRest* rests             # of the entry in the same place
+    FlowLink* links
     uint32_t capacity
     uint32_t used               # entries that were ever taken
     uint32_t count
     uint32_t unused             # head of the free list, by `next`
+    uint32_t leaving            # the entry that probably goes next; its bucket was asked for
+    uint64_t leaving_hash
     List open
     List closed
     int64_t idle_ns
@@ -79,21 +83,24 @@ cdef struct Flows:
 
 cdef inline int flows_make(Flows* t, uint32_t capacity) noexcept nogil:
     t.capacity = capacity
-    t.unused = NOWHERE
+    t.unused = t.leaving = NOWHERE
     t.open.head = t.open.tail = t.closed.head = t.closed.tail = NOWHERE
     if (
         table_make(&t.entry_table, capacity * sizeof(Flow)) != 0
         or table_make(&t.rest_table, capacity * sizeof(FlowRest)) != 0
+        or table_make(&t.link_table, capacity * sizeof(FlowLink)) != 0
     ):
         return -1
     t.entries = <Flow*>t.entry_table.start
     t.rests = <FlowRest*>t.rest_table.start
+    t.links = <FlowLink*>t.link_table.start
     return index_make(&t.index, capacity)
 
 
 cdef inline void flows_free(Flows* t) noexcept nogil:
     table_free(&t.entry_table)
     table_free(&t.rest_table)
+    table_free(&t.link_table)
     index_free(&t.index)
 
 
@@ -109,26 +116,26 @@ cdef inline int64_t since(int64_t later_ns, int64_t earlier_ns) noexcept nogil:
 # ---- lists
 
 cdef inline void _link(Flows* t, List* list, uint32_t place) noexcept nogil:
-    t.rests[place].next = NOWHERE
-    t.rests[place].prev = list.tail
+    t.links[place].next = NOWHERE
+    t.links[place].prev = list.tail
     t.entries[place].bits &= <uint8_t>~BIT_TOUCHED
     if list.tail == NOWHERE:
         list.head = place
     else:
-        t.rests[list.tail].next = place
+        t.links[list.tail].next = place
     list.tail = place
 
 
 cdef inline void _unlink(Flows* t, List* list, uint32_t place) noexcept nogil:
-    cdef const FlowRest* rest = &t.rests[place]
-    if rest.prev == NOWHERE:
-        list.head = rest.next
+    cdef const FlowLink* link = &t.links[place]
+    if link.prev == NOWHERE:
+        list.head = link.next
     else:
-        t.rests[rest.prev].next = rest.next
-    if rest.next == NOWHERE:
-        list.tail = rest.prev
+        t.links[link.prev].next = link.next
+    if link.next == NOWHERE:
+        list.tail = link.prev
     else:
-        t.rests[rest.next].prev = rest.prev
+        t.links[link.next].prev = link.prev
 
 
 cdef inline List* _list_of(Flows* t, const Flow* f) noexcept nogil:
@@ -221,13 +228,32 @@ cdef inline int _reason(const Flow* f, int reason) noexcept nogil:
     return END_CLOSED if f.state >= STATE_CLOSED else reason
 
 
+cdef inline void _ask_for_leaving(Flows* t, const List* list) noexcept nogil:
+    # Entries go from the heads of the lists, one after the other: ask for the bucket of the next, which has come
+    # meanwhile, and for the entry behind it.
+    cdef uint32_t place = list.head
+    if place == NOWHERE:
+        return
+    t.leaving = place
+    t.leaving_hash = flow_hash(&t.seed, t.entries[place].key)
+    prefetch(index_home(&t.index, t.leaving_hash))
+    place = t.links[place].next
+    if place != NOWHERE:
+        prefetch(&t.entries[place])
+        prefetch(&t.entries[place].first_ns)
+        prefetch(&t.rests[place])
+
+
 cdef inline void _release(Flows* t, uint32_t place, int reason) noexcept nogil:
     cdef Flow* f = &t.entries[place]
+    cdef List* list = _list_of(t, f)
     _write(t, f, reason)
-    index_remove(&t.index, flow_hash(&t.seed, f.key), place)
-    _unlink(t, _list_of(t, f), place)
+    index_remove(&t.index, t.leaving_hash if place == t.leaving else flow_hash(&t.seed, f.key), place)
+    t.leaving = NOWHERE
+    _unlink(t, list, place)
+    _ask_for_leaving(t, list)
     f.bits = 0
-    t.rests[place].next = t.unused
+    t.links[place].next = t.unused
     t.unused = place
     t.count -= 1
 
@@ -368,7 +394,7 @@ cdef inline Flow* flow_of(Flows* t, const Packet* k) noexcept nogil:
         _make_room(t, k.ts_ns)
     if t.unused != NOWHERE:
         place = t.unused
-        t.unused = t.rests[place].next
+        t.unused = t.links[place].next
     else:
         place = t.used
         t.used += 1

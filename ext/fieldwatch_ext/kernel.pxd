@@ -21,7 +21,9 @@ from fieldwatch_ext.index cimport NOWHERE, Bucket, index_home, index_matches, in
 from fieldwatch_ext.packet cimport (
     OK, OUTSIDE, QUOTING, SEEN_NOT, SLOW_NONE, SLOW_QUIC, Packet
 )
-from fieldwatch_ext.sightings cimport Sightings, see, see_mac, sighting_key, sighting_meta, sightings_room
+from fieldwatch_ext.sightings cimport (
+    Sightings, mac_key, see, see_mac, sighting_key, sighting_meta, sightings_room
+)
 from fieldwatch_ext.slow cimport SlowFrame, SlowRing, slow_keep, slow_reserve
 from fieldwatch_ext.streams cimport Streams, stream_segment
 from fieldwatch_ext.wire cimport lowest_bit, prefetch
@@ -110,11 +112,11 @@ cdef inline void _see_sender(Kernel* kernel, Flow* f, int side, const Packet* k)
     # The MAC and the source address of a frame; their places stand in the flow entry.
     cdef uint64_t key[4]
     if k.mac != 0:
-        f.eth_place[side] = see_mac(&kernel.sightings, f.eth_place[side], k.vlans, k.mac, k.ts_ns)
+        f.eth_place[side] = see_mac(&kernel.sightings, f.eth_place[side], k.vlans, k.mac, k.mac_hash, k.ts_ns)
     if k.seen == SEEN_NOT:
         return
     sighting_key(key, k.vlans, sighting_meta(k.mac, k.seen, k.version), k.seen_local, k.src)
-    f.ip_place[side] = see(&kernel.sightings, f.ip_place[side], key, k.ts_ns)
+    f.ip_place[side] = see(&kernel.sightings, f.ip_place[side], key, k.src_hash, k.ts_ns)
 
 
 cdef inline void _see_third(Kernel* kernel, const Packet* k) noexcept nogil:
@@ -173,37 +175,37 @@ cdef inline void _see_notes(Kernel* kernel, int64_t ts_ns) noexcept nogil:
     cdef int i
     for i in range(kernel.decoder.note_count):
         sighting_key(key, kernel.decoder.notes[i].vlans, kernel.decoder.notes[i].meta, True, kernel.decoder.notes[i].ip)
-        see(&kernel.sightings, NOWHERE, key, ts_ns)
+        see(&kernel.sightings, NOWHERE, key, 0, ts_ns)
 
 
-cdef inline void _prefetch_sighting(const Kernel* kernel, Packet* k) noexcept nogil:
-    # Of the MAC and the source address, by what the flow entry remembers, else the bucket that will name it
-    # (of the address: a MAC that is new is rare).
-    cdef const Flow* f
-    cdef uint32_t place = NOWHERE
+cdef inline void _prefetch_sightings(const Kernel* kernel, Packet* k) noexcept nogil:
+    # Of the MAC and the source address, by what the flow entry remembers, else the buckets that will name them.
+    cdef uint32_t mac_place = NOWHERE
+    cdef uint32_t src_place = NOWHERE
     cdef uint64_t key[4]
-    k.sighting_hash = 0
+    k.mac_hash = k.src_hash = 0
     if k.place != NOWHERE:
-        f = &kernel.flows.entries[k.place]
-        if f.eth_place[k.side] != NOWHERE:
-            prefetch(&kernel.sightings.entries[f.eth_place[k.side]])
-        place = f.ip_place[k.side]
-    if place != NOWHERE:
-        prefetch(&kernel.sightings.entries[place])
+        mac_place = kernel.flows.entries[k.place].eth_place[k.side]
+        src_place = kernel.flows.entries[k.place].ip_place[k.side]
+    if mac_place != NOWHERE:
+        prefetch(&kernel.sightings.entries[mac_place])
+    elif k.mac != 0:
+        mac_key(key, k.vlans, k.mac)
+        k.mac_hash = hash4(&kernel.sightings.seed, key)
+        prefetch(index_home(&kernel.sightings.index, k.mac_hash))
+    if src_place != NOWHERE:
+        prefetch(&kernel.sightings.entries[src_place])
     elif k.seen != SEEN_NOT:
         sighting_key(key, k.vlans, sighting_meta(k.mac, k.seen, k.version), k.seen_local, k.src)
-        k.sighting_hash = hash4(&kernel.sightings.seed, key)
-        prefetch(index_home(&kernel.sightings.index, k.sighting_hash))
+        k.src_hash = hash4(&kernel.sightings.seed, key)
+        prefetch(index_home(&kernel.sightings.index, k.src_hash))
 
 
-cdef inline void _prefetch_new_sighting(const Kernel* kernel, const Packet* k) noexcept nogil:
-    cdef const Bucket* b
-    cdef uint64_t found
-    if k.sighting_hash:
-        b = index_home(&kernel.sightings.index, k.sighting_hash)
-        found = index_matches(b, k.sighting_hash)
-        if found:
-            prefetch(&kernel.sightings.entries[index_place(b, found)])
+cdef inline void _prefetch_by_bucket(const Kernel* kernel, uint64_t hash) noexcept nogil:
+    cdef const Bucket* b = index_home(&kernel.sightings.index, hash)
+    cdef uint64_t found = index_matches(b, hash)
+    if found:
+        prefetch(&kernel.sightings.entries[index_place(b, found)])
 
 
 cdef inline void _decode_batch(
@@ -242,9 +244,12 @@ cdef inline void _ask_for_flows(Kernel* kernel, Batch* batch) noexcept nogil:
 cdef inline void _ask_for_sightings(Kernel* kernel, Batch* batch) noexcept nogil:
     cdef int i
     for i in range(batch.count):
-        _prefetch_sighting(kernel, &batch.packet[i])
+        _prefetch_sightings(kernel, &batch.packet[i])
     for i in range(batch.count):
-        _prefetch_new_sighting(kernel, &batch.packet[i])
+        if batch.packet[i].mac_hash:
+            _prefetch_by_bucket(kernel, batch.packet[i].mac_hash)
+        if batch.packet[i].src_hash:
+            _prefetch_by_bucket(kernel, batch.packet[i].src_hash)
 
 
 cdef inline void _count_batch(Kernel* kernel, Batch* batch) noexcept nogil:

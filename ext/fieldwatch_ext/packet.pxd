@@ -145,7 +145,8 @@ cdef struct Packet:
     uint32_t octets             # of the whole frame on the wire
     uint32_t fragment_id
     uint32_t place              # where the flow probably stands, for prefetching
-    uint64_t sighting_hash      # where its sighting is probably new, for prefetching, else 0
+    uint64_t mac_hash           # of the sightings of MAC and source, where they are new to the flow, else 0
+    uint64_t src_hash
     uint16_t type
     uint8_t protocol            # with version
     uint8_t hop_limit

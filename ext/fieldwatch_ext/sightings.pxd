@@ -14,6 +14,7 @@ from fieldwatch_ext.index cimport (
 )
 from fieldwatch_ext.packet cimport SEEN_ETH
 from fieldwatch_ext.tables cimport Table, table_free, table_make
+from fieldwatch_ext.wire cimport prefetch
 
 cdef enum:
     CLOCK_STEPS = 16
@@ -40,6 +41,8 @@ cdef struct Sightings:
     uint32_t capacity
     uint32_t count
     uint32_t hand
+    uint32_t leaving            # the entry that probably goes next; its bucket was asked for
+    uint64_t leaving_hash
     uint32_t* dirty             # places with frames that were not taken; each at most once
     uint32_t dirty_count
     SightingRow* rows           # of evicted entries
@@ -54,6 +57,7 @@ cdef inline uint64_t sighting_meta(uint64_t mac, int source, uint8_t version) no
 
 cdef inline int sightings_make(Sightings* t, uint32_t capacity, uint32_t rows) noexcept nogil:
     t.capacity = capacity
+    t.leaving = NOWHERE
     t.rows_capacity = rows
     t.dirty = <uint32_t*>malloc(capacity * sizeof(uint32_t))
     t.rows = <SightingRow*>malloc(rows * sizeof(SightingRow))
@@ -116,14 +120,20 @@ cdef inline uint32_t _evict(Sightings* t) noexcept nogil:
         row.last_ns = s.last_ns
         row.frames = s.frames
         s.frames = 0
-    index_remove(&t.index, hash4(&t.seed, s.key), oldest)
+    index_remove(&t.index, t.leaving_hash if oldest == t.leaving else hash4(&t.seed, s.key), oldest)
+    t.leaving = NOWHERE
+    if t.hand != oldest:
+        t.leaving = t.hand
+        t.leaving_hash = hash4(&t.seed, t.entries[t.hand].key)
+        prefetch(index_home(&t.index, t.leaving_hash))
     t.evicted += 1
     return oldest
 
 
-cdef inline uint32_t sighting_place(Sightings* t, const uint64_t* key) noexcept nogil:
-    # Where the entry of this key stands; it is made if it is new.
-    cdef uint64_t hash = hash4(&t.seed, key)
+cdef inline uint32_t sighting_place(Sightings* t, const uint64_t* key, uint64_t hash) noexcept nogil:
+    # Where the entry of this key stands; it is made if it is new. `hash`: of the key, or 0 where nobody made it yet.
+    if hash == 0:
+        hash = hash4(&t.seed, key)
     cdef const Bucket* b = index_home(&t.index, hash)
     cdef uint64_t found
     cdef uint32_t place
@@ -161,24 +171,31 @@ cdef inline void sighting_key(
     key[3] = address[1] & kept
 
 
-cdef inline uint32_t see(Sightings* t, uint32_t known, const uint64_t* key, int64_t ts_ns) noexcept nogil:
+cdef inline void mac_key(uint64_t* key, uint64_t vlans, uint64_t mac) noexcept nogil:
+    # Of the sighting of a MAC alone.
+    key[0] = vlans
+    key[1] = sighting_meta(mac, SEEN_ETH, 0)
+    key[2] = key[3] = 0
+
+
+cdef inline uint32_t see(
+    Sightings* t, uint32_t known, const uint64_t* key, uint64_t hash, int64_t ts_ns
+) noexcept nogil:
     # Count one frame. `known` is where the entry stood last time (or NOWHERE); the result is where it stands now.
     if known == NOWHERE or not same4(t.entries[known].key, key):
-        known = sighting_place(t, key)
+        known = sighting_place(t, key, hash)
     touch(t, known, ts_ns)
     return known
 
 
 cdef inline uint32_t see_mac(
-    Sightings* t, uint32_t known, uint64_t vlans, uint64_t mac, int64_t ts_ns
+    Sightings* t, uint32_t known, uint64_t vlans, uint64_t mac, uint64_t hash, int64_t ts_ns
 ) noexcept nogil:
     # The same for the MAC alone, whose sightings have no address.
     cdef uint64_t meta = sighting_meta(mac, SEEN_ETH, 0)
     cdef uint64_t key[4]
     if known == NOWHERE or t.entries[known].key[1] != meta or t.entries[known].key[0] != vlans:
-        key[0] = vlans
-        key[1] = meta
-        key[2] = key[3] = 0
-        known = sighting_place(t, key)
+        mac_key(key, vlans, mac)
+        known = sighting_place(t, key, hash)
     touch(t, known, ts_ns)
     return known
