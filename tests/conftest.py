@@ -6,8 +6,12 @@ import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
 
 pytest.register_assert_rewrite("support")
+
+settings.register_profile("any machine", deadline=None)  # no test depends on how fast the machine is
+settings.load_profile("any machine")
 
 IN_CI = bool(os.environ.get("FIELDWATCH_CI"))
 
