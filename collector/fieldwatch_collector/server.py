@@ -16,6 +16,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -253,26 +254,33 @@ class _Certificates:
     def __init__(self, services: Services) -> None:
         self._authority = services.authority
         self._config = services.config
+        self._lock = threading.Lock()
         listen = services.config.listen
         self.bound = [split_address(text)[0] for text in (listen.grpc, listen.public_grpc, listen.http)]
         self.bound += services.config.tls.names
         self.http: _Http | None = None
         self._files = self._authority.server_files(self.bound)
-        self._made_ns = self._files[0].stat().st_mtime_ns
+        self._shown = self._read()
+        self._authority.on_change = self._refresh
+
+    def _read(self) -> tuple[bytes, bytes, bytes]:
+        """(key, certificate chain, roots of clients) as the next handshake takes them."""
+        certificate, key = self._files
+        return key.read_bytes(), certificate.read_bytes(), self._authority.client_roots_pem()
 
     def credentials(self, clients_need_certificates: bool) -> grpc.ServerCredentials:
-        """P-256, by our CA; a renewed certificate is used from the next handshake on."""
-        root = self._authority.ca_pem if clients_need_certificates else None
-        used = 0
+        """P-256, by our CA; a renewed certificate or another CA is used from the next handshake on."""
+        used = self._shown
 
         def load() -> grpc.ServerCertificateConfiguration:
             nonlocal used
-            used = self._made_ns
-            certificate, key = self._files
-            return grpc.ssl_server_certificate_configuration([(key.read_bytes(), certificate.read_bytes())], root)
+            used = key, chain, roots = self._shown
+            return grpc.ssl_server_certificate_configuration(
+                [(key, chain)], roots if clients_need_certificates else None
+            )
 
         def fetch() -> grpc.ServerCertificateConfiguration | None:
-            return load() if used != self._made_ns else None
+            return load() if used is not self._shown else None
 
         return grpc.dynamic_ssl_server_credentials(load(), fetch, clients_need_certificates)  # type: ignore[arg-type]
 
@@ -287,14 +295,19 @@ class _Certificates:
         return Path(tls.certificate), Path(tls.key)
 
     async def keep_fresh(self) -> None:
-        """Renew past half of the certificate's life."""
+        """Renew past half of the certificate's life; drop the roots of clients whose time is over."""
         while True:
             await asyncio.sleep(CERTIFICATE_CHECK_S)
-            self._files = await asyncio.to_thread(self._authority.server_files, self.bound)
-            made_ns = self._files[0].stat().st_mtime_ns
-            if made_ns != self._made_ns:
-                self._made_ns = made_ns
-                log.info("server certificate renewed")
+            await asyncio.to_thread(self._refresh)
+
+    def _refresh(self) -> None:
+        """In a worker thread."""
+        with self._lock:
+            self._files = self._authority.server_files(self.bound)
+            fresh = self._read()
+            if fresh != self._shown:
+                self._shown = fresh
+                log.info("certificates of the server renewed")
                 if self.http is not None:
                     self.http.load_certificate()
 

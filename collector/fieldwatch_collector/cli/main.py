@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from fieldwatch_proto.cli.command import Program
 
-MODULES = ("serve", "token", "agents", "approval", "user", "api_token", "audit", "store", "config", "doctor")
+MODULES = ("serve", "token", "agents", "approval", "user", "api_token", "audit", "ca", "store", "config", "doctor")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,5 +1,9 @@
 """The collector's own certificate authority: made on first start, key in ``DATA/pki/`` (0600), never sent anywhere.
 
+It may be replaced (docs/decisions/0015): from that moment the new CA signs, and the server shows, beside its own
+certificate, the one by which the old CA vouches for the new. Who trusts any CA that this collector ever had is thus at
+the right place: agents that slept, join tokens and API tokens from before.
+
 The server certificate carries ``collector.fieldwatch.internal`` always (agents and clients dial any address and expect
 that name), and beside it localhost, the loopback addresses, the host's name and the addresses that are bound. It is
 renewed at a start that needs other names, and past half of its life.
@@ -10,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import ipaddress
-import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,15 +23,12 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from fieldwatch_collector.identity import AGENT_CERTIFICATE_DAYS, COLLECTOR_NAME, SPIFFE_PREFIX
+from fieldwatch_collector.identity import AGENT_CERTIFICATE_DAYS, COLLECTOR_NAME, SPIFFE_PREFIX, pki
+from fieldwatch_collector.identity.cas import Cas, Earlier, open_cas, write_earlier, write_rotation
 
-CA_YEARS = 20
 SERVER_DAYS = 90
-# Agents without a clock of their own are behind: what is signed now must be valid for them.
-BACKDATE = dt.timedelta(hours=24)
-
 
 Clock = Callable[[], dt.datetime]
 
@@ -43,101 +43,147 @@ class RequestError(ValueError):
 
 @dataclass(frozen=True)
 class Issued:
-    """A certificate for an agent, and the key that it is for (SubjectPublicKeyInfo, DER)."""
+    """A certificate for an agent, the key that it is for (SubjectPublicKeyInfo, DER), and the CA that signed it."""
 
     der: bytes
     serial: str
     expires_ns: int
     public_key: bytes
+    ca_der: bytes
 
 
 class Authority:
-    """Signs for agents and for the server itself. Made by `open`."""
+    """Signs for agents and for the server itself. Made by `open`; may be used by several threads."""
 
-    def __init__(
-        self, folder: Path, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey, clock: Clock
-    ) -> None:
+    def __init__(self, folder: Path, cas: Cas, clock: Clock) -> None:
         self.folder = folder
         self._clock = clock
-        self.certificate = certificate
-        self.ca_der = certificate.public_bytes(serialization.Encoding.DER)
-        self.ca_pem = certificate.public_bytes(serialization.Encoding.PEM)
-        self._key = key
+        self._cas = cas  # replaced as a whole
+        self.on_change: Callable[[], None] = lambda: None
+        """Called after the CAs have changed: the server then shows and accepts others."""
 
     @classmethod
     def open(cls, data: Path, clock: Clock = _now) -> Authority:
         """The authority of a data folder, made where there is none yet. Raises OSError, ValueError."""
         folder = data / "pki"
         folder.mkdir(mode=0o700, exist_ok=True)
-        key_file, certificate_file = folder / "ca.key", folder / "ca.crt"
-        if not certificate_file.exists():
-            key = ec.generate_private_key(ec.SECP256R1())
-            _write(key_file, _private_pem(key), 0o600)
-            _write(certificate_file, _ca_certificate(key, clock()).public_bytes(serialization.Encoding.PEM), 0o644)
-        loaded = serialization.load_pem_private_key(key_file.read_bytes(), None)
-        if not isinstance(loaded, ec.EllipticCurvePrivateKey):
-            raise ValueError(f"{key_file}: is no P-256 key; restore the data folder from a backup")
-        return cls(folder, x509.load_pem_x509_certificate(certificate_file.read_bytes()), loaded, clock)
+        return cls(folder, open_cas(folder, clock()), clock)
+
+    # --- the CAs ------------------------------------------------------------------------------------------------
+
+    @property
+    def certificate(self) -> x509.Certificate:
+        """Of the CA that signs."""
+        return self._cas.root
+
+    @property
+    def ca_der(self) -> bytes:
+        return pki.der(self._cas.root)
+
+    @property
+    def ca_pem(self) -> bytes:
+        return pki.pem(self._cas.root)
+
+    @property
+    def earlier(self) -> tuple[Earlier, ...]:
+        """The CAs before it, the newest first."""
+        return self._cas.earlier
+
+    def trusted_der(self) -> list[bytes]:
+        """What agents are told to trust: the CA that signs first, during a rotation also the one before."""
+        cas = self._cas
+        return [pki.der(cas.root), *(pki.der(one.root) for one in cas.earlier if one.announced)]
+
+    def known_der(self) -> list[bytes]:
+        """Every CA that join tokens of this collector may hold."""
+        cas = self._cas
+        return [pki.der(cas.root), *(pki.der(one.root) for one in cas.earlier)]
+
+    def client_roots_pem(self) -> bytes:
+        """The CAs of which certificates of agents are accepted: an earlier one until the last that it signed ends."""
+        cas, now = self._cas, self._clock()
+        life = dt.timedelta(days=AGENT_CERTIFICATE_DAYS)
+        return pki.pem(cas.root) + b"".join(pki.pem(one.root) for one in cas.earlier if now < one.replaced + life)
+
+    def begin_rotation(self) -> None:
+        """Sign with a new CA from now on. Raises OSError."""
+        fresh = self._cas.rotated(self._clock())
+        write_rotation(self.folder, fresh)
+        self._cas = fresh
+        self.on_change()
+
+    def finish_rotation(self) -> None:
+        """Tell agents to trust the new CA alone. Raises OSError."""
+        settled = self._cas.settled()
+        write_earlier(self.folder, settled.earlier)
+        self._cas = settled
+        self.on_change()
+
+    # --- certificates -------------------------------------------------------------------------------------------
 
     def sign_agent(self, csr_der: bytes, agent_id: str) -> Issued:
         """A client certificate for the key of a PKCS #10 request; nothing else of the request is used.
 
         Raises RequestError: not a request, a signature that does not hold, or a key that is not P-256.
         """
-        key = request_key(csr_der)
+        key, cas = request_key(csr_der), self._cas
         now = self._clock()
         expires = now + dt.timedelta(days=AGENT_CERTIFICATE_DAYS)
         certificate = (
             x509.CertificateBuilder()
-            .subject_name(_name(agent_id))
-            .issuer_name(self.certificate.subject)
+            .subject_name(pki.name(agent_id))
+            .issuer_name(cas.root.subject)
             .public_key(key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - BACKDATE)
+            .not_valid_before(now - pki.BACKDATE)
             .not_valid_after(expires)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_key_usage(signs_certificates=False), critical=True)
+            .add_extension(pki.key_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
             .add_extension(
                 x509.SubjectAlternativeName([x509.UniformResourceIdentifier(SPIFFE_PREFIX + agent_id)]), critical=False
             )
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
-            .sign(self._key, hashes.SHA256())
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(cas.key.public_key()), critical=False)
+            .sign(cas.key, hashes.SHA256())
         )
         return Issued(
-            certificate.public_bytes(serialization.Encoding.DER),
+            pki.der(certificate),
             serial_text(certificate.serial_number),
             int(expires.timestamp()) * 1_000_000_000,
             key_octets(key),
+            pki.der(cas.root),
         )
 
     def server_files(self, bound: Sequence[str]) -> tuple[Path, Path]:
         """(certificate chain, key) of the server as PEM files, fresh enough and with every name it needs."""
+        cas = self._cas
         certificate_file, key_file = self.folder / "server.crt", self.folder / "server.key"
         names = server_names(bound)
-        if not _is_good(certificate_file, key_file, self.certificate, names, self._clock()):
+        if not _is_good(certificate_file, key_file, cas.root, names, self._clock()):
             key = ec.generate_private_key(ec.SECP256R1())
-            certificate = self._server_certificate(key, names)
-            _write(key_file, _private_pem(key), 0o600)
-            _write(certificate_file, certificate.public_bytes(serialization.Encoding.PEM) + self.ca_pem, 0o644)
+            certificate = self._server_certificate(cas, key, names)
+            # With the new root itself in the chain, who trusts an earlier one alone would stop at it.
+            above = [one.cross for one in cas.earlier] or [cas.root]
+            pki.write(key_file, pki.private_pem(key), 0o600)
+            pki.write(certificate_file, b"".join(pki.pem(one) for one in (certificate, *above)), 0o644)
         return certificate_file, key_file
 
-    def _server_certificate(self, key: ec.EllipticCurvePrivateKey, names: Sequence[str]) -> x509.Certificate:
+    def _server_certificate(self, cas: Cas, key: ec.EllipticCurvePrivateKey, names: Sequence[str]) -> x509.Certificate:
         now = self._clock()
         return (
             x509.CertificateBuilder()
-            .subject_name(_name(COLLECTOR_NAME))
-            .issuer_name(self.certificate.subject)
+            .subject_name(pki.name(COLLECTOR_NAME))
+            .issuer_name(cas.root.subject)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - BACKDATE)
+            .not_valid_before(now - pki.BACKDATE)
             .not_valid_after(now + dt.timedelta(days=SERVER_DAYS))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_key_usage(signs_certificates=False), critical=True)
+            .add_extension(pki.key_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
             .add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
-            .sign(self._key, hashes.SHA256())
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(cas.key.public_key()), critical=False)
+            .sign(cas.key, hashes.SHA256())
         )
 
 
@@ -206,46 +252,6 @@ def _general(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-def _name(common_name: str) -> x509.Name:
-    return x509.Name(
-        [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Fieldwatch"),
-            x509.NameAttribute(NameOID.COMMON_NAME, common_name),
-        ]
-    )
-
-
-def _ca_certificate(key: ec.EllipticCurvePrivateKey, now: dt.datetime) -> x509.Certificate:
-    name = _name("Fieldwatch collector CA")
-    return (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - BACKDATE)
-        .not_valid_after(now + dt.timedelta(days=365 * CA_YEARS))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(signs_certificates=True), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-
-
-def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
 def _is_good(
     certificate_file: Path, key_file: Path, ca: x509.Certificate, names: Sequence[str], now: dt.datetime
 ) -> bool:
@@ -263,21 +269,3 @@ def _is_good(
         and set(stated) >= {_general(name) for name in names}
         and certificate.not_valid_after_utc - now > half
     )
-
-
-def _private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
-def _write(path: Path, octets: bytes, mode: int) -> None:
-    """The whole file or none, with its mode from the first octet on."""
-    draft = path.with_name(path.name + ".new")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(octets)
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(path)

@@ -102,3 +102,14 @@ def revoke_all(connection: sqlite3.Connection, agent_id: str) -> None:
     connection.execute(
         "UPDATE agent_certificate SET revoked_ns = ? WHERE agent = ? AND revoked_ns IS NULL", (time.time_ns(), agent_id)
     )
+
+
+def behind(connection: sqlite3.Connection, since_ns: int) -> tuple[int, int]:
+    """(agents in force, those among them that have not used a certificate issued since then)."""
+    row = connection.execute(
+        "SELECT count(*), coalesce(sum(NOT EXISTS(SELECT 1 FROM agent_certificate AS certificate"
+        " WHERE certificate.agent = agent.id AND certificate.issued_ns >= ? AND certificate.used_ns IS NOT NULL)), 0)"
+        " FROM agent WHERE revoked_ns IS NULL",
+        (since_ns,),
+    ).fetchone()
+    return row[0], row[1]

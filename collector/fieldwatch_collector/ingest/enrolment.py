@@ -38,7 +38,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 def enrol_reply(authority: Authority, agent_id: str, site: str, issued: Issued) -> pb.EnrolReply:
     """What an agent gets with each certificate."""
-    return pb.EnrolReply(agent_id=agent_id, certificate_der=issued.der, ca_der=authority.ca_der, site=site)
+    trusted = authority.trusted_der()
+    return pb.EnrolReply(
+        agent_id=agent_id, certificate_der=issued.der, ca_der=issued.ca_der, site=site, trusted_ca_der=trusted
+    )
 
 
 class EnrolmentService(agent_pb2_grpc.EnrolmentServicer):
