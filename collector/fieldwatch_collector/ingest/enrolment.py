@@ -168,17 +168,22 @@ class EnrolmentService(agent_pb2_grpc.EnrolmentServicer):
             done = await self._store.transact(work)
         except RefusedError as problem:
             self._throttle.failed(address)
-            log.warning("enrolment refused", address=address, reason=str(problem))
-            await self._refusals.note("agent.refuse", str(problem), actor=f"address:{address}", subject=subject[:64])
+            await self._refuse(address, subject, str(problem))
             await refuse(context, str(problem))
         except RequestError as problem:
             self._throttle.failed(address)
-            await self._refusals.note("agent.refuse", str(problem), actor=f"address:{address}", subject=subject[:64])
+            await self._refuse(address, subject, str(problem))
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(problem))
         except (StoreError, sqlite3.Error) as problem:
             await context.abort(grpc.StatusCode.UNAVAILABLE, f"the store cannot do its work now: {problem}")
         self._throttle.succeeded(address)
         return done
+
+    async def _refuse(self, address: str, subject: str, reason: str) -> None:
+        """Into the audit log; the log has a line for each of its rows, and no more."""
+        actor = f"address:{address}"
+        if await self._refusals.note("agent.refuse", reason, actor=actor, subject=subject[:64]):
+            log.warning("enrolment refused", address=address, reason=reason)
 
     def _read(self, check: Callable[[sqlite3.Connection], object]) -> None:
         with self._store.reader() as connection:

@@ -1,7 +1,8 @@
 """Who was refused, for the audit log: bounded, because strangers decide how often.
 
-At most one row in `PER_REASON_S` for an actor and a reason, and `IN_ALL` a minute for everybody. What had no row of its
-own is counted in the next one: `times` with the same actor and reason, `others` with any.
+At most one row in `PER_REASON_S` for an actor and a reason, and for everybody `BURST` at once and then one in
+`IN_ALL_S`: a flood adds about 1 MB a day. What had no row of its own is counted in the next one: `times` with
+the same actor and reason, `others` with any.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from fieldwatch_collector import audit
+from fieldwatch_collector.ingest.throttle import Bucket
 from fieldwatch_collector.store import Store, StoreError
 
 PER_REASON_S = 60.0
-IN_ALL = 30
-IN_ALL_S = 60.0
+BURST = 30
+IN_ALL_S = 30.0
 MAX_KEYS = 1_000
 
 
@@ -34,16 +36,16 @@ class Refusals:
         self._store = store
         self._clock = clock
         self._seen: dict[tuple[str, str], _Seen] = {}
-        self._minute = (0.0, 0)  # when it began, rows written in it
+        self._all = Bucket(BURST, clock())
         self._others = 0
 
     async def note(
         self, action: str, reason: str, *, actor: str, subject: str = "", data: Mapping[str, Any] | None = None
-    ) -> None:
-        """Write a row, or count it for the next one. A store that cannot be written to says so itself."""
+    ) -> bool:
+        """Write a row, or count it for the next one (False). A store that cannot be written to says so itself."""
         told = self._told(actor, reason)
         if told is None:
-            return
+            return False
         row = {"reason": reason, **told, **(data or {})}
         with contextlib.suppress(StoreError):
             await self._store.transact(
@@ -51,6 +53,7 @@ class Refusals:
                     connection, actor=actor, action=action, subject=subject, outcome="refused", data=row
                 )
             )
+        return True
 
     def _told(self, actor: str, reason: str) -> dict[str, int] | None:
         """The counts of the row that is due now; None = it is not."""
@@ -59,13 +62,9 @@ class Refusals:
         if seen is not None and now - seen.written_at < PER_REASON_S:
             seen.times += 1
             return None
-        began, rows = self._minute
-        if now - began >= IN_ALL_S:
-            began, rows = now, 0
-        if rows >= IN_ALL:
+        if self._all.wait_s(now, 1 / IN_ALL_S, BURST):
             self._others += 1
             return None
-        self._minute = (began, rows + 1)
         self._seen.pop((actor, reason), None)
         self._seen[actor, reason] = _Seen(now)
         if len(self._seen) > MAX_KEYS:

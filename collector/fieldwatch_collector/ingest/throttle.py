@@ -26,7 +26,9 @@ MAX_ADDRESSES = 10_000  # remembered; beyond it the one that was quiet longest i
 
 
 @dataclass(slots=True)
-class _Bucket:
+class Bucket:
+    """So many tokens at once, and so many a second."""
+
     tokens: float
     seen: float
 
@@ -42,7 +44,7 @@ class _Bucket:
 
 @dataclass(slots=True)
 class _Address:
-    bucket: _Bucket
+    bucket: Bucket
     failures: list[float] = field(default_factory=list)
     barred_until: float = 0.0
 
@@ -57,14 +59,14 @@ class EnrolmentThrottle:
     def forget(self) -> None:
         """As at the start."""
         now = self._clock()
-        self._tries = _Bucket(TRIES_BURST, now)
-        self._turns = _Bucket(IN_ALL_BURST, now)
+        self._tries = Bucket(TRIES_BURST, now)
+        self._turns = Bucket(IN_ALL_BURST, now)
         self._addresses: dict[str, _Address] = {}
 
     def wait_s(self, address: str) -> float:
         """0 = go on; else the seconds after which this address may try again."""
         now = self._clock()
-        entry = self._addresses.pop(address, None) or _Address(_Bucket(PER_ADDRESS_BURST, now))
+        entry = self._addresses.pop(address, None) or _Address(Bucket(PER_ADDRESS_BURST, now))
         self._addresses[address] = entry
         if len(self._addresses) > MAX_ADDRESSES:
             del self._addresses[next(iter(self._addresses))]

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from fieldwatch_collector.identity.authority import Authority
+from fieldwatch_collector.identity.authority import Authority, RequestError, request_key
 from fieldwatch_collector.ingest.throttle import MAX_ADDRESSES, PENALTY_S, EnrolmentThrottle, peer_address
+from support.collector import private_key, request_der
 
 
 def names(path: Path) -> set[str]:
@@ -63,6 +64,26 @@ def test_a_damaged_certificate_is_replaced(tmp_path: Path) -> None:
     authority.server_files([])
 
     assert "collector.fieldwatch.internal" in names(certificate)
+
+
+def test_a_damaged_request_is_refused_in_words_whatever_is_damaged() -> None:
+    """Each octet in turn becomes three others: a request, or a RequestError, never another exception."""
+    csr = request_der(private_key())
+    outcomes = set()
+    for place in range(len(csr)):
+        for flip in (0x01, 0x80, 0xFF):
+            damaged = csr[:place] + bytes([csr[place] ^ flip]) + csr[place + 1 :]
+            try:
+                request_key(damaged)
+                outcomes.add("read")
+            except RequestError as problem:
+                outcomes.add(str(problem).partition(":")[0])
+
+    assert outcomes <= {
+        "the certificate request cannot be read",
+        "the certificate request is not signed by its own key",
+        "the key of a certificate request must be P-256",
+    }
 
 
 class Clock:
