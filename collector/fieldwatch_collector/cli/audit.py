@@ -66,9 +66,18 @@ def show(args: argparse.Namespace) -> None:
         Column("action"),
         Column("subject"),
         Column("outcome"),
-        Column("data", show=lambda data: " ".join(f"{key}={value}" for key, value in (data or {}).items())),
+        Column("data", show=_pairs),
     ]
     write(_rows(args, since_ns), columns, args.output, empty="nothing was audited in this time")
+
+
+def _pairs(data: dict[str, Any] | None) -> str:
+    """What has a value, as "key=value"; objects inside as "key=a:b,c:d"."""
+    shown = {
+        key: ",".join(f"{inner}:{one}" for inner, one in value.items()) if isinstance(value, dict) else value
+        for key, value in (data or {}).items()
+    }
+    return " ".join(f"{key}={value}" for key, value in shown.items() if value not in ("", None))
 
 
 def _rows(args: argparse.Namespace, since_ns: int) -> Iterator[dict[str, Any]]:

@@ -77,4 +77,4 @@ def _behind_text(found: dict[str, Any]) -> str:
 
     if len(found["cas"]) == 1:
         return f"{amount_text(found['agents'], 'agent')}; the CA was never replaced"
-    return f"{found['behind']} of {amount_text(found['agents'], 'agent')} have not heard of it yet"
+    return f"agents that have heard of it: {found['agents'] - found['behind']} of {found['agents']}"

@@ -67,15 +67,15 @@ def test_a_damaged_certificate_is_replaced(tmp_path: Path) -> None:
 
 
 def test_a_damaged_request_is_refused_in_words_whatever_is_damaged() -> None:
-    """Each octet in turn becomes three others: a request, or a RequestError, never another exception."""
-    csr = request_der(private_key())
+    """Each octet in turn becomes three others: a RequestError, never another exception, and never another key."""
+    key = private_key()
+    csr = request_der(key)
     outcomes = set()
     for place in range(len(csr)):
         for flip in (0x01, 0x80, 0xFF):
             damaged = csr[:place] + bytes([csr[place] ^ flip]) + csr[place + 1 :]
             try:
-                request_key(damaged)
-                outcomes.add("read")
+                assert request_key(damaged) == key.public_key()  # what pads the signature is not signed
             except RequestError as problem:
                 outcomes.add(str(problem).partition(":")[0])
 
