@@ -23,12 +23,13 @@ from fieldwatch_agent.shipper.agenda import Agenda
 from fieldwatch_agent.shipper.backoff import Backoff
 from fieldwatch_agent.shipper.conversation import Acked
 from fieldwatch_agent.shipper.errors import ShipError
-from fieldwatch_agent.shipper.pace import MAX_ACK_TIMEOUT_S, Pace
+from fieldwatch_agent.shipper.pace import Pace
 from fieldwatch_agent.shipper.session import Session
 from fieldwatch_agent.spool.thread import SpoolThread
 
-# Together the time in which a connection that is half open is found out. gRPC gives the second to TCP as well, as
-# TCP_USER_TIMEOUT: a link that loses a third of its segments needs long for some, and must not be given up for it.
+# Together the time in which a connection that is half open is found out. The second is how long the answer to a ping
+# may take, which waits behind all that is under way, and how long TCP tries with a segment (TCP_USER_TIMEOUT): a slow
+# link that loses a third of its segments needs long for both, and must not be given up for it.
 KEEPALIVE_S = 30
 KEEPALIVE_TIMEOUT_S = 55
 CONNECT_TIMEOUT_S = 45  # TCP and TLS, over a bad link
@@ -45,8 +46,9 @@ def channel_options(
         ("grpc.min_reconnect_backoff_ms", CONNECT_TIMEOUT_S * 1000),
         ("grpc.keepalive_time_ms", int(keepalive_s * 1000)),
         ("grpc.keepalive_timeout_ms", int(keepalive_timeout_s * 1000)),
-        # The answer to a ping waits behind all that is under way; that something comes at all is the sign of life.
-        ("grpc.http2.ping_timeout_ms", int(MAX_ACK_TIMEOUT_S * 1000)),
+        # What gRPC 1.85 goes by is this one, and its default is a minute; the one above is for TCP.
+        ("grpc.http2.ping_timeout_ms", int(keepalive_timeout_s * 1000)),
+        ("grpc.http2.bdp_probe", 0),  # pings to find a window for what comes; hardly anything does
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -87,12 +89,13 @@ class Shipper(threading.Thread):
         self._fresh_at = 0.0
         self._spool, self._address, self._connect, self._boot = spool, address, connect, boot
         self._beat, self._alarm = beat, alarm
-        self._agenda, self._pace = Agenda(spool), Pace()
+        self._agenda, self.pace = Agenda(spool), Pace()
         self._backoff = Backoff(retry_min_s, retry_max_s)
         self._stopping = threading.Event()
         self._wake = threading.Event()
         self._session: Session | None = None
-        self._told = ""
+        self._told = ""  # the trouble that was logged, until something is acked
+        self._announced = False
 
     def run(self) -> None:
         while not self._stopping.is_set():
@@ -120,7 +123,7 @@ class Shipper(threading.Thread):
             self._address,
             self._spool,
             self._agenda,
-            self._pace,
+            self.pace,
             self._boot,
             stopping=self._stopping,
             on_welcome=lambda: self._welcomed(channel),
@@ -137,13 +140,15 @@ class Shipper(threading.Thread):
         return session.retry_s or self._backoff.next()
 
     def _welcomed(self, channel: grpc.Channel) -> None:
-        if self.state != "connected":
+        if not self._announced:
             log.info("connected to the collector", address=self._address)
-        self.state, self._told, self.refused = "connected", "", False
+        self._announced = True
+        self.state, self.refused = "connected", False
         self._beat(channel)
 
     def _acked(self, acked: Acked) -> None:
         self.acked += 1
+        self._told = ""
         self._backoff.reset()
         if acked.fresh_ns:
             self.fresh_ns, self._fresh_at = acked.fresh_ns, time.monotonic()
@@ -152,7 +157,7 @@ class Shipper(threading.Thread):
         self.state = f"not connected: {problem}"
         if problem == self._told:
             return
-        self._told = problem
+        self._told, self._announced = problem, False
         if permanent:
             log.error("not shipping; records are kept in the spool", problem=problem)
         else:

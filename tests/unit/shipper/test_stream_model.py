@@ -175,4 +175,4 @@ class StreamMachine(RuleBasedStateMachine):
 
 
 TestStreamMachine = StreamMachine.TestCase
-TestStreamMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestStreamMachine.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
