@@ -305,7 +305,7 @@ class Daemon:
                     log.warning("cannot capture", interface=name, problem=str(problem))
 
     def _look_after_certificate(self) -> None:
-        """Renew at half of its life, in a child; what it prints is logged."""
+        """Renew at half of its life, or when the collector refuses it, in a child; what it prints is logged."""
         now = time.time()
         if self._renewal is not None:
             if self._renewal.poll() is None:
@@ -321,7 +321,10 @@ class Daemon:
             self._renewal = None
             return
         identity = self._identity
-        if identity is None or now < identity.renew_at(self._spread) or time.monotonic() < self._renew_not_before:
+        refused = self._shipper is not None and self._shipper.refused
+        if identity is None or time.monotonic() < self._renew_not_before:
+            return
+        if now < identity.renew_at(self._spread) and not refused:
             return
         expired = now > identity.not_after
         self._renew_not_before = time.monotonic() + (RECOVER_RETRY_S if expired else RENEW_RETRY_S)
@@ -405,6 +408,8 @@ class Daemon:
             "pid": os.getpid(),
             "state": self.state,
             "collector": shipper.state if shipper else self._why_not_shipping(),
+            "fresh_acked_ns": shipper.fresh_ns if shipper else 0,
+            "fresh_acked_age_s": shipper.fresh_age_s if shipper else None,
             "frames_seen": sum(worker.seen.frames for worker in self._workers),
             "rss_bytes": rss_bytes(),
             "interfaces": [worker.interface for worker in self._workers],

@@ -117,7 +117,15 @@ def _status_lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     if found["running"]:
         lines.append(("collector", str(found["collector"])))
+        lines.append(("got through", _fresh_text(found["fresh_acked_ns"], found["fresh_acked_age_s"])))
     return lines
+
+
+def _fresh_text(newest_ns: int, age_s: float | None) -> str:
+    """The newest fresh record that the collector has, and how long ago it said so."""
+    from fieldwatch_proto.schema import time_text
+
+    return "no fresh record yet" if age_s is None else f"record of {time_text(newest_ns)}, {age_s:.0f} s ago"
 
 
 def fsck(args: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ the answer. Without a daemon the caller takes the folder's lock and reads the fi
 ====================  =========================================================================================
 request               answer
 ====================  =========================================================================================
-{"ask": "status"}     one object: `store_status`, and running, pid, state, collector, interfaces
+{"ask": "status"}     one object: `store_status`, and running, pid, state, collector, interfaces, fresh_acked_*
 {"ask": "export"}     one object for each batch and gap that waits
 {"ask": "modules"}    one list: names of the daemon's imported top-level modules (what it costs, for tests)
 ====================  =========================================================================================
