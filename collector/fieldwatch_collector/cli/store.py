@@ -1,4 +1,4 @@
-"""`fieldwatch-collector migrate`, `rebuild`, `fsck`."""
+"""`fieldwatch-collector migrate`, `rebuild`, `fsck`, `expire`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def register(program: Program) -> None:
         rebuild,
         "derive devices, flows and metrics anew from the batches",
         example="fieldwatch-collector rebuild",
-        arguments=add_place,
+        arguments=_rebuild_arguments,
     )
     program.add(
         "fsck",
@@ -31,6 +31,25 @@ def register(program: Program) -> None:
         example="fieldwatch-collector fsck",
         arguments=add_place,
     )
+    program.add(
+        "expire",
+        expire,
+        "drop the bodies of old batches; devices, flows and events that came of them stay",
+        example="fieldwatch-collector expire --older-than 90d",
+        arguments=_expire_arguments,
+    )
+
+
+def _rebuild_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--without-expired", action="store_true", help="go on although what came of expired batches is lost by it"
+    )
+    add_place(parser)
+
+
+def _expire_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--older-than", metavar="AGE", required=True, help='by the time of receipt, such as "90d"')
+    add_place(parser)
 
 
 def migrate(args: argparse.Namespace) -> None:
@@ -38,10 +57,23 @@ def migrate(args: argparse.Namespace) -> None:
 
 
 def rebuild(args: argparse.Namespace) -> None:
-    done = call(args, "store.rebuild")
+    done = call(args, "store.rebuild", without_expired=args.without_expired)
     from fieldwatch_proto.cli.tables import amount_text
 
     print(f"rebuilt from {amount_text(done['batches'], 'batch', 'batches')}, {done['undecodable']} of them undecodable")
+
+
+def expire(args: argparse.Namespace) -> None:
+    from fieldwatch_proto.cli.tables import amount_text
+    from fieldwatch_proto.quantities import parse_seconds
+    from fieldwatch_proto.settings import UsageError
+
+    try:
+        older_than_s = parse_seconds(args.older_than)
+    except ValueError as problem:
+        raise UsageError(f"--older-than {args.older_than}: {problem}") from None
+    dropped = call(args, "store.expire", older_than_s=older_than_s)
+    print(f"dropped the bodies of {amount_text(dropped['batches'], 'batch', 'batches')}, {dropped['bytes']:,} bytes")
 
 
 def fsck(args: argparse.Namespace) -> None:

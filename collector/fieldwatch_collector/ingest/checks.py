@@ -27,6 +27,7 @@ def batch_item(batch: pb.Batch) -> BatchItem | pb.NackCode:
         or batch.records == 0
         or batch.kind == 0
         or batch.codec not in CODECS
+        or not batch.body
         or digest(batch.body) != batch.digest
     ):
         return pb.SCHEMA

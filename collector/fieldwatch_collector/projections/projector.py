@@ -142,7 +142,7 @@ class Projector:
         position = row["position"]
         waiting = [p for p in self._projections if positions[p.name] < position]
         wanted = [p for p in waiting if row["kind"] in p.kinds]
-        if wanted:
+        if wanted and row["body"]:  # an expired body is projected no more
             self._apply(connection, row, wanted)
         for projection in waiting:
             positions[projection.name] = position
