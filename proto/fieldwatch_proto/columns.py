@@ -30,6 +30,7 @@ MAX_RAW_BYTES = 16 << 20
 MAX_RECORDS = 65_536
 MAX_COLUMNS = 256
 MAX_TEXT_BYTES = 4_096
+MAX_WIDTH = max(WIDTHS.values())
 CODEC_MSGPACK_ZSTD = 1
 DIGEST_BYTES = 16
 
@@ -187,9 +188,10 @@ def open_body(kind: Kind, records: int, raw_bytes: int, body: bytes) -> Records:
             max_map_len=MAX_COLUMNS,
             max_array_len=MAX_RECORDS,
             max_str_len=MAX_TEXT_BYTES,
-            max_bin_len=raw_bytes,
+            max_bin_len=MAX_WIDTH * (records + 1),
             max_ext_len=0,
         )
+        del raw  # before the columns come to take as much again
     except DecodeError:
         raise
     except Exception as problem:  # msgpack and zstandard raise many kinds; all mean the same here
@@ -197,9 +199,13 @@ def open_body(kind: Kind, records: int, raw_bytes: int, body: bytes) -> Records:
     if not isinstance(packed, dict):
         raise DecodeError("the body is no map of columns")
     columns: dict[str, ColumnData] = {}
+    room = MAX_RAW_BYTES
     for name, parts in packed.items():
         if not (isinstance(name, str) and isinstance(parts, list) and len(parts) == 3):
             raise DecodeError(f"column {name!r:.60} is not [type, encoding, octets]")
+        room -= records * (WIDTHS.get(parts[0], 4) if isinstance(parts[0], str) else 0)
+        if room < 0:  # a constant of a few octets stands for one in each row
+            raise DecodeError(f"the columns of {records} records hold more than {MAX_RAW_BYTES} octets")
         columns[name] = _decode(name, parts[0], parts[1], parts[2], records)
     known = {column.name: column.type for column in COLUMNS[kind]}
     for name, parts in packed.items():

@@ -144,6 +144,19 @@ def test_limits_hold_before_unpacking() -> None:
             open_body(Kind.METRIC, records, raw_bytes, body)
 
 
+def test_small_bodies_cannot_stand_for_much() -> None:
+    """Constants of many columns in many rows, and a column larger than its rows: refused before they take memory."""
+    constants = body_of({f"c{number}": ["ip", "const", bytes(16)] for number in range(17)})
+    allowed = body_of({f"c{number}": ["ip", "const", bytes(16)] for number in range(16)})
+    large = body_of({"c": ["u64", "plain", bytes(16 * 101 + 1)]})
+
+    with pytest.raises(DecodeError, match="hold more than"):
+        open_body(Kind.METRIC, MAX_RECORDS, *constants)
+    with pytest.raises(DecodeError, match="max_bin_len"):
+        open_body(Kind.METRIC, 100, *large)
+    assert open_body(Kind.METRIC, MAX_RECORDS, *allowed).count == MAX_RECORDS
+
+
 @given(st.binary(max_size=300), st.integers(0, 300))
 def test_any_octets_are_opened_or_refused(octets: bytes, records: int) -> None:
     """Whatever stands inside a well-formed zstd frame: records or DecodeError, nothing else."""
