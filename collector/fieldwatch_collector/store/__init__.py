@@ -178,7 +178,7 @@ class Store(Protocol):
 
     @property
     def committing_s(self) -> float:
-        """For how long the transaction under way has lasted; 0 = there is none."""
+        """For how long the transaction under way has lasted, or the one before it where that took longer."""
 
     def health(self) -> Health: ...
 

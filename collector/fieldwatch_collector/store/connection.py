@@ -40,6 +40,14 @@ def open_writer(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def spare_bytes(connection: sqlite3.Connection) -> int:
+    """Octets of the file that hold nothing, and will be used again."""
+    pages, page_bytes = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_size")
+    )
+    return int(pages * page_bytes)
+
+
 def is_of_the_machine(problem: Exception | None) -> bool:
     """Disk full, read-only, damaged, I/O: not the fault of the statement."""
     return isinstance(problem, sqlite3.Error) and problem.sqlite_errorcode & 0xFF in _MACHINE

@@ -21,6 +21,7 @@ class Floor:
         self._folder = folder
         self._min_free_bytes = min_free_bytes
         self._clock = clock
+        self.spare_bytes = 0  # inside the database file: pages that batches may take without making it larger
         self._seen = (float("-inf"), "")
 
     def problem(self) -> str:
@@ -39,7 +40,7 @@ class Floor:
             return (
                 f"{self._folder}: cannot be looked at: {failure.strerror}; check the disk and the owner of the folder"
             )
-        free = disk.f_bavail * disk.f_frsize
+        free = disk.f_bavail * disk.f_frsize + self.spare_bytes
         floor = self._min_free_bytes or min(DEFAULT_BYTES, int(DEFAULT_SHARE * disk.f_blocks * disk.f_frsize))
         if free >= floor:
             return ""

@@ -36,6 +36,7 @@ from fieldwatch_collector.store.connection import (
     is_of_the_machine,
     open_writer,
     problem_line,
+    spare_bytes,
 )
 from fieldwatch_collector.store.jobs import Handed, Job, Put, Settled, tell
 from fieldwatch_collector.store.migrate import migrate
@@ -65,6 +66,7 @@ class SqliteStore:
         self._queued_bytes = 0
         self._problem = ""  # of the last transaction that would change something
         self._began = 0.0  # when the transaction under way began; 0 = there is none
+        self._took = 0.0  # seconds, the one before
         self._counters = {"commits": 0, "commit_failures": 0, "background_failures": 0}
         self._closed = False
         self._background: Background | None = None
@@ -75,6 +77,7 @@ class SqliteStore:
         self._crowded = False
         try:
             self._connection = open_writer(path)
+            self._floor.spare_bytes = spare_bytes(self._connection)
         except sqlite3.Error as problem:
             raise StoreError(problem_line(path, problem)) from None
         self._writer = threading.Thread(target=self._run, name="store-writer", daemon=True)
@@ -161,7 +164,7 @@ class SqliteStore:
     @property
     def committing_s(self) -> float:
         began = self._began
-        return time.monotonic() - began if began else 0.0
+        return max(self._took, time.monotonic() - began if began else 0.0)
 
     def checkpoint(self) -> None:
         self._ask(Job(_checkpoint, items=0, alone=True)).result()
@@ -256,10 +259,13 @@ class SqliteStore:
             failure = problem
             self._undo()
             settled = [(handed, None, problem) for handed in asked]
-        self._began = 0.0
+        self._took, self._began = time.monotonic() - self._began, 0.0
         self._background_due = self._background_due or puts > 0
         trouble = failure or next((p for _, _, p in settled if is_of_the_machine(p)), None)
-        self._account(group, trouble, changed=self._connection.total_changes != changes)
+        changed = self._connection.total_changes != changes
+        if changed and (puts < len(asked) or self._floor.spare_bytes):  # others make room, and puts take it
+            self._floor.spare_bytes = spare_bytes(self._connection)
+        self._account(group, trouble, changed=changed)
         tell((handed, result, self._worded(problem, failure)) for handed, result, problem in settled)
         if is_full(trouble):
             with contextlib.suppress(sqlite3.Error):  # the log of changes may hold the room that is missing
