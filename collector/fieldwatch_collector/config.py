@@ -90,7 +90,7 @@ class Enrolment:
 
 @dataclass(frozen=True)
 class Limits:
-    """What an agent may use, and what the disk must keep. Whoever is over a rate is paused; nothing is lost by it."""
+    """What agents and the database may use. Whoever is over a rate is paused; nothing is lost by it."""
 
     agent_records_per_s: int = setting(1_000_000, "records a second of one agent; 0 = no limit", low=0)
     agent_bytes_per_s: int = setting(64 << 20, "octets a second of one agent; 0 = no limit", unit="bytes", low=0)
@@ -99,6 +99,9 @@ class Limits:
         "batches are not taken below so much free space; 0 = the lesser of 256 MiB and 5 % of the filesystem",
         unit="bytes",
         low=0,
+    )
+    cache_bytes: int = setting(
+        64 << 20, "pages of the database that are kept in memory", unit="bytes", low=2 << 20, high=1 << 32
     )
 
 

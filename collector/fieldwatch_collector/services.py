@@ -61,7 +61,7 @@ def open_services(data: Path, config: CollectorConfig | None = None) -> Iterator
         authority = Authority.open(data)
     except (OSError, ValueError) as problem:
         raise AdminError(f"{data / 'pki'}: the CA cannot be opened: {problem}") from None
-    store = SqliteStore(config.database, config.limits.min_free_bytes)
+    store = SqliteStore(config.database, config.limits.min_free_bytes, config.limits.cache_bytes)
     try:
         store.migrate()
         read_model = ReadModel(store)

@@ -158,12 +158,16 @@ class Agent(Daemon):
 
 
 class Site:
-    """A collector and an agent at the near end of a wire; the agent listens on it."""
+    """A collector and an agent at the near end of a wire; the agent listens on it.
+
+    `environ` is the agent's; the collector gets its own settings of it.
+    """
 
     def __init__(self, folder: Path, over: Wire, environ: dict[str, str] | None = None) -> None:
         prefix = over.run_in(over.near)
+        settings = {name: value for name, value in (environ or {}).items() if name.startswith("FIELDWATCH_COLLECTOR__")}
         self.over = over
-        self.collector = Collector(folder / "collector", prefix)
+        self.collector = Collector(folder / "collector", prefix, settings)
         self.agent = Agent(folder / "agent", prefix, environ)
 
     def start(self) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 READ_TIMEOUT_S = 5.0
 WAL_LIMIT_BYTES = 64 << 20
+CACHE_BYTES = 64 << 20
 # Of a new file. A body of 48 kB takes 3 pages instead of 12: a third less processor time for a commit, half the time.
 PAGE_BYTES = 16 << 10
 CHECKPOINT_BYTES = 16 << 20  # of the log of changes; it is folded into the file when it has grown so large
@@ -21,8 +22,8 @@ _MACHINE = {
 }
 
 
-def open_writer(path: Path) -> sqlite3.Connection:
-    """The one connection that writes. Raises sqlite3.Error."""
+def open_writer(path: Path, cache_bytes: int) -> sqlite3.Connection:
+    """The one connection that writes; it keeps so many octets of pages in memory. Raises sqlite3.Error."""
     existed = path.exists()
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=READ_TIMEOUT_S)
     if not existed:
@@ -36,15 +37,13 @@ def open_writer(path: Path) -> sqlite3.Connection:
     connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA temp_store = MEMORY")
-    connection.execute("PRAGMA cache_size = -65536")
+    connection.execute(f"PRAGMA cache_size = -{cache_bytes >> 10}")
     return connection
 
 
 def spare_bytes(connection: sqlite3.Connection) -> int:
     """Octets of the file that hold nothing, and will be used again."""
-    pages, page_bytes = (
-        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_size")
-    )
+    pages, page_bytes = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_size"))
     return int(pages * page_bytes)
 
 

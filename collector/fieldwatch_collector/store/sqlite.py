@@ -31,6 +31,7 @@ from fieldwatch_collector import faults
 from fieldwatch_collector.store import Background, Health, Held, Item, PutResult, StoreError
 from fieldwatch_collector.store.batch_log import put_groups, put_items, read_held
 from fieldwatch_collector.store.connection import (
+    CACHE_BYTES,
     READ_TIMEOUT_S,
     is_full,
     is_of_the_machine,
@@ -56,8 +57,11 @@ log = get_logger(__name__)
 class SqliteStore:
     """See `Store`. Making it opens the file; `migrate` must follow before anything else."""
 
-    def __init__(self, path: Path, min_free_bytes: int = 0) -> None:
-        """`min_free_bytes`: what batches leave free on the disk, see `space.Floor`. Raises StoreError."""
+    def __init__(self, path: Path, min_free_bytes: int = 0, cache_bytes: int = CACHE_BYTES) -> None:
+        """`min_free_bytes`: what batches leave free on the disk, see `space.Floor`. `cache_bytes`: pages kept in memory.
+
+        Raises StoreError.
+        """
         self.path = path
         self._floor = Floor(path.parent, min_free_bytes)
         self._jobs: queue.SimpleQueue[Handed | None] = queue.SimpleQueue()
@@ -76,7 +80,7 @@ class SqliteStore:
         self._background_turn = 0.0  # while it is crowded
         self._crowded = False
         try:
-            self._connection = open_writer(path)
+            self._connection = open_writer(path, cache_bytes)
             self._floor.spare_bytes = spare_bytes(self._connection)
         except sqlite3.Error as problem:
             raise StoreError(problem_line(path, problem)) from None
