@@ -60,6 +60,21 @@ def _check_store(text: str) -> str | None:
 
 
 @dataclass(frozen=True)
+class Commands:
+    """What agents' commands leave behind: the files that they make (diagnostics, captures)."""
+
+    keep: float = setting(7 * 86_400.0, "files are deleted after this time", unit="seconds", low=60, high=3650 * 86_400)
+    file_bytes: int = setting(16 << 20, "the largest file that is taken", unit="bytes", low=1 << 10, high=1 << 30)
+    total_bytes: int = setting(
+        256 << 20, "all files together; the oldest go for new ones", unit="bytes", low=1 << 20, high=1 << 40
+    )
+
+    def __post_init__(self) -> None:
+        if self.file_bytes > self.total_bytes:
+            raise ValueError("commands.file_bytes is more than commands.total_bytes; lower one, or raise the other")
+
+
+@dataclass(frozen=True)
 class Listen:
     """Where the server listens: loopback until told otherwise."""
 
@@ -116,6 +131,7 @@ class CollectorConfig:
     enrolment: Enrolment = Enrolment()
     network: Network = Network()
     limits: Limits = Limits()
+    commands: Commands = Commands()
     log: Log = Log()
 
     def __post_init__(self) -> None:

@@ -102,6 +102,7 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.request_stop)
         renewing = asyncio.create_task(self._tls.keep_fresh())
+        keeping = asyncio.create_task(self._services.commands.keep())
         try:
             self.start_projections()
             await self.start_grpc()
@@ -113,6 +114,7 @@ class Server:
             await self._wait()
         finally:
             renewing.cancel()
+            keeping.cancel()
             await self.stop()
 
     async def _wait(self) -> None:
@@ -140,7 +142,8 @@ class Server:
         agent_pb2_grpc.add_IngestServicer_to_server(ingest, agents)  # type: ignore[no-untyped-call]
         self._watching = asyncio.create_task(ingest.watch())
         agent_pb2_grpc.add_ControlServicer_to_server(  # type: ignore[no-untyped-call]
-            ControlService(services.store, services.hub, services.fleet, gate, services.authority), agents
+            ControlService(services.store, services.hub, services.fleet, gate, services.authority, services.commands),
+            agents,
         )
         self._bind(agents, "grpc", self._config.listen.grpc, clients_need_certificates=True)
 

@@ -13,9 +13,11 @@ from pathlib import Path
 
 from fieldwatch_collector.accounts import Accounts
 from fieldwatch_collector.admin import AdminError
+from fieldwatch_collector.commands import Commands
 from fieldwatch_collector.config import CollectorConfig
 from fieldwatch_collector.hub import Hub
 from fieldwatch_collector.identity.authority import Authority
+from fieldwatch_collector.identity.signing import ConfigSigner
 from fieldwatch_collector.ingest.fleet import Fleet
 from fieldwatch_collector.projections import Projector
 from fieldwatch_collector.read_model import ReadModel
@@ -35,6 +37,7 @@ class Services:
     accounts: Accounts
     authority: Authority
     fleet: Fleet
+    commands: Commands
     projector: Projector
 
 
@@ -76,6 +79,7 @@ def open_services(data: Path, config: CollectorConfig | None = None) -> Iterator
             accounts=Accounts(store),
             authority=authority,
             fleet=Fleet(),
+            commands=Commands(store, hub, data, config.commands, ConfigSigner(authority)),
             projector=projector,
         )
     finally:

@@ -186,6 +186,32 @@ class Authority:
             .sign(cas.key, hashes.SHA256())
         )
 
+    def certify(
+        self, name: str, key: ec.EllipticCurvePublicKey, life: dt.timedelta, *extensions: x509.ExtensionType
+    ) -> x509.Certificate:
+        """A certificate for a key of the collector's own that signs messages."""
+        now = self._clock()
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(_name(name))
+            .issuer_name(self.certificate.subject)
+            .public_key(key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - BACKDATE)
+            .not_valid_after(now + life)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_key_usage(signs_certificates=False), critical=True)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+        )
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=False)
+        return builder.sign(self._key, hashes.SHA256())
+
+    def keep(self, name: str, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
+        """Write ``NAME.key`` (0600) and ``NAME.crt`` beside the CA's. Raises OSError."""
+        _write(self.folder / f"{name}.key", _private_pem(key), 0o600)
+        _write(self.folder / f"{name}.crt", certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+
 
 def request_key(csr_der: bytes) -> ec.EllipticCurvePublicKey:
     """The P-256 key of a request that is signed with it. Raises RequestError."""

@@ -1,7 +1,7 @@
-"""Control: the heartbeat of each agent, and the renewal of its certificate.
+"""Control: the heartbeat of each agent, its commands and what it reports of them, and its certificate's renewal.
 
 The newest AgentStatus is written to the store at most once in `WRITE_EVERY_S` per agent, and when a session begins or
-ends. The stream of commands stays open and silent.
+ends. Commands go out once the first status has come in.
 """
 
 from __future__ import annotations
@@ -12,25 +12,31 @@ import json
 import sqlite3
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+from fieldwatch_proto.logs import get_logger
 from fieldwatch_proto.v1 import agent_pb2 as pb
 from fieldwatch_proto.v1 import agent_pb2_grpc
-from google.protobuf.json_format import MessageToDict
 
+from fieldwatch_collector.commands import Commands, registry, remote_config
+from fieldwatch_collector.commands.feeds import Feed
+from fieldwatch_collector.commands.reports import ReportError, Reports
 from fieldwatch_collector.hub import Hub
 from fieldwatch_collector.identity import agents
 from fieldwatch_collector.identity.authority import Authority, RequestError
 from fieldwatch_collector.ingest.enrolment import enrol_reply
 from fieldwatch_collector.ingest.fleet import REVOKED, Fleet, Line
 from fieldwatch_collector.ingest.gate import Gate, refuse
+from fieldwatch_collector.ingest.statuses import effective_of, stored_status
 from fieldwatch_collector.journal import record
+from fieldwatch_collector.read_model import BadRequest
 from fieldwatch_collector.store import Store, StoreError
 
 WRITE_EVERY_S = 5.0
-MAX_INTERFACES = 64
+
+log = get_logger(__name__)
 
 Context = grpc.aio.ServicerContext[pb.AgentStatus, pb.Command]
 
@@ -41,17 +47,22 @@ class _Visit:
 
     agent_id: str
     counted: bool = False
+    heard: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class ControlService(agent_pb2_grpc.ControlServicer):
     """One per server."""
 
-    def __init__(self, store: Store, hub: Hub, fleet: Fleet, gate: Gate, authority: Authority) -> None:
+    def __init__(
+        self, store: Store, hub: Hub, fleet: Fleet, gate: Gate, authority: Authority, commands: Commands
+    ) -> None:
         self._store = store
         self._hub = hub
         self._fleet = fleet
         self._gate = gate
         self._authority = authority
+        self._commands = commands
+        self._reports = Reports(commands)
         self._sessions: dict[str, int] = {}  # of each agent; a new one may begin before the old one is known to be dead
 
     async def Session(  # noqa: N802 - gRPC's name
@@ -61,11 +72,16 @@ class ControlService(agent_pb2_grpc.ControlServicer):
         with self._fleet.line(agent_id) as line:
             visit = _Visit(agent_id)
             reading = asyncio.create_task(self._read(visit, request_iterator))
+            sending = asyncio.create_task(self._send(visit, context))
             closing = asyncio.create_task(line.closing.wait())
             try:
-                await asyncio.wait({reading, closing}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({reading, sending, closing}, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 closing.cancel()
+                sending.cancel()
+                await asyncio.wait({sending})
+                if not sending.cancelled() and (problem := sending.exception()) is not None:
+                    log.debug("commands could not be sent", agent=agent_id, problem=str(problem)[:200])
                 await self._finish(visit, reading, line)
             if line.reason == REVOKED:
                 await refuse(context)
@@ -97,22 +113,34 @@ class ControlService(agent_pb2_grpc.ControlServicer):
             if newest is not None:
                 await self._write(visit, newest)
 
+    async def _send(self, visit: _Visit, context: Context) -> None:
+        """Commands as they come, on a session that has said something; until it is cancelled, or a write fails."""
+        await visit.heard.wait()
+        async with Feed(self._commands, visit.agent_id) as commands:
+            async for command in commands:
+                await context.write(command)
+
     async def _write(self, visit: _Visit, status: pb.AgentStatus) -> None:
-        agent_id, connected = visit.agent_id, False
-        if not visit.counted:
+        agent_id, connected, first = visit.agent_id, False, not visit.counted
+        if first:
             visit.counted = True
             self._sessions[agent_id] = self._sessions.get(agent_id, 0) + 1
             connected = self._sessions[agent_id] == 1
-        shown = _shown(status)
+        shown, effective = stored_status(status), effective_of(status)
 
         def work(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+            agent = connection.execute("SELECT * FROM agent WHERE id = ?", (agent_id,)).fetchone()
+            if agent is None:
+                return []
             connection.execute(
                 "UPDATE agent SET status = ?, last_contact_ns = ?, version = ? WHERE id = ?",
                 (json.dumps(shown), time.time_ns(), agents.clean_name(status.version), agent_id),
             )
-            return _told(connection, "agent.connected", agent_id, {"version": shown["version"]}) if connected else []
+            events = _told(connection, "agent.connected", agent_id, {"version": shown["version"]}) if connected else []
+            return events + _configured(connection, agent, shown, effective, first)
 
         await self._transact(work)
+        visit.heard.set()
 
     async def _finish(self, visit: _Visit, reading: asyncio.Task[None], line: Line) -> None:
         """The last status is written; the agent is said to be gone when this was its last session."""
@@ -134,6 +162,33 @@ class ControlService(agent_pb2_grpc.ControlServicer):
     async def _transact(self, work: Any) -> None:
         with contextlib.suppress(StoreError):  # the store has said so; a heartbeat may be missed
             self._hub.publish(await self._store.transact(work))
+
+    async def Report(  # noqa: N802 - gRPC's name
+        self,
+        request_iterator: AsyncIterator[pb.CommandReport],
+        context: grpc.aio.ServicerContext[pb.CommandReport, pb.ReportReply],
+    ) -> pb.ReportReply:
+        agent_id = await self._gate.admit(context, request_iterator)
+        with self._fleet.line(agent_id) as line:
+            taking = asyncio.create_task(self._reports.take(agent_id, request_iterator))
+            closing = asyncio.create_task(line.closing.wait())
+            try:
+                await asyncio.wait({taking, closing}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                closing.cancel()
+                taking.cancel()
+                await asyncio.wait({taking})
+            if line.reason == REVOKED:
+                await refuse(context)
+            try:
+                return pb.ReportReply(cancelled=taking.result())
+            except ReportError as problem:
+                code = grpc.StatusCode.INVALID_ARGUMENT if problem.known else grpc.StatusCode.NOT_FOUND
+                await context.abort(code, str(problem))
+            except (StoreError, sqlite3.Error) as problem:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, str(problem))
+            except asyncio.CancelledError:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "the collector stops")
 
     async def Renew(  # noqa: N802 - gRPC's name
         self, request: pb.RenewRequest, context: grpc.aio.ServicerContext[pb.RenewRequest, pb.EnrolReply]
@@ -158,18 +213,26 @@ async def _next(statuses: AsyncIterator[pb.AgentStatus]) -> pb.AgentStatus:
     return await anext(statuses)
 
 
-def _shown(status: pb.AgentStatus) -> dict[str, Any]:
-    """The status as JSON, with the texts of a stranger bounded."""
-    bounded = pb.AgentStatus()
-    bounded.CopyFrom(status)
-    for name in ("version", "hostname", "state", "boot_id"):
-        setattr(bounded, name, agents.clean_name(getattr(status, name)))
-    del bounded.interfaces[MAX_INTERFACES:]
-    for interface in bounded.interfaces:
-        interface.name = agents.clean_name(interface.name)
-    shown: dict[str, Any] = MessageToDict(bounded, preserving_proto_field_name=True)
-    shown.setdefault("version", "")
-    return shown
+def _configured(
+    connection: sqlite3.Connection, agent: sqlite3.Row, shown: dict[str, Any], effective: str, first: bool
+) -> list[dict[str, Any]]:
+    """What a status says of the configuration; the first one of a session brings the agent what it lacks."""
+    now, tried = time.time_ns(), shown["config"]["version"]
+    if effective:
+        connection.execute(
+            "INSERT INTO agent_config(agent, effective) VALUES(?1, ?2) ON CONFLICT(agent) DO UPDATE SET effective = ?2",
+            (agent["id"], effective),
+        )
+    before = json.loads(agent["status"]).get("config", {})
+    events = remote_config.note_status(connection, agent, before, shown["config"])
+    if first:
+        allows = registry.CONFIG in shown["allowed_commands"]
+        # Too much for this agent, by tags that it got since: it keeps what it has.
+        with contextlib.suppress(BadRequest):
+            events += remote_config.refresh(
+                connection, agent, actor="collector", now_ns=now, tried=tried, may_repeat=allows
+            )
+    return events
 
 
 def _told(connection: sqlite3.Connection, type_: str, agent_id: str, data: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,0 +1,361 @@
+"""`Commands`: what people do with the fleet's commands. Thread-safe; every method blocks for the time of its query.
+
+Roles are checked here and refusals audited here, so that REST, gRPC and the admin socket cannot differ. Problems are
+raised as BadRequest, NotFound and NotAllowed, one line each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fieldwatch_proto.logs import get_logger
+
+from fieldwatch_collector import audit
+from fieldwatch_collector.accounts import Action, Principal, allows
+from fieldwatch_collector.commands import registry, selectors, table
+from fieldwatch_collector.commands.files import CommandFiles
+from fieldwatch_collector.config import Commands as CommandsConfig
+from fieldwatch_collector.hub import Hub
+from fieldwatch_collector.identity.signing import ConfigSigner
+from fieldwatch_collector.read_model.asking import BadRequest, NotFound
+from fieldwatch_collector.store import Store, StoreError
+
+T = TypeVar("T")
+
+MAX_OPEN = 16  # commands of one agent that have not ended
+MAX_AGENTS = 1_000  # that one order may mean
+KEEP_ROWS_NS = 90 * 86_400 * table.NS  # of commands that have ended; the audit log keeps its own
+LOOK_EVERY_S = 60.0
+
+log = get_logger(__name__)
+
+
+class NotAllowed(Exception):  # noqa: N818 - as HTTP has it
+    """The role of who asks does not allow it: one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks, as the audit log names it, and with which role."""
+
+    actor: str
+    role: str
+
+    @classmethod
+    def of(cls, principal: Principal) -> Asker:
+        return cls(f"{principal.kind}:{principal.name}", principal.role)
+
+    def may(self, action: Action) -> bool:
+        return allows(Principal(self.actor, self.role, "user"), action)
+
+
+class Commands:
+    """One per collector. `clock` gives nanoseconds since the epoch."""
+
+    def __init__(
+        self,
+        store: Store,
+        hub: Hub,
+        data: Path,
+        config: CommandsConfig,
+        signer: ConfigSigner,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.store = store
+        self.hub = hub
+        self.clock = clock
+        self.signer = signer
+        self.files = CommandFiles(data, file_bytes=config.file_bytes, total_bytes=config.total_bytes)
+        self._keep_ns = int(config.keep * table.NS)
+        self._lock = threading.Lock()
+        self._listeners: dict[str, set[Callable[[], object]]] = {}
+        self._changed: Callable[[], object] | None = None
+
+    # What people ask for ----------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        asker: Asker,
+        name: str,
+        arguments: Mapping[str, Any],
+        *,
+        agents: Sequence[str] = (),
+        select: str = "",
+        timeout_s: int = 0,
+    ) -> list[dict[str, Any]]:
+        """Give a command to agents, by id or name, or by a selector; one Command each, by the agents' names.
+
+        An agent that is not connected gets it when it comes, within the timeout (seconds; 0 = the command's own).
+        """
+        kind = registry.kind_of(name)
+        checked = kind.check(arguments)
+        seconds = registry.timeout_of(kind, checked, timeout_s)
+        detail = {"name": name, "arguments": checked}
+        self.require(asker, kind.action, "command.run", select or " ".join(agents), detail)
+        if bool(agents) == bool(select):
+            raise BadRequest("agents: give agents or a selector, and not both")
+
+        def work(connection: sqlite3.Connection) -> tuple[list[dict[str, Any]], list[table.Event]]:
+            meant = self._meant(connection, agents, select)
+            rows, events = [], []
+            for agent in meant:
+                if len(table.open_ones(connection, agent["id"])) >= MAX_OPEN:
+                    raise BadRequest(
+                        f"agent: {agent['name']} has {MAX_OPEN} commands that have not ended; wait, or cancel some"
+                    )
+                row, event = table.add(
+                    connection,
+                    agent,
+                    name=name,
+                    arguments=checked,
+                    actor=asker.actor,
+                    now_ns=self.clock(),
+                    timeout_s=seconds,
+                )
+                audit.append(
+                    connection,
+                    actor=asker.actor,
+                    action="command.run",
+                    subject=agent["id"],
+                    data={"command": row["id"], **detail},
+                )
+                rows.append(table.shown(row))
+                events.append(event)
+            return rows, events
+
+        made = self.transact(work)
+        self.wake(command["agent"] for command in made)
+        return made
+
+    def _meant(self, connection: sqlite3.Connection, agents: Sequence[str], select: str) -> list[sqlite3.Row]:
+        if select:
+            found = selectors.chosen(connection, selectors.parse(connection, select))
+        else:
+            every = selectors.chosen(connection, selectors.Selector())
+            ids = {selectors.find_agent(connection, text) for text in agents}
+            found = [row for row in every if row["id"] in ids]
+            if len(found) < len(ids):
+                gone = min(ids - {row["id"] for row in found})
+                raise BadRequest(f"agent: {gone} was revoked; it gets no commands")
+        if not found:
+            raise NotFound(f"select: no agent matches {select!r:.80}; see: agents ls")
+        if len(found) > MAX_AGENTS:
+            raise BadRequest(f"select: {len(found)} agents match, the limit is {MAX_AGENTS}; select fewer")
+        return found
+
+    def get(self, command_id: str) -> dict[str, Any]:
+        """Command."""
+        with self.store.reader() as connection:
+            return table.shown(table.find(connection, command_id))
+
+    def list_commands(
+        self, *, agent: str = "", state: str = "", name: str = "", limit: int = 0, cursor: str = ""
+    ) -> dict[str, Any]:
+        """``{results, next}``, newest first. `state`: one of the states, or open, or ended."""
+        if state and state not in (*table.STATES, "open", "ended"):
+            raise BadRequest(f"state: {state!r:.60} is none of open, ended, {', '.join(table.STATES)}")
+        with self.store.reader() as connection:
+            agent_id = selectors.find_agent(connection, agent) if agent else ""
+            return table.list_commands(connection, agent=agent_id, state=state, name=name, limit=limit, cursor=cursor)
+
+    def cancel(self, asker: Asker, command_id: str) -> dict[str, Any]:
+        """End a command: at once where it waits, else as soon as its agent says so. No error where it has ended."""
+        row = self._row(command_id)
+        self.require(asker, registry.KINDS[row["name"]].action, "command.cancel", row["agent"], {"command": command_id})
+        now = self.clock()
+
+        def work(connection: sqlite3.Connection) -> tuple[dict[str, Any], list[table.Event]]:
+            row = table.find(connection, command_id)
+            events: list[table.Event] = []
+            if row["ended_ns"] is None and row["cancel_ns"] is None:
+                connection.execute("UPDATE command SET cancel_ns = ? WHERE id = ?", (now, command_id))
+                audit.append(
+                    connection,
+                    actor=asker.actor,
+                    action="command.cancel",
+                    subject=row["agent"],
+                    data={"command": command_id, "name": row["name"]},
+                )
+                if row["state"] == table.WAITING:
+                    text = "cancelled before the agent had it"
+                    events = table.end(connection, command_id, table.CANCELLED, now_ns=now, text=text)
+            return table.shown(table.find(connection, command_id)), events
+
+        found = self.transact(work)
+        self.wake([row["agent"]])
+        return found
+
+    def open_file(self, asker: Asker, command_id: str) -> tuple[dict[str, Any], Path]:
+        """(Command, path of what it made). Downloads need the role that the command needs, and are audited."""
+        row = self._row(command_id)
+        detail = {"command": command_id, "name": row["name"], "file": row["file_name"], "bytes": row["file_bytes"]}
+        self.require(asker, registry.KINDS[row["name"]].action, "command.download", row["agent"], detail)
+        if row["file_gone_ns"] is not None:
+            raise NotFound(f"command: the file of {command_id} was deleted; run {row['name']} again")
+        path = self.files.path(command_id)
+        if not row["file_name"] or not path.exists():
+            raise NotFound(f"command: {command_id} has no file; it is {row['state']}")
+        self.note(actor=asker.actor, action="command.download", subject=row["agent"], data=detail)
+        return table.shown(row), path
+
+    def read_file(self, asker: Asker, command_id: str) -> Iterator[bytes]:
+        """The same in pieces of at most 256 KiB."""
+        self.open_file(asker, command_id)
+        yield from self.files.read(command_id)
+
+    def require(self, asker: Asker, action: Action, what: str, subject: str, data: Mapping[str, Any]) -> None:
+        """Raises NotAllowed, and leaves a row in the audit log, where the role does not allow it."""
+        if asker.may(action):
+            return
+        self.note(actor=asker.actor, action=what, subject=subject, outcome="refused", data=data)
+        raise NotAllowed(f"{asker.actor} is {asker.role}, which may not {action}; {what} needs it")
+
+    def _row(self, command_id: str) -> sqlite3.Row:
+        with self.store.reader() as connection:
+            return table.find(connection, command_id)
+
+    # Between the parts ------------------------------------------------------------------------------------------
+
+    def transact(self, work: Callable[[sqlite3.Connection], tuple[T, list[table.Event]]]) -> T:
+        """Run it in the store's writer, and publish its events."""
+        result, events = self.store.transact_sync(work)
+        self.hub.publish(events)
+        return result
+
+    def note(self, **row: Any) -> None:
+        """One row of the audit log, in a transaction of its own; the keywords are those of `audit.append`."""
+        self.store.transact_sync(lambda connection: audit.append(connection, **row))
+
+    def listen(self, agent_id: str, callback: Callable[[], object]) -> Callable[[], None]:
+        """Call `callback`, in any thread, when there may be something for this agent; gives what ends it."""
+        with self._lock:
+            self._listeners.setdefault(agent_id, set()).add(callback)
+
+        def leave() -> None:
+            with self._lock:
+                listeners = self._listeners[agent_id]
+                listeners.discard(callback)
+                if not listeners:
+                    del self._listeners[agent_id]
+
+        return leave
+
+    def wake(self, agent_ids: Any) -> None:
+        """There may be something for these agents, and other deadlines."""
+        with self._lock:
+            called = [callback for agent_id in set(agent_ids) for callback in self._listeners.get(agent_id, ())]
+        for callback in called:
+            callback()
+        if self._changed is not None:
+            self._changed()
+
+    # What is done unasked ---------------------------------------------------------------------------------------
+
+    async def keep(self) -> None:
+        """Until it is cancelled: end what is overdue, delete what is old."""
+        loop, due = asyncio.get_running_loop(), asyncio.Event()
+        self._changed = lambda: loop.call_soon_threadsafe(due.set)
+        await asyncio.to_thread(self._forget_strays)
+        try:
+            while True:
+                due.clear()
+                pause_s = await asyncio.to_thread(self._look)
+                try:
+                    async with asyncio.timeout(pause_s):
+                        await due.wait()
+                except TimeoutError:
+                    pass
+        finally:
+            self._changed = None
+
+    def _forget_strays(self) -> None:
+        """At a start: what a kill left half done."""
+        with self.store.reader() as connection:
+            kept = {
+                row["id"]
+                for row in connection.execute(
+                    "SELECT id FROM command WHERE file_name != '' AND file_gone_ns IS NULL AND ended_ns IS NOT NULL"
+                )
+            }
+        self.files.forget_all_but(kept)
+
+    def _look(self) -> float:
+        """Seconds until the next look."""
+        try:
+            self.sweep()
+            with self.store.reader() as connection:
+                deadline = table.next_deadline(connection)
+        except (StoreError, sqlite3.Error) as problem:
+            log.warning("old commands were not looked at", problem=str(problem))
+            return LOOK_EVERY_S
+        if deadline is None:
+            return LOOK_EVERY_S
+        return min(LOOK_EVERY_S, max(0.0, (deadline - self.clock()) / table.NS) + 0.01)
+
+    def sweep(self) -> None:
+        """End what is overdue; delete files that are old or too many, and rows that are very old."""
+        now = self.clock()
+        with self.store.reader() as connection:
+            overdue = connection.execute(
+                "SELECT 1 FROM command LEFT JOIN agent ON agent.id = command.agent WHERE command.ended_ns IS NULL"
+                " AND (command.expires_ns <= ? OR agent.revoked_ns IS NOT NULL) LIMIT 1",
+                (now,),
+            ).fetchone()
+            old = connection.execute(
+                "SELECT id FROM command WHERE file_name != '' AND file_gone_ns IS NULL AND ended_ns < ?",
+                (now - self._keep_ns,),
+            ).fetchall()
+            ancient = connection.execute(
+                "SELECT 1 FROM command WHERE ended_ns < ? LIMIT 1", (now - KEEP_ROWS_NS,)
+            ).fetchone()
+        if overdue:
+            self.transact(lambda connection: (None, table.end_overdue(connection, now)))
+        self._drop([row["id"] for row in old], "older than they are kept")
+        self.make_room(0)
+        if ancient:
+            self.transact(
+                lambda connection: (
+                    connection.execute("DELETE FROM command WHERE ended_ns < ?", (now - KEEP_ROWS_NS,)),
+                    [],
+                )
+            )
+
+    def make_room(self, size_bytes: int) -> None:
+        """Delete the oldest files until one of this size fits."""
+        held = self.files.held()
+        excess = sum(size for _, size in held) + size_bytes - self.files.total_bytes
+        gone = []
+        for command_id, size in held:
+            if excess <= 0:
+                break
+            gone.append(command_id)
+            excess -= size
+        self._drop(gone, "deleted for newer ones")
+
+    def _drop(self, command_ids: Sequence[str], why: str) -> None:
+        """First the word, then the deed: a crash between them leaves a file, which the next start takes away."""
+        if not command_ids:
+            return
+        now = self.clock()
+
+        def work(connection: sqlite3.Connection) -> tuple[None, list[table.Event]]:
+            for command_id in command_ids:
+                connection.execute(
+                    "UPDATE command SET file_gone_ns = ? WHERE id = ? AND file_gone_ns IS NULL", (now, command_id)
+                )
+                audit.append(
+                    connection, actor="collector", action="command.delete-file", subject=command_id, data={"why": why}
+                )
+            return None, []
+
+        self.transact(work)
+        for command_id in command_ids:
+            self.files.delete(command_id)
+        log.info("files of commands were deleted", files=len(command_ids), why=why)

@@ -1,0 +1,282 @@
+"""Remote settings: what people set for the agents that a selector means, merged into one version for each agent.
+
+- A more specific selector wins: ``*`` < one term < several terms < an agent by its id. Of two that are alike the one
+  that was set last wins, key by key.
+- Each change of what this comes to for an agent is a new version, higher than any that it was given or has tried. It
+  travels as the command "config", which waits for the agent like any other; a newer version takes its place.
+- The agent checks sections, keys and values, keeps what its own file says, tries the rest out and tells how that went.
+  Here only the shape and the size are checked.
+- What is signed: agent.proto, RemoteConfig. It is signed when it is sent, so a renewed key needs no new version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fieldwatch_proto.schema import time_text
+from fieldwatch_proto.v1 import agent_pb2 as pb
+
+from fieldwatch_collector.commands import registry, selectors, table
+from fieldwatch_collector.identity.signing import ConfigSigner
+from fieldwatch_collector.journal import record
+from fieldwatch_collector.read_model.asking import BadRequest
+
+EVENT = "agent.config"
+MAX_VERSION = (1 << 63) - 1
+MAX_SETTINGS_BYTES = 64 << 10  # of one agent, as JSON
+MAX_VALUE_BYTES = 8 << 10
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+Event = dict[str, Any]
+Settings = dict[str, dict[str, Any]]  # section -> key -> value
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What somebody does to the settings of a selector: values to set, and (section, key) to forget."""
+
+    values: Mapping[str, Mapping[str, Any]]
+    unset: Sequence[tuple[str, str]] = ()
+
+    def check(self) -> None:
+        """Raises BadRequest."""
+        if not isinstance(self.values, Mapping):
+            raise BadRequest("settings: an object is wanted: section -> key -> value")
+        if not self.values and not self.unset:
+            raise BadRequest("settings: nothing to change; give SECTION.KEY=VALUE")
+        for section, keys in self.values.items():
+            if not isinstance(keys, Mapping) or not keys:
+                raise BadRequest(f"settings: {section!s:.60} must be an object with at least one key")
+            for key, value in keys.items():
+                _check_name(section, key)
+                _check_value(f"{section}.{key}", value)
+        for section, key in self.unset:
+            _check_name(section, key)
+
+
+def _check_name(section: object, key: object) -> None:
+    for part in (section, key):
+        if not isinstance(part, str) or not _NAME.fullmatch(part):
+            raise BadRequest(
+                f"settings: {part!r:.60} is no name; accepted is SECTION.KEY in lower case, as agents have it"
+            )
+
+
+def _check_value(name: str, value: object) -> None:
+    listed = value if isinstance(value, list) else [value]
+    if not all(isinstance(one, str | int | float | bool) for one in listed):
+        raise BadRequest(f"settings: {name}: accepted is a text, a number, true, false, or a list of those")
+    try:
+        size = len(json.dumps(value, allow_nan=False).encode())
+    except ValueError:
+        raise BadRequest(f"settings: {name}: accepted are finite numbers") from None
+    if size > MAX_VALUE_BYTES:
+        raise BadRequest(f"settings: {name} has {size} octets; the limit is {MAX_VALUE_BYTES}")
+
+
+def change(
+    connection: sqlite3.Connection, selector: selectors.Selector, change: Change, *, actor: str, now_ns: int
+) -> list[Event]:
+    """Change the settings of a selector, and give every agent that it concerns its new version. Raises BadRequest."""
+    for section, key in change.unset:
+        gone = connection.execute(
+            "DELETE FROM config_setting WHERE selector = ? AND section = ? AND key = ?", (selector.text, section, key)
+        ).rowcount
+        if not gone:
+            raise BadRequest(f"settings: {section}.{key} is not set for {selector.text}; see: agents config show")
+    for section, keys in change.values.items():
+        for key, value in keys.items():
+            connection.execute(
+                "INSERT OR REPLACE INTO config_setting(selector, section, key, value, actor, set_ns)"
+                " VALUES(?, ?, ?, ?, ?, ?)",
+                (selector.text, section, key, json.dumps(value), actor, now_ns),
+            )
+    events: list[Event] = []
+    for agent in selectors.chosen(connection, selector):
+        events += refresh(connection, agent, actor=actor, now_ns=now_ns)
+    return events
+
+
+def refresh(
+    connection: sqlite3.Connection,
+    agent: sqlite3.Row,
+    *,
+    actor: str,
+    now_ns: int,
+    tried: int = 0,
+    may_repeat: bool = False,
+) -> list[Event]:
+    """Bring an agent's version to what its settings come to, and see that a command carries it.
+
+    tried: the newest version that the agent says it has tried. may_repeat: the agent has just connected, so what it
+    was sent and does not know of is sent again.
+    """
+    settings = json.dumps(values_of(merged(connection, agent)), sort_keys=True, separators=(",", ":"))
+    if len(settings) > MAX_SETTINGS_BYTES:
+        raise BadRequest(f"settings: {len(settings)} octets for {agent['name']}; the limit is {MAX_SETTINGS_BYTES}")
+    held = connection.execute("SELECT * FROM agent_config WHERE agent = ?", (agent["id"],)).fetchone()
+    version = held["version"] if held is not None else 0
+    if version == 0 and settings == "{}":
+        return []
+    # Behind what the agent has tried: this collector was restored from an older backup.
+    if version == 0 or held["settings"] != settings or tried > version:
+        version = min(max(version, tried) + 1, MAX_VERSION)
+        connection.execute(
+            "INSERT INTO agent_config(agent, version, settings, made_ns) VALUES(?1, ?2, ?3, ?4) ON CONFLICT(agent)"
+            " DO UPDATE SET version = ?2, settings = ?3, made_ns = ?4, confirmed_hash = ''",
+            (agent["id"], version, settings, now_ns),
+        )
+    if tried == version:
+        return []
+    return _carry(connection, agent, version, actor=actor, now_ns=now_ns, may_repeat=may_repeat)
+
+
+def _carry(
+    connection: sqlite3.Connection, agent: sqlite3.Row, version: int, *, actor: str, now_ns: int, may_repeat: bool
+) -> list[Event]:
+    """One open command with this version and none with an older one."""
+    events: list[Event] = []
+    newest: sqlite3.Row | None = None
+    for row in connection.execute(
+        "SELECT * FROM command WHERE agent = ? AND name = ? ORDER BY id DESC LIMIT 20", (agent["id"], registry.CONFIG)
+    ).fetchall():
+        if json.loads(row["arguments"])["version"] == version:
+            newest = newest or row
+        elif row["ended_ns"] is None:
+            text = f"version {version} takes its place"
+            events += table.end(connection, row["id"], table.CANCELLED, now_ns=now_ns, text=text)
+    if newest is not None and (newest["ended_ns"] is None or not may_repeat):
+        return events
+    _, event = table.add(
+        connection,
+        agent,
+        name=registry.CONFIG,
+        arguments={"version": version},
+        actor=actor,
+        now_ns=now_ns,
+        timeout_s=registry.MAX_TIMEOUT_S,
+    )
+    return [*events, event]
+
+
+def merged(connection: sqlite3.Connection, agent: sqlite3.Row) -> list[dict[str, Any]]:
+    """What is set for an agent, by section and key: ``{section, key, value, selector, actor, set}``."""
+    tags, found = selectors.tags_of(agent), {}
+    for row in _weighed(connection):
+        if row["selector"].matches(agent["id"], agent["site"], tags):
+            found[row["section"], row["key"]] = row
+    return [
+        {
+            "section": row["section"],
+            "key": row["key"],
+            "value": row["value"],
+            "selector": row["selector"].text,
+            "actor": row["actor"],
+            "set": time_text(row["set_ns"]),
+        }
+        for _, row in sorted(found.items())
+    ]
+
+
+def _weighed(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+    """Every setting, the more specific ones last."""
+    rows = [
+        {
+            **{name: row[name] for name in ("section", "key", "actor", "set_ns")},
+            "value": json.loads(row["value"]),
+            "selector": selectors.stored(row["selector"]),
+        }
+        for row in connection.execute("SELECT * FROM config_setting")
+    ]
+    return sorted(rows, key=lambda row: (row["selector"].weight, row["set_ns"], row["selector"].text))
+
+
+def values_of(rows: Sequence[Mapping[str, Any]]) -> Settings:
+    """section -> key -> value."""
+    found: Settings = {}
+    for row in rows:
+        found.setdefault(row["section"], {})[row["key"]] = row["value"]
+    return found
+
+
+def list_settings(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+    """Everything that is set, the least specific selector first."""
+    return [
+        {
+            "selector": row["selector"].text,
+            "section": row["section"],
+            "key": row["key"],
+            "value": row["value"],
+            "actor": row["actor"],
+            "set": time_text(row["set_ns"]),
+        }
+        for row in _weighed(connection)
+    ]
+
+
+def signed_config(connection: sqlite3.Connection, signer: ConfigSigner, agent_id: str) -> pb.RemoteConfig:
+    """The newest version of an agent's, signed."""
+    row = connection.execute("SELECT version, settings FROM agent_config WHERE agent = ?", (agent_id,)).fetchone()
+    settings = row["settings"].encode()
+    signature, certificate_der = signer.sign(signed_octets(agent_id, row["version"], settings))
+    return pb.RemoteConfig(version=row["version"], settings=settings, signature=signature, signer_der=certificate_der)
+
+
+def signed_octets(agent_id: str, version: int, settings: bytes) -> bytes:
+    """What the signature of a RemoteConfig is over (agent.proto)."""
+    digest = hashlib.sha256(settings).digest()
+    return b"fieldwatch-config-1" + agent_id.encode() + version.to_bytes(8, "big") + digest
+
+
+def note_status(
+    connection: sqlite3.Connection, agent: sqlite3.Row, before: Mapping[str, Any], now: Mapping[str, Any]
+) -> list[Event]:
+    """What an agent's status says of its configuration, against the status before: an event where it is news.
+
+    Both are ConfigStatus as `read_model.agents` stores it: version, state, problem, effective_hash (hex).
+    """
+    if now.get("state") == "confirmed":
+        connection.execute(
+            "UPDATE agent_config SET confirmed_hash = ? WHERE agent = ? AND version = ? AND confirmed_hash = ''",
+            (now.get("effective_hash", ""), agent["id"], now.get("version", 0)),
+        )
+    same = all(before.get(name) == now.get(name) for name in ("version", "state"))
+    if same or not now.get("state"):
+        return []
+    return [
+        record(
+            connection,
+            EVENT,
+            site=agent["site"],
+            agent=agent["id"],
+            subject=("agent", agent["id"], agent["name"]),
+            data={name: now.get(name) for name in ("version", "state", "problem")},
+        )
+    ]
+
+
+def state_of(
+    version: int, confirmed_hash: str, status: Mapping[str, Any], newest: sqlite3.Row | None
+) -> dict[str, Any]:
+    """How the newest version fares with an agent: ``{version, tried, state, problem, drifted}``.
+
+    state: "" (nothing is set), waiting, applied (on trial), confirmed, reverted, rejected. drifted: the settings in
+    force have changed on the device since this version was confirmed. newest: the last command that carried it.
+    """
+    tried, said = int(status.get("version", 0)), str(status.get("state", ""))
+    state, problem = "", ""
+    if tried == version > 0:
+        state, problem = said, str(status.get("problem", ""))
+    elif version:
+        state = "waiting"
+        if newest is not None and newest["state"] in (table.REFUSED, table.FAILED):
+            state, problem = "rejected", newest["text"]
+    hash_now = status.get("effective_hash", "")
+    drifted = state == "confirmed" and bool(confirmed_hash and hash_now) and hash_now != confirmed_hash
+    return {"version": version, "tried": tried, "state": state, "problem": problem, "drifted": drifted}
