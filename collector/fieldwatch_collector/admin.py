@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 OPERATION_MODULES = (
     "fieldwatch_collector.accounts.operations",
     "fieldwatch_collector.audit.operations",
+    "fieldwatch_collector.commands.operations",
     "fieldwatch_collector.identity.ca_operations",
     "fieldwatch_collector.identity.operations",
     "fieldwatch_collector.store.operations",

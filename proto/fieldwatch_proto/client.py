@@ -15,7 +15,6 @@ between threads.
 
 from __future__ import annotations
 
-import json
 import random
 import ssl
 import time
@@ -24,11 +23,13 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import grpc
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from fieldwatch_proto.api_token import ApiToken, ApiTokenError
+from fieldwatch_proto.query_json import as_dict
 from fieldwatch_proto.v1 import query_pb2, query_pb2_grpc
+
+__all__ = ["AccessError", "Client", "ClientError", "ConnectError", "NotFoundError", "QueryError", "as_dict"]
 
 T = TypeVar("T")
 
@@ -257,22 +258,3 @@ def _error(problem: grpc.RpcError, address: str) -> ClientError:
     if code is grpc.StatusCode.NOT_FOUND:
         return NotFoundError(details)
     return ClientError(f"{address}: {code.name.lower().replace('_', ' ')}: {details}")
-
-
-def as_dict(message: Message) -> dict[str, Any]:
-    """The object that REST serves: every field by its name, numbers as numbers, an event's data as an object.
-
-    An `optional` field that is absent is None.
-    """
-    found: dict[str, Any] = {}
-    for field in message.DESCRIPTOR.fields:
-        value = getattr(message, field.name)
-        if field.is_repeated:
-            found[field.name] = [as_dict(item) if isinstance(item, Message) else item for item in value]
-        elif field.type == FieldDescriptor.TYPE_MESSAGE:
-            found[field.name] = as_dict(value)
-        else:
-            found[field.name] = value if not field.has_presence or message.HasField(field.name) else None
-    if isinstance(message, query_pb2.Event):
-        found["data"] = json.loads(message.data or "{}")
-    return found

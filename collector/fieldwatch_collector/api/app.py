@@ -10,6 +10,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from fieldwatch_collector.api import (
     agents,
+    commands,
     devices,
     events,
     flows,
@@ -56,7 +57,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     app.state.streams = set()  # the open WebSockets
     problems.install(app)
-    for resource in (devices, flows, agents, events, session, status):
+    for resource in (devices, flows, commands, agents, events, session, status):
         app.include_router(resource.router, prefix=API, responses=problems.RESPONSES)
     app.include_router(stream.router, prefix=API)
     app.include_router(health.router)

@@ -1,6 +1,6 @@
 """The shapes of the answers, for OpenAPI: made from the messages of query.proto, so that they are written once.
 
-REST differs from protobuf in four places: an event's `data` is an object and not its text; an `optional` field that
+REST differs from protobuf in four places: JSON that protobuf carries as text is itself; an `optional` field that
 is absent is null; a list has the shape `{count, next, previous, results}`; and what only REST has (series, status)
 stands at the end of this file.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fieldwatch_proto.query_json import JSON_FIELDS, JSON_VALUES
 from fieldwatch_proto.v1 import query_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -18,8 +19,9 @@ _SCALARS: dict[int, type] = {
     FieldDescriptor.TYPE_BOOL: bool,
     FieldDescriptor.TYPE_UINT32: int,
     FieldDescriptor.TYPE_UINT64: int,
+    FieldDescriptor.TYPE_SINT64: int,
+    FieldDescriptor.TYPE_DOUBLE: float,
 }
-_OBJECTS = {"fieldwatch.v1.Event.data"}  # JSON objects, which protobuf carries as text
 _made: dict[str, type[BaseModel]] = {}
 
 
@@ -34,8 +36,11 @@ def _model(descriptor: Descriptor) -> type[BaseModel]:
 
 
 def _type(field: FieldDescriptor) -> Any:
-    if field.full_name in _OBJECTS:
-        return dict[str, Any]
+    if field.full_name in JSON_FIELDS:
+        return Any if field.full_name in JSON_VALUES else dict[str, Any]
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        of_values: Any = _SCALARS[field.message_type.fields_by_name["value"].type]
+        return dict[str, of_values]
     inner: Any = _SCALARS[field.type] if field.message_type is None else _model(field.message_type)
     if field.is_repeated:
         return list[inner]
@@ -62,12 +67,20 @@ TopList = _model(_messages["TopList"])
 Event = _model(_messages["Event"])
 Agent = _model(_messages["Agent"])
 Site = _model(_messages["Site"])
+AgentDetail = _model(_messages["AgentDetail"])
+AgentCommand = _model(_messages["AgentCommand"])
+CommandKind = _model(_messages["CommandKind"])
+ConfigSetting = _model(_messages["ConfigSetting"])
+SetConfigReply = _model(_messages["SetConfigReply"])
 
 DeviceList = _list(Device)
 FlowList = _list(Flow)
 EventList = _list(Event)
 AgentList = _list(Agent)
 SiteList = _list(Site)
+AgentCommandList = _list(AgentCommand)
+CommandKindList = _list(CommandKind)
+ConfigSettingList = _list(ConfigSetting)
 
 
 class Series(BaseModel):

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from fieldwatch_collector.accounts import AccountError, LinkError, LoginError, TooManyAttemptsError
+from fieldwatch_collector.commands import NotAllowed
 from fieldwatch_collector.read_model import BadRequest, NotFound
 from fieldwatch_collector.store import StoreError
 
@@ -69,6 +70,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(NotFound)
     async def no_such_thing(request: Request, error: NotFound) -> JSONResponse:
         return problem(404, str(error))
+
+    @app.exception_handler(NotAllowed)
+    async def not_for_this_role(request: Request, error: NotAllowed) -> JSONResponse:
+        return problem(403, str(error))
 
     @app.exception_handler(AccountError)
     async def not_an_account(request: Request, error: AccountError) -> JSONResponse:

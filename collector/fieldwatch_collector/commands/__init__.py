@@ -10,10 +10,11 @@ to stay connected for it. Remote settings are merged per agent and travel as the
     files           what commands make: bounded, kept for some days, deleted oldest first
     remote_config   settings by selector, merged into one rising version per agent
     feeds           what is to be sent on an open session
+    settings        what people set: tags and remote settings
     reports         what an agent says of its commands
     commands        `Commands`: the one door for REST, gRPC and the admin socket; roles and audit are checked there
 
-May import the store, the accounts, the audit log, `identity` and `read_model.asking`.
+May import the store, the accounts, the audit log, `identity` and `read_model`.
 """
 
 from fieldwatch_collector.commands.commands import Asker, Commands, NotAllowed

@@ -21,9 +21,11 @@ from fieldwatch_collector import audit
 from fieldwatch_collector.accounts import Action, Principal, allows
 from fieldwatch_collector.commands import registry, selectors, table
 from fieldwatch_collector.commands.files import CommandFiles
+from fieldwatch_collector.commands.settings import FleetSettings
 from fieldwatch_collector.config import Commands as CommandsConfig
 from fieldwatch_collector.hub import Hub
 from fieldwatch_collector.identity.signing import ConfigSigner
+from fieldwatch_collector.read_model.agents import find_agent
 from fieldwatch_collector.read_model.asking import BadRequest, NotFound
 from fieldwatch_collector.store import Store, StoreError
 
@@ -73,6 +75,7 @@ class Commands:
         self.clock = clock
         self.signer = signer
         self.files = CommandFiles(data, file_bytes=config.file_bytes, total_bytes=config.total_bytes)
+        self.settings = FleetSettings(self)
         self._keep_ns = int(config.keep * table.NS)
         self._lock = threading.Lock()
         self._listeners: dict[str, set[Callable[[], object]]] = {}
@@ -139,7 +142,7 @@ class Commands:
             found = selectors.chosen(connection, selectors.parse(connection, select))
         else:
             every = selectors.chosen(connection, selectors.Selector())
-            ids = {selectors.find_agent(connection, text) for text in agents}
+            ids = {find_agent(connection, text) for text in agents}
             found = [row for row in every if row["id"] in ids]
             if len(found) < len(ids):
                 gone = min(ids - {row["id"] for row in found})
@@ -162,7 +165,7 @@ class Commands:
         if state and state not in (*table.STATES, "open", "ended"):
             raise BadRequest(f"state: {state!r:.60} is none of open, ended, {', '.join(table.STATES)}")
         with self.store.reader() as connection:
-            agent_id = selectors.find_agent(connection, agent) if agent else ""
+            agent_id = find_agent(connection, agent) if agent else ""
             return table.list_commands(connection, agent=agent_id, state=state, name=name, limit=limit, cursor=cursor)
 
     def cancel(self, asker: Asker, command_id: str) -> dict[str, Any]:

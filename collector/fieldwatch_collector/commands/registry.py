@@ -145,3 +145,31 @@ def timeout_of(kind: Kind, arguments: Mapping[str, Any], wanted_s: int) -> int:
     if int(arguments.get("seconds", 0)) > seconds:
         raise BadRequest(f"timeout_s: {seconds} is less than the {arguments['seconds']} s that the command may take")
     return seconds
+
+
+def described() -> list[dict[str, Any]]:
+    """The commands that people may run: CommandKind each."""
+    return [
+        {
+            "name": kind.name,
+            "summary": kind.summary,
+            "role": {"read": "viewer", "operate": "operator", "admin": "admin"}[kind.action],
+            "gives_file": kind.gives_file,
+            "timeout_s": kind.timeout_s,
+            "arguments": [
+                {
+                    "name": argument.name,
+                    "help": argument.help,
+                    "required": argument.default is None,
+                    "default": "" if argument.default is None else str(argument.default),
+                    "integer": argument.integer,
+                    "low": argument.low,
+                    "high": argument.high,
+                    "choices": list(argument.choices),
+                }
+                for argument in kind.arguments
+            ],
+        }
+        for kind in KINDS.values()
+        if kind.name != CONFIG
+    ]

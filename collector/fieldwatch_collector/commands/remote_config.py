@@ -259,24 +259,3 @@ def note_status(
             data={name: now.get(name) for name in ("version", "state", "problem")},
         )
     ]
-
-
-def state_of(
-    version: int, confirmed_hash: str, status: Mapping[str, Any], newest: sqlite3.Row | None
-) -> dict[str, Any]:
-    """How the newest version fares with an agent: ``{version, tried, state, problem, drifted}``.
-
-    state: "" (nothing is set), waiting, applied (on trial), confirmed, reverted, rejected. drifted: the settings in
-    force have changed on the device since this version was confirmed. newest: the last command that carried it.
-    """
-    tried, said = int(status.get("version", 0)), str(status.get("state", ""))
-    state, problem = "", ""
-    if tried == version > 0:
-        state, problem = said, str(status.get("problem", ""))
-    elif version:
-        state = "waiting"
-        if newest is not None and newest["state"] in (table.REFUSED, table.FAILED):
-            state, problem = "rejected", newest["text"]
-    hash_now = status.get("effective_hash", "")
-    drifted = state == "confirmed" and bool(confirmed_hash and hash_now) and hash_now != confirmed_hash
-    return {"version": version, "tried": tried, "state": state, "problem": problem, "drifted": drifted}

@@ -11,7 +11,8 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fieldwatch_collector.read_model.asking import BadRequest, NotFound
+from fieldwatch_collector.read_model.agents import find_agent
+from fieldwatch_collector.read_model.asking import BadRequest
 
 EVERY = "*"
 MAX_TERMS = 8
@@ -76,20 +77,6 @@ def chosen(connection: sqlite3.Connection, selector: Selector) -> list[sqlite3.R
     """The agents that it means, by name: id, name, site, tags as JSON. Revoked ones are none."""
     rows = connection.execute("SELECT id, name, site, tags FROM agent WHERE revoked_ns IS NULL ORDER BY name, id")
     return [row for row in rows if selector.matches(row["id"], row["site"], tags_of(row))]
-
-
-def find_agent(connection: sqlite3.Connection, text: str) -> str:
-    """The id of the agent that has this id, this beginning of an id, or this name. Raises NotFound, BadRequest."""
-    found = connection.execute(
-        "SELECT id FROM agent WHERE id = ?1 OR name = ?1 OR (length(?1) >= 4 AND substr(id, 1, length(?1)) = ?1)"
-        " ORDER BY id = ?1 DESC LIMIT 2",
-        (text,),
-    ).fetchall()
-    if not found:
-        raise NotFound(f"agent: there is no agent {text!r:.60}; see: agents ls")
-    if len(found) > 1 and found[0]["id"] != text:
-        raise BadRequest(f"agent: {text!r:.60} means more than one agent; give the id, see: agents ls")
-    return str(found[0]["id"])
 
 
 def tags_of(row: sqlite3.Row) -> dict[str, str]:

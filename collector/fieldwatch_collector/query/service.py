@@ -1,4 +1,4 @@
-"""`fieldwatch.v1.Query`: the questions of the read model and the stream of the event hub.
+"""`fieldwatch.v1.Query`: the questions of the read model and the stream of the event hub; the fleet's are in `fleet`.
 
 Every call carries ``authorization: Bearer <API token>``; without a valid one it ends in UNAUTHENTICATED, with a role
 that may not read in PERMISSION_DENIED. Bad arguments are INVALID_ARGUMENT, and a site or device that there is not is
@@ -8,7 +8,6 @@ NOT_FOUND, with the read model's one line. Queries run in worker threads, and so
 from __future__ import annotations
 
 import asyncio
-import json
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NoReturn, Protocol, TypeVar
@@ -16,11 +15,15 @@ from typing import Any, NoReturn, Protocol, TypeVar
 import grpc
 import grpc.aio
 from fieldwatch_proto.logs import get_logger
+from fieldwatch_proto.query_json import as_message
 from fieldwatch_proto.v1 import query_pb2, query_pb2_grpc
 
-from fieldwatch_collector.accounts import Accounts, Action, allows
+from fieldwatch_collector.accounts import Accounts, Action, Principal, allows
+from fieldwatch_collector.commands import Asker, Commands, NotAllowed
 from fieldwatch_collector.hub import Hub
+from fieldwatch_collector.query.fleet import FleetQueries
 from fieldwatch_collector.read_model import BadRequest, NotFound, ReadModel
+from fieldwatch_collector.store import StoreError
 
 T = TypeVar("T")
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -43,14 +46,18 @@ class Services(Protocol):
     @property
     def hub(self) -> Hub: ...
 
+    @property
+    def commands(self) -> Commands: ...
 
-class QueryService(query_pb2_grpc.QueryServicer):
+
+class QueryService(FleetQueries, query_pb2_grpc.QueryServicer):
     """Registered by the server on the public gRPC port."""
 
     def __init__(self, services: Services) -> None:
         self._accounts = services.accounts
         self._ask = services.read_model
         self._hub = services.hub
+        self._commands = services.commands
 
     async def ListDevices(  # noqa: N802 - rpc names are those of query.proto
         self, request: query_pb2.ListDevicesRequest, context: Context
@@ -156,31 +163,31 @@ class QueryService(query_pb2_grpc.QueryServicer):
                     await _abort(context, grpc.StatusCode.UNAVAILABLE, "the collector stops")
                 yield event_message(message)
 
-    async def ListAgents(  # noqa: N802
-        self, request: query_pb2.ListAgentsRequest, context: Context
-    ) -> query_pb2.AgentList:
-        return await self._answer(context, lambda: query_pb2.AgentList(**self._ask.list_agents(site=request.site)))
-
     async def ListSites(  # noqa: N802
         self, request: query_pb2.ListSitesRequest, context: Context
     ) -> query_pb2.SiteList:
         return await self._answer(context, lambda: query_pb2.SiteList(**self._ask.list_sites()))
 
     async def _answer(self, context: Context, ask: Callable[[], T]) -> T:
+        return await self._answer_to(context, lambda asker: ask())
+
+    async def _answer_to(self, context: Context, ask: Callable[[Asker], T]) -> T:
         try:
-            await self._check(context, "read")
-            return await asyncio.to_thread(ask)
+            principal = await self._check(context, "read")
+            return await asyncio.to_thread(ask, Asker.of(principal))
         except BadRequest as problem:
             await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(problem))
         except NotFound as problem:
             await _abort(context, grpc.StatusCode.NOT_FOUND, str(problem))
-        except sqlite3.Error as problem:
+        except NotAllowed as problem:
+            await _abort(context, grpc.StatusCode.PERMISSION_DENIED, str(problem))
+        except (sqlite3.Error, StoreError) as problem:
             log.error("a question failed", problem=f"{type(problem).__name__}: {problem}")
             await _abort(
                 context, grpc.StatusCode.UNAVAILABLE, "the store cannot be read now; the collector's log says why"
             )
 
-    async def _check(self, context: Context, action: Action) -> None:
+    async def _check(self, context: Context, action: Action) -> Principal:
         credential = bearer_of(context)
         principal = await asyncio.to_thread(self._accounts.bearer, credential) if credential else None
         if principal is None:
@@ -195,6 +202,7 @@ class QueryService(query_pb2_grpc.QueryServicer):
                 grpc.StatusCode.PERMISSION_DENIED,
                 f"the role {principal.role} may not {action}; use another token",
             )
+        return principal
 
 
 async def _abort(context: Context, code: grpc.StatusCode, details: str) -> NoReturn:
@@ -212,4 +220,4 @@ def bearer_of(context: Context) -> str:
 
 def event_message(event: dict[str, Any]) -> query_pb2.Event:
     """The message of an event of the read model or the hub, whose `data` is an object."""
-    return query_pb2.Event(**event | {"data": json.dumps(event["data"], ensure_ascii=False, separators=(",", ":"))})
+    return as_message(query_pb2.Event, event)

@@ -1,4 +1,4 @@
-"""Agents, sites, and the state of the collector as a whole."""
+"""Sites, what agents measure of themselves, and the state of the collector as a whole."""
 
 from __future__ import annotations
 
@@ -11,70 +11,10 @@ from typing import Any
 from fieldwatch_proto.schema import AGENT_METRICS, METRIC_LABELS, time_text
 from fieldwatch_proto.version import VERSION
 
+from fieldwatch_collector.read_model.agents import agent_state
 from fieldwatch_collector.read_model.asking import NotFound, text_of
 
-ONLINE_NS = 30_000_000_000  # three heartbeats
 SITES_NAMED = 10
-
-
-def list_agents(connection: sqlite3.Connection, now_ns: int, *, site: str = "") -> dict[str, Any]:
-    """AgentList by name. Counters of the agent are those of its newest heartbeat; what was stored is counted here."""
-    rows = connection.execute(
-        "SELECT agent.*,"
-        " (SELECT coalesce(sum(records), 0) FROM stream WHERE stream.agent = agent.id) AS records_stored,"
-        " (SELECT coalesce(sum(frames), 0) FROM gap WHERE gap.agent = agent.id) AS frames_lost,"
-        " (SELECT coalesce(sum(value), 0) FROM gap, json_each(gap.records) WHERE gap.agent = agent.id) AS records_lost"
-        " FROM agent WHERE ? IN ('', site) ORDER BY name, id",
-        (text_of("site", site),),
-    )
-    return {"results": [_agent_of(row, now_ns) for row in rows]}
-
-
-def _agent_of(row: sqlite3.Row, now_ns: int) -> dict[str, Any]:
-    status = json.loads(row["status"])
-    oldest_ns = _number(status, "spool_oldest_ns")
-    return {
-        "id": row["id"],
-        "name": row["name"],
-        "site": row["site"],
-        "state": agent_state(row["last_contact_ns"], row["revoked_ns"], now_ns, status.get("state", "")),
-        "version": row["version"] or status.get("version", ""),
-        "enrolled": time_text(row["enrolled_ns"]),
-        "last_contact": time_text(row["last_contact_ns"]) if row["last_contact_ns"] else "",
-        "frames_seen": _number(status, "frames_seen"),
-        "frames_dropped": _number(status, "frames_dropped"),
-        "frames_rejected": _number(status, "frames_rejected"),
-        "spool_records": _number(status, "spool_records"),
-        "spool_bytes": _number(status, "spool_bytes"),
-        "spool_oldest": time_text(oldest_ns) if oldest_ns else "",
-        "records_stored": row["records_stored"],
-        "records_lost": row["records_lost"],
-        "frames_lost": row["frames_lost"],
-        "rss_bytes": _number(status, "rss_bytes"),
-        "uptime_s": _number(status, "uptime_s"),
-        "interfaces": [
-            {
-                "name": interface.get("name", ""),
-                "frames": _number(interface, "frames"),
-                "dropped": _number(interface, "dropped"),
-                "up": bool(interface.get("up", False)),
-            }
-            for interface in status.get("interfaces", ())
-        ],
-    }
-
-
-def agent_state(last_contact_ns: int | None, revoked_ns: int | None, now_ns: int, said: str = "") -> str:
-    """revoked, never, online or offline; `said`: the state in its newest heartbeat, the last one is "stopping"."""
-    if revoked_ns is not None:
-        return "revoked"
-    if last_contact_ns is None:
-        return "never"
-    return "online" if now_ns - last_contact_ns < ONLINE_NS and said != "stopping" else "offline"
-
-
-def _number(status: dict[str, Any], name: str) -> int:
-    return int(status.get(name, 0))  # protobuf's JSON writes 64-bit numbers as text
 
 
 def list_metrics(connection: sqlite3.Connection) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
-from fieldwatch_collector.read_model import devices, events, fleet, flows, traffic
+from fieldwatch_collector.read_model import agents, devices, events, fleet, flows, traffic
 
 Answer = dict[str, Any]
 
@@ -166,7 +166,12 @@ class ReadModel:
     def list_agents(self, *, site: str = "") -> Answer:
         """``{results}``."""
         with self._reader(site) as connection:
-            return fleet.list_agents(connection, self._clock(), site=site)
+            return agents.list_agents(connection, self._clock(), site=site)
+
+    def get_agent(self, agent: str) -> Answer:
+        """``{agent, health, config}`` of an agent by id, the beginning of one, or name."""
+        with self._store.reader() as connection:
+            return agents.get_agent(connection, self._clock(), agent)
 
     def list_metrics(self) -> list[Answer]:
         """``[{agent, site, name, labels, total}]``: what agents report of themselves."""

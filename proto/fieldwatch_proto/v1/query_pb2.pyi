@@ -351,7 +351,14 @@ class AgentList(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[Agent, _Mapping]]] = ...) -> None: ...
 
 class Agent(_message.Message):
-    __slots__ = ("id", "name", "site", "state", "version", "enrolled", "last_contact", "frames_seen", "frames_dropped", "frames_rejected", "spool_records", "spool_bytes", "spool_oldest", "records_stored", "records_lost", "frames_lost", "rss_bytes", "uptime_s", "interfaces")
+    __slots__ = ("id", "name", "site", "state", "version", "enrolled", "last_contact", "frames_seen", "frames_dropped", "frames_rejected", "spool_records", "spool_bytes", "spool_oldest", "records_stored", "records_lost", "frames_lost", "rss_bytes", "uptime_s", "interfaces", "tags", "version_skew", "health", "health_reason", "clock_offset_ns", "written_bytes_day", "write_budget_bytes_day", "card_life_years", "allowed_commands", "config_version", "config_state", "config_problem", "config_drifted", "certificate_expires", "open_commands", "hostname")
+    class TagsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     SITE_FIELD_NUMBER: _ClassVar[int]
@@ -371,6 +378,22 @@ class Agent(_message.Message):
     RSS_BYTES_FIELD_NUMBER: _ClassVar[int]
     UPTIME_S_FIELD_NUMBER: _ClassVar[int]
     INTERFACES_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_SKEW_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_REASON_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_OFFSET_NS_FIELD_NUMBER: _ClassVar[int]
+    WRITTEN_BYTES_DAY_FIELD_NUMBER: _ClassVar[int]
+    WRITE_BUDGET_BYTES_DAY_FIELD_NUMBER: _ClassVar[int]
+    CARD_LIFE_YEARS_FIELD_NUMBER: _ClassVar[int]
+    ALLOWED_COMMANDS_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_VERSION_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_STATE_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_DRIFTED_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_EXPIRES_FIELD_NUMBER: _ClassVar[int]
+    OPEN_COMMANDS_FIELD_NUMBER: _ClassVar[int]
+    HOSTNAME_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     site: str
@@ -390,7 +413,23 @@ class Agent(_message.Message):
     rss_bytes: int
     uptime_s: int
     interfaces: _containers.RepeatedCompositeFieldContainer[AgentInterface]
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., site: _Optional[str] = ..., state: _Optional[str] = ..., version: _Optional[str] = ..., enrolled: _Optional[str] = ..., last_contact: _Optional[str] = ..., frames_seen: _Optional[int] = ..., frames_dropped: _Optional[int] = ..., frames_rejected: _Optional[int] = ..., spool_records: _Optional[int] = ..., spool_bytes: _Optional[int] = ..., spool_oldest: _Optional[str] = ..., records_stored: _Optional[int] = ..., records_lost: _Optional[int] = ..., frames_lost: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., uptime_s: _Optional[int] = ..., interfaces: _Optional[_Iterable[_Union[AgentInterface, _Mapping]]] = ...) -> None: ...
+    tags: _containers.ScalarMap[str, str]
+    version_skew: str
+    health: str
+    health_reason: str
+    clock_offset_ns: int
+    written_bytes_day: int
+    write_budget_bytes_day: int
+    card_life_years: float
+    allowed_commands: _containers.RepeatedScalarFieldContainer[str]
+    config_version: int
+    config_state: str
+    config_problem: str
+    config_drifted: bool
+    certificate_expires: str
+    open_commands: int
+    hostname: str
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., site: _Optional[str] = ..., state: _Optional[str] = ..., version: _Optional[str] = ..., enrolled: _Optional[str] = ..., last_contact: _Optional[str] = ..., frames_seen: _Optional[int] = ..., frames_dropped: _Optional[int] = ..., frames_rejected: _Optional[int] = ..., spool_records: _Optional[int] = ..., spool_bytes: _Optional[int] = ..., spool_oldest: _Optional[str] = ..., records_stored: _Optional[int] = ..., records_lost: _Optional[int] = ..., frames_lost: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., uptime_s: _Optional[int] = ..., interfaces: _Optional[_Iterable[_Union[AgentInterface, _Mapping]]] = ..., tags: _Optional[_Mapping[str, str]] = ..., version_skew: _Optional[str] = ..., health: _Optional[str] = ..., health_reason: _Optional[str] = ..., clock_offset_ns: _Optional[int] = ..., written_bytes_day: _Optional[int] = ..., write_budget_bytes_day: _Optional[int] = ..., card_life_years: _Optional[float] = ..., allowed_commands: _Optional[_Iterable[str]] = ..., config_version: _Optional[int] = ..., config_state: _Optional[str] = ..., config_problem: _Optional[str] = ..., config_drifted: _Optional[bool] = ..., certificate_expires: _Optional[str] = ..., open_commands: _Optional[int] = ..., hostname: _Optional[str] = ...) -> None: ...
 
 class AgentInterface(_message.Message):
     __slots__ = ("name", "frames", "dropped", "up")
@@ -423,3 +462,244 @@ class Site(_message.Message):
     agents: int
     devices: int
     def __init__(self, name: _Optional[str] = ..., agents: _Optional[int] = ..., devices: _Optional[int] = ...) -> None: ...
+
+class GetAgentRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class AgentDetail(_message.Message):
+    __slots__ = ("agent", "health", "config")
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    agent: Agent
+    health: _containers.RepeatedCompositeFieldContainer[AgentHealth]
+    config: AgentConfig
+    def __init__(self, agent: _Optional[_Union[Agent, _Mapping]] = ..., health: _Optional[_Iterable[_Union[AgentHealth, _Mapping]]] = ..., config: _Optional[_Union[AgentConfig, _Mapping]] = ...) -> None: ...
+
+class AgentHealth(_message.Message):
+    __slots__ = ("component", "level", "reason")
+    COMPONENT_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    component: str
+    level: str
+    reason: str
+    def __init__(self, component: _Optional[str] = ..., level: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class AgentConfig(_message.Message):
+    __slots__ = ("version", "tried", "state", "problem", "drifted", "made", "settings", "effective")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    TRIED_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    DRIFTED_FIELD_NUMBER: _ClassVar[int]
+    MADE_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    EFFECTIVE_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    tried: int
+    state: str
+    problem: str
+    drifted: bool
+    made: str
+    settings: _containers.RepeatedCompositeFieldContainer[ConfigSetting]
+    effective: str
+    def __init__(self, version: _Optional[int] = ..., tried: _Optional[int] = ..., state: _Optional[str] = ..., problem: _Optional[str] = ..., drifted: _Optional[bool] = ..., made: _Optional[str] = ..., settings: _Optional[_Iterable[_Union[ConfigSetting, _Mapping]]] = ..., effective: _Optional[str] = ...) -> None: ...
+
+class ConfigSetting(_message.Message):
+    __slots__ = ("selector", "section", "key", "value", "actor", "set")
+    SELECTOR_FIELD_NUMBER: _ClassVar[int]
+    SECTION_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    SET_FIELD_NUMBER: _ClassVar[int]
+    selector: str
+    section: str
+    key: str
+    value: str
+    actor: str
+    set: str
+    def __init__(self, selector: _Optional[str] = ..., section: _Optional[str] = ..., key: _Optional[str] = ..., value: _Optional[str] = ..., actor: _Optional[str] = ..., set: _Optional[str] = ...) -> None: ...
+
+class SetAgentTagsRequest(_message.Message):
+    __slots__ = ("id", "set", "remove")
+    class SetEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    ID_FIELD_NUMBER: _ClassVar[int]
+    SET_FIELD_NUMBER: _ClassVar[int]
+    REMOVE_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    set: _containers.ScalarMap[str, str]
+    remove: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, id: _Optional[str] = ..., set: _Optional[_Mapping[str, str]] = ..., remove: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ListCommandKindsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class CommandKindList(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[CommandKind]
+    def __init__(self, results: _Optional[_Iterable[_Union[CommandKind, _Mapping]]] = ...) -> None: ...
+
+class CommandKind(_message.Message):
+    __slots__ = ("name", "summary", "role", "gives_file", "timeout_s", "arguments")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    GIVES_FILE_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    summary: str
+    role: str
+    gives_file: bool
+    timeout_s: int
+    arguments: _containers.RepeatedCompositeFieldContainer[CommandArgument]
+    def __init__(self, name: _Optional[str] = ..., summary: _Optional[str] = ..., role: _Optional[str] = ..., gives_file: _Optional[bool] = ..., timeout_s: _Optional[int] = ..., arguments: _Optional[_Iterable[_Union[CommandArgument, _Mapping]]] = ...) -> None: ...
+
+class CommandArgument(_message.Message):
+    __slots__ = ("name", "help", "required", "default", "integer", "low", "high", "choices")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    HELP_FIELD_NUMBER: _ClassVar[int]
+    REQUIRED_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_FIELD_NUMBER: _ClassVar[int]
+    INTEGER_FIELD_NUMBER: _ClassVar[int]
+    LOW_FIELD_NUMBER: _ClassVar[int]
+    HIGH_FIELD_NUMBER: _ClassVar[int]
+    CHOICES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    help: str
+    required: bool
+    default: str
+    integer: bool
+    low: int
+    high: int
+    choices: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., help: _Optional[str] = ..., required: _Optional[bool] = ..., default: _Optional[str] = ..., integer: _Optional[bool] = ..., low: _Optional[int] = ..., high: _Optional[int] = ..., choices: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class RunCommandRequest(_message.Message):
+    __slots__ = ("name", "arguments", "agents", "select", "timeout_s")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
+    AGENTS_FIELD_NUMBER: _ClassVar[int]
+    SELECT_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    arguments: str
+    agents: _containers.RepeatedScalarFieldContainer[str]
+    select: str
+    timeout_s: int
+    def __init__(self, name: _Optional[str] = ..., arguments: _Optional[str] = ..., agents: _Optional[_Iterable[str]] = ..., select: _Optional[str] = ..., timeout_s: _Optional[int] = ...) -> None: ...
+
+class ListCommandsRequest(_message.Message):
+    __slots__ = ("page", "agent", "state", "name")
+    PAGE_FIELD_NUMBER: _ClassVar[int]
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    page: Page
+    agent: str
+    state: str
+    name: str
+    def __init__(self, page: _Optional[_Union[Page, _Mapping]] = ..., agent: _Optional[str] = ..., state: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+
+class AgentCommandList(_message.Message):
+    __slots__ = ("results", "next")
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[AgentCommand]
+    next: str
+    def __init__(self, results: _Optional[_Iterable[_Union[AgentCommand, _Mapping]]] = ..., next: _Optional[str] = ...) -> None: ...
+
+class GetCommandRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class AgentCommand(_message.Message):
+    __slots__ = ("id", "agent", "agent_name", "site", "name", "arguments", "actor", "state", "percent", "text", "result", "file_name", "file_bytes", "file_gone", "created", "expires", "sent", "cancel_asked", "ended")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    AGENT_NAME_FIELD_NUMBER: _ClassVar[int]
+    SITE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    PERCENT_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    FILE_NAME_FIELD_NUMBER: _ClassVar[int]
+    FILE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FILE_GONE_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_FIELD_NUMBER: _ClassVar[int]
+    SENT_FIELD_NUMBER: _ClassVar[int]
+    CANCEL_ASKED_FIELD_NUMBER: _ClassVar[int]
+    ENDED_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    agent: str
+    agent_name: str
+    site: str
+    name: str
+    arguments: str
+    actor: str
+    state: str
+    percent: int
+    text: str
+    result: str
+    file_name: str
+    file_bytes: int
+    file_gone: str
+    created: str
+    expires: str
+    sent: str
+    cancel_asked: str
+    ended: str
+    def __init__(self, id: _Optional[str] = ..., agent: _Optional[str] = ..., agent_name: _Optional[str] = ..., site: _Optional[str] = ..., name: _Optional[str] = ..., arguments: _Optional[str] = ..., actor: _Optional[str] = ..., state: _Optional[str] = ..., percent: _Optional[int] = ..., text: _Optional[str] = ..., result: _Optional[str] = ..., file_name: _Optional[str] = ..., file_bytes: _Optional[int] = ..., file_gone: _Optional[str] = ..., created: _Optional[str] = ..., expires: _Optional[str] = ..., sent: _Optional[str] = ..., cancel_asked: _Optional[str] = ..., ended: _Optional[str] = ...) -> None: ...
+
+class FileChunk(_message.Message):
+    __slots__ = ("octets",)
+    OCTETS_FIELD_NUMBER: _ClassVar[int]
+    octets: bytes
+    def __init__(self, octets: _Optional[bytes] = ...) -> None: ...
+
+class ListConfigRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ConfigSettingList(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[ConfigSetting]
+    def __init__(self, results: _Optional[_Iterable[_Union[ConfigSetting, _Mapping]]] = ...) -> None: ...
+
+class SetConfigRequest(_message.Message):
+    __slots__ = ("select", "settings", "unset")
+    SELECT_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    UNSET_FIELD_NUMBER: _ClassVar[int]
+    select: str
+    settings: str
+    unset: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, select: _Optional[str] = ..., settings: _Optional[str] = ..., unset: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class SetConfigReply(_message.Message):
+    __slots__ = ("selector", "agents")
+    SELECTOR_FIELD_NUMBER: _ClassVar[int]
+    AGENTS_FIELD_NUMBER: _ClassVar[int]
+    selector: str
+    agents: int
+    def __init__(self, selector: _Optional[str] = ..., agents: _Optional[int] = ...) -> None: ...

@@ -74,6 +74,56 @@ class QueryStub:
                 request_serializer=fieldwatch__proto_dot_v1_dot_query__pb2.ListSitesRequest.SerializeToString,
                 response_deserializer=fieldwatch__proto_dot_v1_dot_query__pb2.SiteList.FromString,
                 _registered_method=True)
+        self.GetAgent = channel.unary_unary(
+                '/fieldwatch.v1.Query/GetAgent',
+                request_serializer=fieldwatch__proto_dot_v1_dot_query__pb2.GetAgentRequest.SerializeToString,
+                response_deserializer=fieldwatch__proto_dot_v1_dot_query__pb2.AgentDetail.FromString,
+                _registered_method=True)
+        self.SetAgentTags = channel.unary_unary(
+                '/fieldwatch.v1.Query/SetAgentTags',
+                request_serializer=fieldwatch__proto_dot_v1_dot_query__pb2.SetAgentTagsRequest.SerializeToString,
+                response_deserializer=fieldwatch__proto_dot_v1_dot_query__pb2.Agent.FromString,
+                _registered_method=True)
+        self.ListCommandKinds = channel.unary_unary(
+                '/fieldwatch.v1.Query/ListCommandKinds',
+                request_serializer=fieldwatch__proto_dot_v1_dot_query__pb2.ListCommandKindsRequest.SerializeToString,
+                response_deserializer=fieldwatch__proto_dot_v1_dot_query__pb2.CommandKindList.FromString,
+                _registered_method=True)
+        self.RunCommand = channel.unary_unary(
+                '/fieldwatch.v1.Query/RunCommand',
+                request_serializer=fieldwatch__proto_dot_v1_dot_query__pb2.RunCommandRequest.SerializeToString,
+                response_deserializer=fieldwatch__proto_dot_v1_dot_query__pb2.AgentCommandList.FromString,
+                _registered_method=True)
+        self.ListCommands = channel.unary_unary(
+                '/fieldwatch.v1.Query/ListCommands',
+                request_serializer=fieldwatch__proto_dot_v1_dot_query__pb2.ListCommandsRequest.SerializeToString,
+                response_deserializer=fieldwatch__proto_dot_v1_dot_query__pb2.AgentCommandList.FromString,
+                _registered_method=True)
+        self.GetCommand = channel.unary_unary(
+                '/fieldwatch.v1.Query/GetCommand',
+                request_serializer=fieldwatch__proto_dot_v1_dot_query__pb2.GetCommandRequest.SerializeToString,
+                response_deserializer=fieldwatch__proto_dot_v1_dot_query__pb2.AgentCommand.FromString,
+                _registered_method=True)
+        self.CancelCommand = channel.unary_unary(
+                '/fieldwatch.v1.Query/CancelCommand',
+                request_serializer=fieldwatch__proto_dot_v1_dot_query__pb2.GetCommandRequest.SerializeToString,
+                response_deserializer=fieldwatch__proto_dot_v1_dot_query__pb2.AgentCommand.FromString,
+                _registered_method=True)
+        self.ReadCommandFile = channel.unary_stream(
+                '/fieldwatch.v1.Query/ReadCommandFile',
+                request_serializer=fieldwatch__proto_dot_v1_dot_query__pb2.GetCommandRequest.SerializeToString,
+                response_deserializer=fieldwatch__proto_dot_v1_dot_query__pb2.FileChunk.FromString,
+                _registered_method=True)
+        self.ListConfig = channel.unary_unary(
+                '/fieldwatch.v1.Query/ListConfig',
+                request_serializer=fieldwatch__proto_dot_v1_dot_query__pb2.ListConfigRequest.SerializeToString,
+                response_deserializer=fieldwatch__proto_dot_v1_dot_query__pb2.ConfigSettingList.FromString,
+                _registered_method=True)
+        self.SetConfig = channel.unary_unary(
+                '/fieldwatch.v1.Query/SetConfig',
+                request_serializer=fieldwatch__proto_dot_v1_dot_query__pb2.SetConfigRequest.SerializeToString,
+                response_deserializer=fieldwatch__proto_dot_v1_dot_query__pb2.SetConfigReply.FromString,
+                _registered_method=True)
 
 
 class QueryServicer:
@@ -127,6 +177,71 @@ class QueryServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetAgent(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetAgentTags(self, request, context):
+        """admin
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCommandKinds(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RunCommand(self, request, context):
+        """the role that the command needs
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCommands(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCommand(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelCommand(self, request, context):
+        """the role that the command needs
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadCommandFile(self, request, context):
+        """the role that the command needs
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListConfig(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetConfig(self, request, context):
+        """admin
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_QueryServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -169,6 +284,56 @@ def add_QueryServicer_to_server(servicer, server):
                     servicer.ListSites,
                     request_deserializer=fieldwatch__proto_dot_v1_dot_query__pb2.ListSitesRequest.FromString,
                     response_serializer=fieldwatch__proto_dot_v1_dot_query__pb2.SiteList.SerializeToString,
+            ),
+            'GetAgent': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAgent,
+                    request_deserializer=fieldwatch__proto_dot_v1_dot_query__pb2.GetAgentRequest.FromString,
+                    response_serializer=fieldwatch__proto_dot_v1_dot_query__pb2.AgentDetail.SerializeToString,
+            ),
+            'SetAgentTags': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetAgentTags,
+                    request_deserializer=fieldwatch__proto_dot_v1_dot_query__pb2.SetAgentTagsRequest.FromString,
+                    response_serializer=fieldwatch__proto_dot_v1_dot_query__pb2.Agent.SerializeToString,
+            ),
+            'ListCommandKinds': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCommandKinds,
+                    request_deserializer=fieldwatch__proto_dot_v1_dot_query__pb2.ListCommandKindsRequest.FromString,
+                    response_serializer=fieldwatch__proto_dot_v1_dot_query__pb2.CommandKindList.SerializeToString,
+            ),
+            'RunCommand': grpc.unary_unary_rpc_method_handler(
+                    servicer.RunCommand,
+                    request_deserializer=fieldwatch__proto_dot_v1_dot_query__pb2.RunCommandRequest.FromString,
+                    response_serializer=fieldwatch__proto_dot_v1_dot_query__pb2.AgentCommandList.SerializeToString,
+            ),
+            'ListCommands': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCommands,
+                    request_deserializer=fieldwatch__proto_dot_v1_dot_query__pb2.ListCommandsRequest.FromString,
+                    response_serializer=fieldwatch__proto_dot_v1_dot_query__pb2.AgentCommandList.SerializeToString,
+            ),
+            'GetCommand': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCommand,
+                    request_deserializer=fieldwatch__proto_dot_v1_dot_query__pb2.GetCommandRequest.FromString,
+                    response_serializer=fieldwatch__proto_dot_v1_dot_query__pb2.AgentCommand.SerializeToString,
+            ),
+            'CancelCommand': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelCommand,
+                    request_deserializer=fieldwatch__proto_dot_v1_dot_query__pb2.GetCommandRequest.FromString,
+                    response_serializer=fieldwatch__proto_dot_v1_dot_query__pb2.AgentCommand.SerializeToString,
+            ),
+            'ReadCommandFile': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadCommandFile,
+                    request_deserializer=fieldwatch__proto_dot_v1_dot_query__pb2.GetCommandRequest.FromString,
+                    response_serializer=fieldwatch__proto_dot_v1_dot_query__pb2.FileChunk.SerializeToString,
+            ),
+            'ListConfig': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListConfig,
+                    request_deserializer=fieldwatch__proto_dot_v1_dot_query__pb2.ListConfigRequest.FromString,
+                    response_serializer=fieldwatch__proto_dot_v1_dot_query__pb2.ConfigSettingList.SerializeToString,
+            ),
+            'SetConfig': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetConfig,
+                    request_deserializer=fieldwatch__proto_dot_v1_dot_query__pb2.SetConfigRequest.FromString,
+                    response_serializer=fieldwatch__proto_dot_v1_dot_query__pb2.SetConfigReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -387,6 +552,276 @@ class Query:
             '/fieldwatch.v1.Query/ListSites',
             fieldwatch__proto_dot_v1_dot_query__pb2.ListSitesRequest.SerializeToString,
             fieldwatch__proto_dot_v1_dot_query__pb2.SiteList.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAgent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fieldwatch.v1.Query/GetAgent',
+            fieldwatch__proto_dot_v1_dot_query__pb2.GetAgentRequest.SerializeToString,
+            fieldwatch__proto_dot_v1_dot_query__pb2.AgentDetail.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetAgentTags(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fieldwatch.v1.Query/SetAgentTags',
+            fieldwatch__proto_dot_v1_dot_query__pb2.SetAgentTagsRequest.SerializeToString,
+            fieldwatch__proto_dot_v1_dot_query__pb2.Agent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCommandKinds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fieldwatch.v1.Query/ListCommandKinds',
+            fieldwatch__proto_dot_v1_dot_query__pb2.ListCommandKindsRequest.SerializeToString,
+            fieldwatch__proto_dot_v1_dot_query__pb2.CommandKindList.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RunCommand(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fieldwatch.v1.Query/RunCommand',
+            fieldwatch__proto_dot_v1_dot_query__pb2.RunCommandRequest.SerializeToString,
+            fieldwatch__proto_dot_v1_dot_query__pb2.AgentCommandList.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCommands(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fieldwatch.v1.Query/ListCommands',
+            fieldwatch__proto_dot_v1_dot_query__pb2.ListCommandsRequest.SerializeToString,
+            fieldwatch__proto_dot_v1_dot_query__pb2.AgentCommandList.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCommand(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fieldwatch.v1.Query/GetCommand',
+            fieldwatch__proto_dot_v1_dot_query__pb2.GetCommandRequest.SerializeToString,
+            fieldwatch__proto_dot_v1_dot_query__pb2.AgentCommand.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelCommand(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fieldwatch.v1.Query/CancelCommand',
+            fieldwatch__proto_dot_v1_dot_query__pb2.GetCommandRequest.SerializeToString,
+            fieldwatch__proto_dot_v1_dot_query__pb2.AgentCommand.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadCommandFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/fieldwatch.v1.Query/ReadCommandFile',
+            fieldwatch__proto_dot_v1_dot_query__pb2.GetCommandRequest.SerializeToString,
+            fieldwatch__proto_dot_v1_dot_query__pb2.FileChunk.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListConfig(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fieldwatch.v1.Query/ListConfig',
+            fieldwatch__proto_dot_v1_dot_query__pb2.ListConfigRequest.SerializeToString,
+            fieldwatch__proto_dot_v1_dot_query__pb2.ConfigSettingList.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetConfig(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fieldwatch.v1.Query/SetConfig',
+            fieldwatch__proto_dot_v1_dot_query__pb2.SetConfigRequest.SerializeToString,
+            fieldwatch__proto_dot_v1_dot_query__pb2.SetConfigReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,184 @@
+"""Agents: who is here, how well, with which settings. Counters and health are those of the newest heartbeat."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from typing import Any
+
+from fieldwatch_proto.schema import time_text
+from fieldwatch_proto.version import VERSION
+
+from fieldwatch_collector.read_model.asking import BadRequest, NotFound, text_of
+
+ONLINE_NS = 30_000_000_000  # three heartbeats
+LEVELS = ("", "ok", "degraded", "failed")  # from good to bad
+SHORTEST_ID = 4  # of the beginning of an id that still names an agent
+
+_SELECT = (
+    "SELECT agent.*,"
+    " (SELECT coalesce(sum(records), 0) FROM stream WHERE stream.agent = agent.id) AS records_stored,"
+    " (SELECT coalesce(sum(frames), 0) FROM gap WHERE gap.agent = agent.id) AS frames_lost,"
+    " (SELECT coalesce(sum(value), 0) FROM gap, json_each(gap.records) WHERE gap.agent = agent.id) AS records_lost,"
+    " (SELECT expires_ns FROM agent_certificate WHERE serial = agent.serial) AS certificate_ns,"
+    " (SELECT count(*) FROM command WHERE command.agent = agent.id AND ended_ns IS NULL) AS open_commands,"
+    " coalesce(config.version, 0) AS config_version, coalesce(config.confirmed_hash, '') AS confirmed_hash,"
+    " coalesce(config.made_ns, 0) AS config_made_ns, coalesce(config.effective, '{}') AS effective,"
+    # How the newest command that carried the settings ended, where the agent did not take them.
+    " (SELECT text FROM command WHERE command.agent = agent.id AND name = 'config' AND state IN ('refused', 'failed')"
+    "  AND json_extract(arguments, '$.version') = config.version ORDER BY id DESC LIMIT 1) AS config_refusal"
+    " FROM agent LEFT JOIN agent_config AS config ON config.agent = agent.id"
+)
+
+
+def list_agents(connection: sqlite3.Connection, now_ns: int, *, site: str = "") -> dict[str, Any]:
+    """AgentList by name."""
+    rows = connection.execute(
+        f"{_SELECT} WHERE ? IN ('', site) ORDER BY agent.name, agent.id", (text_of("site", site),)
+    )
+    return {"results": [_agent_of(row, now_ns) for row in rows]}
+
+
+def get_agent(connection: sqlite3.Connection, now_ns: int, agent: str) -> dict[str, Any]:
+    """AgentDetail without the settings that are set for it: they are the commands' to tell."""
+    row = connection.execute(f"{_SELECT} WHERE agent.id = ?", (find_agent(connection, agent),)).fetchone()
+    status = json.loads(row["status"])
+    return {
+        "agent": _agent_of(row, now_ns),
+        "health": status.get("health", []),
+        "config": {
+            **config_state(row, status.get("config", {})),
+            "made": time_text(row["config_made_ns"]) if row["config_made_ns"] else "",
+            "settings": [],
+            "effective": json.loads(row["effective"]),
+        },
+    }
+
+
+def find_agent(connection: sqlite3.Connection, text: str) -> str:
+    """The id of the agent that has this id, this name, or this beginning of an id. Raises NotFound, BadRequest."""
+    found = connection.execute(
+        "SELECT id FROM agent WHERE id = ?1 OR name = ?1 OR (length(?1) >= ?2 AND substr(id, 1, length(?1)) = ?1)"
+        " ORDER BY id = ?1 DESC LIMIT 2",
+        (text_of("agent", text), SHORTEST_ID),
+    ).fetchall()
+    if not found:
+        raise NotFound(f"agent: there is no agent {text!r:.60}; the list of agents has the names and ids")
+    if len(found) > 1 and found[0]["id"] != text:
+        raise BadRequest(f"agent: {text!r:.60} means more than one agent; give the id")
+    return str(found[0]["id"])
+
+
+def _agent_of(row: sqlite3.Row, now_ns: int) -> dict[str, Any]:
+    status = json.loads(row["status"])
+    oldest_ns = _number(status, "spool_oldest_ns")
+    version = row["version"] or status.get("version", "")
+    level, reason = worst(status.get("health", ()))
+    config = config_state(row, status.get("config", {}))
+    return {
+        "id": row["id"],
+        "name": row["name"],
+        "site": row["site"],
+        "state": agent_state(row["last_contact_ns"], row["revoked_ns"], now_ns, status.get("state", "")),
+        "version": version,
+        "enrolled": time_text(row["enrolled_ns"]),
+        "last_contact": time_text(row["last_contact_ns"]) if row["last_contact_ns"] else "",
+        "frames_seen": _number(status, "frames_seen"),
+        "frames_dropped": _number(status, "frames_dropped"),
+        "frames_rejected": _number(status, "frames_rejected"),
+        "spool_records": _number(status, "spool_records"),
+        "spool_bytes": _number(status, "spool_bytes"),
+        "spool_oldest": time_text(oldest_ns) if oldest_ns else "",
+        "records_stored": row["records_stored"],
+        "records_lost": row["records_lost"],
+        "frames_lost": row["frames_lost"],
+        "rss_bytes": _number(status, "rss_bytes"),
+        "uptime_s": _number(status, "uptime_s"),
+        "interfaces": [
+            {
+                "name": interface.get("name", ""),
+                "frames": _number(interface, "frames"),
+                "dropped": _number(interface, "dropped"),
+                "up": bool(interface.get("up", False)),
+            }
+            for interface in status.get("interfaces", ())
+        ],
+        "tags": json.loads(row["tags"]),
+        "version_skew": version_skew(version),
+        "health": level,
+        "health_reason": reason,
+        "clock_offset_ns": _number(status, "clock_offset_ns"),
+        "written_bytes_day": _number(status, "written_bytes_day"),
+        "write_budget_bytes_day": _number(status, "write_budget_bytes_day"),
+        "card_life_years": _years(status),
+        "allowed_commands": status.get("allowed_commands", []),
+        "config_version": config["version"],
+        "config_state": config["state"],
+        "config_problem": config["problem"],
+        "config_drifted": config["drifted"],
+        "certificate_expires": time_text(row["certificate_ns"]) if row["certificate_ns"] else "",
+        "open_commands": row["open_commands"],
+        "hostname": status.get("hostname", ""),
+    }
+
+
+def agent_state(last_contact_ns: int | None, revoked_ns: int | None, now_ns: int, said: str = "") -> str:
+    """revoked, never, online or offline; `said`: the state in its newest heartbeat, the last one is "stopping"."""
+    if revoked_ns is not None:
+        return "revoked"
+    if last_contact_ns is None:
+        return "never"
+    return "online" if now_ns - last_contact_ns < ONLINE_NS and said != "stopping" else "offline"
+
+
+def worst(health: Any) -> tuple[str, str]:
+    """(level, reason) of a tree of components: the worst level, and of those the deepest that gives a reason."""
+    level, reason, depth = "", "", -1
+    for one in health:
+        at = one["component"].count("/")
+        worse = LEVELS.index(one["level"]) - LEVELS.index(level)
+        if worse > 0:
+            level, reason, depth = one["level"], "", -1
+        if worse >= 0 and one["reason"] and at > depth and level != "ok":
+            reason, depth = f"{one['component'].removeprefix('agent/')}: {one['reason']}", at
+    return level, reason
+
+
+def version_skew(version: str, ours: str = VERSION) -> str:
+    """Whether an agent is older or newer than this collector, by the numbers of their versions; empty = alike."""
+    theirs = _numbers(version)
+    if not theirs or theirs == _numbers(ours):
+        return ""
+    return "older" if theirs < _numbers(ours) else "newer"
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    parts = version.split("+")[0].split(".")
+    return tuple(int(part) for part in parts if part.isascii() and part.isdigit() and len(part) < 9)
+
+
+def config_state(row: sqlite3.Row, status: Mapping[str, Any]) -> dict[str, Any]:
+    """How the newest version of the remote settings fares: ``{version, tried, state, problem, drifted}``.
+
+    drifted: the settings in force have changed on the device since this version was confirmed.
+    """
+    version, tried = row["config_version"], int(status.get("version", 0))
+    state, problem = ("waiting", "") if version else ("", "")
+    if tried == version > 0:
+        state, problem = str(status.get("state", "")), str(status.get("problem", ""))
+    elif row["config_refusal"] is not None:
+        state, problem = "rejected", row["config_refusal"]
+    in_force, confirmed = status.get("effective_hash", ""), row["confirmed_hash"]
+    drifted = state == "confirmed" and bool(in_force and confirmed) and in_force != confirmed
+    return {"version": version, "tried": tried, "state": state, "problem": problem, "drifted": drifted}
+
+
+def _number(status: Mapping[str, Any], name: str) -> int:
+    return int(status.get(name, 0))  # protobuf's JSON writes 64-bit numbers as text
+
+
+def _years(status: Mapping[str, Any]) -> float:
+    """Protobuf's JSON writes numbers that are none ("NaN", "Infinity") as text: those are not known."""
+    years = status.get("card_life_years", 0.0)
+    return round(float(years), 1) if isinstance(years, int | float) and 0 < years < 1e6 else 0.0
