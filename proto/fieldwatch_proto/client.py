@@ -15,10 +15,11 @@ between threads.
 
 from __future__ import annotations
 
+import json
 import random
 import ssl
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -202,9 +203,89 @@ class Client:
         """Agents by name, with their counters."""
         return list(self._call(self._stub.ListAgents, query_pb2.ListAgentsRequest(site=site)).results)
 
+    def agent(self, agent: str) -> query_pb2.AgentDetail:
+        """One agent by id, the beginning of one, or name: its health, and its remote settings. Raises NotFoundError."""
+        detail: query_pb2.AgentDetail = self._call(self._stub.GetAgent, query_pb2.GetAgentRequest(id=agent))
+        return detail
+
     def sites(self) -> list[query_pb2.Site]:
         """Sites by name."""
         return list(self._call(self._stub.ListSites, query_pb2.ListSitesRequest()).results)
+
+    # --- commands and settings ----------------------------------------------------------------------------------
+
+    def command_kinds(self) -> list[query_pb2.CommandKind]:
+        """The commands there are, with their arguments and the role that each needs."""
+        return list(self._call(self._stub.ListCommandKinds, query_pb2.ListCommandKindsRequest()).results)
+
+    def run(
+        self,
+        name: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        agents: Sequence[str] = (),
+        select: str = "",
+        timeout_s: int = 0,
+    ) -> list[query_pb2.AgentCommand]:
+        """Give agents (ids or names) a command, or those that a selector means: "*", "site=hq,role=edge".
+
+        It returns at once; an agent that is not connected gets the command when it comes, within `timeout_s` (0 = the
+        command's own).
+        """
+        request = query_pb2.RunCommandRequest(
+            name=name, arguments=json.dumps(arguments or {}), agents=agents, select=select, timeout_s=timeout_s
+        )
+        return list(self._call(self._stub.RunCommand, request).results)
+
+    def commands(
+        self, *, agent: str = "", state: str = "", name: str = "", limit: int = 0
+    ) -> Iterator[query_pb2.AgentCommand]:
+        """Commands, the newest first. `state`: one of the states, or open, or ended."""
+        request = query_pb2.ListCommandsRequest(agent=agent, state=state, name=name)
+        return self._pages(self._stub.ListCommands, request, limit)
+
+    def command(self, command_id: str) -> query_pb2.AgentCommand:
+        """How it stands with one command. Raises NotFoundError."""
+        found: query_pb2.AgentCommand = self._call(self._stub.GetCommand, query_pb2.GetCommandRequest(id=command_id))
+        return found
+
+    def cancel(self, command_id: str) -> query_pb2.AgentCommand:
+        """Have a command end; no error where it has."""
+        found: query_pb2.AgentCommand = self._call(self._stub.CancelCommand, query_pb2.GetCommandRequest(id=command_id))
+        return found
+
+    def command_file(self, command_id: str) -> Iterator[bytes]:
+        """What a command made, in pieces. Raises NotFoundError."""
+        stream = self._stub.ReadCommandFile(query_pb2.GetCommandRequest(id=command_id), metadata=self._metadata)
+        try:
+            for chunk in stream:
+                yield chunk.octets
+        except grpc.RpcError as problem:
+            raise _error(problem, self.address) from None
+        finally:
+            stream.cancel()
+
+    def tag(self, agent: str, tags: Mapping[str, str | None]) -> query_pb2.Agent:
+        """Give an agent tags; None takes one away."""
+        request = query_pb2.SetAgentTagsRequest(
+            id=agent,
+            set={key: value for key, value in tags.items() if value is not None},
+            remove=[key for key, value in tags.items() if value is None],
+        )
+        found: query_pb2.Agent = self._call(self._stub.SetAgentTags, request)
+        return found
+
+    def settings(self) -> list[query_pb2.ConfigSetting]:
+        """The remote settings of every selector, the least specific one first."""
+        return list(self._call(self._stub.ListConfig, query_pb2.ListConfigRequest()).results)
+
+    def configure(
+        self, select: str, settings: Mapping[str, Mapping[str, Any]], unset: Sequence[str] = ()
+    ) -> query_pb2.SetConfigReply:
+        """Set (section -> key -> value) and unset ("section.key") remote settings of the agents that are meant."""
+        request = query_pb2.SetConfigRequest(select=select, settings=json.dumps(settings), unset=unset)
+        reply: query_pb2.SetConfigReply = self._call(self._stub.SetConfig, request)
+        return reply
 
     # --- how they are asked -------------------------------------------------------------------------------------
 

@@ -198,6 +198,16 @@ def test_a_call_without_a_token_is_refused(collector: Collector, token: ApiToken
         "WatchEvents": query_pb2.WatchEventsRequest(),
         "ListAgents": query_pb2.ListAgentsRequest(),
         "ListSites": query_pb2.ListSitesRequest(),
+        "GetAgent": query_pb2.GetAgentRequest(id=agent_id(0)),
+        "SetAgentTags": query_pb2.SetAgentTagsRequest(id=agent_id(0), remove=["role"]),
+        "ListCommandKinds": query_pb2.ListCommandKindsRequest(),
+        "RunCommand": query_pb2.RunCommandRequest(name="reload", select="*"),
+        "ListCommands": query_pb2.ListCommandsRequest(),
+        "GetCommand": query_pb2.GetCommandRequest(id="x"),
+        "CancelCommand": query_pb2.GetCommandRequest(id="x"),
+        "ReadCommandFile": query_pb2.GetCommandRequest(id="x"),
+        "ListConfig": query_pb2.ListConfigRequest(),
+        "SetConfig": query_pb2.SetConfigRequest(select="*", settings='{"a":{"b":1}}'),
     }
     codes = {}
     with secure_channel(collector, token) as channel:

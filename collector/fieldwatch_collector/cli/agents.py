@@ -1,11 +1,15 @@
-"""`fieldwatch-collector agents`: the fleet."""
+"""`fieldwatch-collector agents`: the fleet. What both programs do with it is in `fieldwatch_proto.cli.agents_*`."""
 
 from __future__ import annotations
 
 import argparse
 
+from fieldwatch_proto.cli import agents_config, agents_run, agents_show
+from fieldwatch_proto.cli.agents_door import Door
+from fieldwatch_proto.cli.agents_list import AGENTS, DESCRIPTION
 from fieldwatch_proto.cli.command import Program
 
+from fieldwatch_collector.cli.agents_here import local_fleet
 from fieldwatch_collector.cli.common import add_place, call
 
 
@@ -15,6 +19,7 @@ def register(program: Program) -> None:
         "agents list",
         show,
         "every agent, with its last contact and what waits in its spool",
+        description=DESCRIPTION,
         example="fieldwatch-collector agents list",
         arguments=_list_arguments,
     )
@@ -32,6 +37,9 @@ def register(program: Program) -> None:
         example="fieldwatch-collector agents rename 5f3c9a40 pi-attic",
         arguments=_rename_arguments,
     )
+    door = Door("fieldwatch-collector", local_fleet, add_place)
+    for topic in (agents_show, agents_run, agents_config):
+        topic.register(program, door)
 
 
 def _list_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,23 +60,10 @@ def _rename_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def show(args: argparse.Namespace) -> None:
-    from fieldwatch_proto.cli.tables import Column, bytes_text, count_text, write
+    from fieldwatch_proto.cli.tables import write
 
-    columns = [
-        Column("id", "AGENT"),
-        Column("name"),
-        Column("site"),
-        Column("state"),
-        Column("version"),
-        Column("last_contact", show=lambda text: str(text)[:19].replace("T", " ")),
-        Column("frames_seen", align="right", show=count_text),
-        Column("frames_dropped", align="right", show=count_text),
-        Column("spool_bytes", "SPOOL", align="right", show=bytes_text),
-        Column("records_stored", align="right", show=count_text),
-        Column("records_lost", align="right", show=count_text),
-    ]
     empty = "no agents yet; make a join token: fieldwatch-collector token create"
-    write(call(args, "agents.list"), columns, args.output, empty=empty)
+    write(call(args, "agents.list"), AGENTS, args.output, empty=empty)
 
 
 def revoke(args: argparse.Namespace) -> None:

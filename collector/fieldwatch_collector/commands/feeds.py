@@ -104,7 +104,7 @@ class Feed:
         message = pb.Command(
             id=row["id"],
             name=row["name"],
-            arguments=row["arguments"].encode(),
+            arguments=row["arguments"].encode() if row["name"] != registry.CONFIG else b"{}",
             timeout_s=max(1, (row["expires_ns"] - now) // table.NS),
             actor=row["actor"],
         )

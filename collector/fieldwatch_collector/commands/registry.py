@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fieldwatch_proto.logs import LEVELS
+
 from fieldwatch_collector.accounts import Action
 from fieldwatch_collector.read_model.asking import BadRequest
 
-LEVELS = ("debug", "info", "warning", "error")
 CONFIG = "config"  # made by `remote_config` alone
 MAX_TIMEOUT_S = 7 * 86_400
 MAX_FILTER = 1_000
@@ -58,13 +59,17 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A command. `action` is what the role of who runs it must allow; `timeout_s` counts from the order to the end."""
+    """A command. `action` is what the role of who runs it must allow; `timeout_s` counts from the order to the end.
+
+    keeps_part: what has come of its file is of use although it was stopped or failed, as the packets of a capture are.
+    """
 
     name: str
     summary: str
     action: Action
     arguments: tuple[Argument, ...] = ()
     gives_file: bool = False
+    keeps_part: bool = False
     timeout_s: int = 600
 
     def check(self, given: Mapping[str, Any]) -> dict[str, str | int]:
@@ -119,6 +124,7 @@ KINDS = {
                 _integer("snaplen", "octets of each packet", 65_535, 64, 65_535),
             ),
             gives_file=True,
+            keeps_part=True,
         ),
         Kind(CONFIG, "remote settings; set them with: agents config set", "admin", timeout_s=MAX_TIMEOUT_S),
     )

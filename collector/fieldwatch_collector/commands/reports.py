@@ -25,7 +25,7 @@ from fieldwatch_collector.read_model.asking import NotFound
 if TYPE_CHECKING:
     from fieldwatch_collector.commands.commands import Commands
 
-MAX_TEXT = 500
+MAX_TEXT = 1_000
 MAX_RESULT_BYTES = 64 << 10
 PROGRESS_EVERY_S = 0.5  # what comes faster is shown with the next one
 FOREIGN_EVERY_S = 60.0  # at most so often an agent that names other agents' commands fills the audit log
@@ -172,9 +172,8 @@ class _Call:
         self._finish(table.FAILED, text, "{}", "", 0)
 
     def _end(self, state: str, text: str, result: str) -> None:
-        # Who stops a capture wants the packets that are there; a failure has nothing whole.
         name, size = "", 0
-        if self._draft is not None and state in (table.DONE, table.CANCELLED):
+        if self._draft is not None and (state == table.DONE or self._kind.keeps_part):
             draft, self._draft = self._draft, None
             name, size = self._file_name, draft.size_bytes
             self._commands.make_room(size)

@@ -109,8 +109,10 @@ class Program:
             importlib.import_module(f"{package}.{module}").register(self)
 
     def group(self, name: str, summary: str) -> None:
-        """A command that only holds others: "spool" for "spool status"."""
-        parser = self._commands.add_parser(name, help=summary, description=_sentence(summary))
+        """A command that only holds others: "spool" for "spool status"; "agents config" in a group made before."""
+        above, _, last = name.rpartition(" ")
+        commands = self._groups[above] if above else self._commands
+        parser = commands.add_parser(last, help=summary, description=_sentence(summary))
         parser.set_defaults(run=self._help_of(parser))
         self._group_parsers[name] = parser
         self._groups[name] = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)

@@ -1,27 +1,22 @@
-"""`fieldwatch agents` and `fieldwatch sites`: who reports, and from where."""
+"""`fieldwatch agents` and `fieldwatch sites`: who reports, from where, and what people have them do."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from fieldwatch_proto.cli.asking import add_question, client, clock
+from fieldwatch_proto.cli import agents_config, agents_run, agents_show
+from fieldwatch_proto.cli.agents_door import Door
+from fieldwatch_proto.cli.agents_list import AGENTS, DESCRIPTION
+from fieldwatch_proto.cli.asking import add_question, client
 from fieldwatch_proto.cli.command import Program
-from fieldwatch_proto.cli.tables import Column, add_output, bytes_text, count_text, write
+from fieldwatch_proto.cli.tables import Column, add_output, count_text, write
 
-AGENTS = (
-    Column("name"),
-    Column("site"),
-    Column("state"),
-    Column("last_contact", show=clock),
-    Column("frames_seen", "FRAMES", align="right", show=count_text),
-    Column("frames_dropped", "DROPPED", align="right", show=count_text),
-    Column("records_stored", "STORED", align="right", show=count_text),
-    Column("records_lost", "LOST", align="right", show=count_text),
-    Column("spool_records", "WAITING", align="right", show=count_text),
-    Column("rss_bytes", "MEMORY", align="right", show=bytes_text),
-    Column("version"),
-    Column("id", "ID"),
-)
+if TYPE_CHECKING:
+    from fieldwatch_proto.client import Client
+
 SITES = (
     Column("name"),
     Column("agents", align="right", show=count_text),
@@ -34,10 +29,14 @@ def register(program: Program) -> None:
     program.add(
         "agents ls",
         agents,
-        "list agents: state, frames seen and dropped, records stored and lost",
+        "list agents: state, health, frames seen and dropped, records stored and lost",
+        description=DESCRIPTION,
         example="fieldwatch agents ls --site hq",
         arguments=add_question,
     )
+    door = Door("fieldwatch", remote_fleet, lambda parser: None)
+    for topic in (agents_show, agents_run, agents_config):
+        topic.register(program, door)
     program.group("sites", "where agents listen")
     program.add(
         "sites ls",
@@ -60,3 +59,55 @@ def sites(args: argparse.Namespace) -> None:
 
     with client() as asked:
         write(map(as_dict, asked.sites()), SITES, args.output, empty="no sites")
+
+
+@contextlib.contextmanager
+def remote_fleet(args: argparse.Namespace) -> Iterator[RemoteFleet]:
+    """The fleet of the collector that this user is logged in at."""
+    with client() as connected:
+        yield RemoteFleet(connected)
+
+
+class RemoteFleet:
+    """`Fleet` over gRPC."""
+
+    def __init__(self, connected: Client) -> None:
+        self._client = connected
+
+    def agents(self) -> Iterator[dict[str, Any]]:
+        return self._objects(self._client.agents())
+
+    def agent(self, agent: str) -> dict[str, Any]:
+        return self._object(self._client.agent(agent))
+
+    def run(self, name: str, arguments: Mapping[str, Any], *, select: str, timeout_s: int) -> list[Mapping[str, Any]]:
+        return list(self._objects(self._client.run(name, arguments, select=select, timeout_s=timeout_s)))
+
+    def commands(self, *, agent: str, state: str, limit: int) -> Iterator[dict[str, Any]]:
+        return self._objects(self._client.commands(agent=agent, state=state, limit=limit))
+
+    def command(self, command_id: str) -> dict[str, Any]:
+        return self._object(self._client.command(command_id))
+
+    def cancel(self, command_id: str) -> dict[str, Any]:
+        return self._object(self._client.cancel(command_id))
+
+    def file(self, command_id: str) -> Iterator[bytes]:
+        return self._client.command_file(command_id)
+
+    def tag(self, agent: str, tags: Mapping[str, str | None]) -> dict[str, Any]:
+        return self._object(self._client.tag(agent, tags))
+
+    def settings(self) -> Iterator[dict[str, Any]]:
+        return self._objects(self._client.settings())
+
+    def configure(self, select: str, settings: Mapping[str, Mapping[str, Any]], unset: Sequence[str]) -> dict[str, Any]:
+        return self._object(self._client.configure(select, settings, unset))
+
+    def _object(self, message: Any) -> dict[str, Any]:
+        from fieldwatch_proto.query_json import as_dict
+
+        return as_dict(message)
+
+    def _objects(self, messages: Any) -> Iterator[dict[str, Any]]:
+        return map(self._object, messages)

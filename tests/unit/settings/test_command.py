@@ -145,3 +145,21 @@ def test_a_reader_that_leaves_early() -> None:
     child.stderr.close()
 
     assert (first, said, child.wait(timeout=30)) == (b"line 0\n", b"", 0)
+
+
+def test_a_group_may_stand_in_a_group(capsys: pytest.CaptureFixture[str]) -> None:
+    """ "spool keys show" is a command, "spool keys" shows what there is, and both help texts name the example."""
+    made = program()
+    seen: list[str] = []
+    made.group("spool keys", "what it is closed with")
+    made.add(
+        "spool keys show",
+        lambda args: seen.append(args.name),  # type: ignore[func-returns-value]
+        "one key",
+        example="fieldwatch-test spool keys show a",
+        arguments=lambda parser: parser.add_argument("name"),
+    )
+
+    assert (0, 2) == (made.main(["spool", "keys", "show", "a"]), made.main(["spool", "keys"]))
+    assert seen == ["a"]
+    assert "fieldwatch-test spool keys show a" in capsys.readouterr().err

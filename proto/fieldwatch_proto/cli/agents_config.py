@@ -1,0 +1,144 @@
+"""`agents config show|set|unset`: remote settings by selector, and what they come to for an agent."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from fieldwatch_proto.cli.agents_door import Door, add_select, selected
+from fieldwatch_proto.cli.agents_show import settings_text
+from fieldwatch_proto.cli.command import Program, UsageError
+from fieldwatch_proto.cli.tables import Column, add_output, amount_text, write
+
+SETTINGS = (
+    Column("selector"),
+    Column("setting"),
+    Column("value"),
+    Column("actor", "BY"),
+    Column("set", show=lambda text: str(text)[:19].replace("T", " ")),
+)
+OF_AGENT = (Column("setting"), Column("value", "SET"), Column("in_force"), Column("selector", "FROM"))
+
+
+def register(program: Program, door: Door) -> None:
+    program.group("agents config", "settings that agents get from here")
+    program.add(
+        "agents config show",
+        partial(show, door),
+        "what is set for whom; of one agent what that comes to, and what is in force there",
+        example=f"""{door.program} agents config show
+            {door.program} agents config show pi-attic""",
+        arguments=partial(_show_arguments, door),
+    )
+    program.add(
+        "agents config set",
+        partial(change, door),
+        "set something for the agents that a selector means, now and later",
+        description="set something for the agents that a selector means, those that come later included. The more"
+        " specific selector wins. What an agent's own file says, wins over what is set here; a setting that breaks"
+        " shipping goes again by itself",
+        example=f"""{door.program} agents config set flows.idle_timeout='30 s' --select site=hq
+            {door.program} agents config set capture.interfaces='["eth0", "eth1"]' --select pi-attic""",
+        arguments=partial(_set_arguments, door),
+    )
+    program.add(
+        "agents config unset",
+        partial(forget, door),
+        "no longer set something for the agents that a selector means",
+        example=f"{door.program} agents config unset flows.idle_timeout --select site=hq",
+        arguments=partial(_unset_arguments, door),
+    )
+
+
+def _show_arguments(door: Door, parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("agent", nargs="?", default="", metavar="AGENT", help="id or name; all where it is left out")
+    add_output(parser)
+    door.arguments(parser)
+
+
+def _set_arguments(door: Door, parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "words", nargs="*", default=[], metavar="SECTION.KEY=VALUE", help="as in the agent's file; TOML, or a text"
+    )
+    add_select(parser)
+    door.arguments(parser)
+
+
+def _unset_arguments(door: Door, parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("words", nargs="*", default=[], metavar="SECTION.KEY", help="as config show has it")
+    add_select(parser)
+    door.arguments(parser)
+
+
+def show(door: Door, args: argparse.Namespace) -> None:
+    with door.open(args) as fleet:
+        if not args.agent:
+            rows = [{**row, "setting": f"{row['section']}.{row['key']}"} for row in fleet.settings()]
+            write(map(_shown, rows), SETTINGS, args.output, empty="nothing is set from here; see: agents config set")
+            return
+        found = fleet.agent(args.agent)
+    effective = found["config"]["effective"]
+    rows = [
+        {
+            **row,
+            "setting": f"{row['section']}.{row['key']}",
+            "in_force": _text(effective.get(row["section"], {}).get(row["key"])) if effective else "not told",
+        }
+        for row in found["config"]["settings"]
+    ]
+    if args.output == "table":
+        print(f"{found['agent']['name']}: {settings_text(found['agent'])}", file=sys.stderr)
+    write(map(_shown, rows), OF_AGENT, args.output, empty="nothing is set for it from here")
+
+
+def change(door: Door, args: argparse.Namespace) -> None:
+    select, words = selected(args, args.words)
+    settings: dict[str, dict[str, Any]] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        section, dot, key = name.partition(".")
+        if not (equals and dot):
+            raise UsageError(f"{word!r:.60} is no SECTION.KEY=VALUE, as in flows.idle_timeout='30 s'")
+        settings.setdefault(section, {})[key] = value_of(text)
+    _configure(door, args, select, settings, ())
+
+
+def forget(door: Door, args: argparse.Namespace) -> None:
+    select, words = selected(args, args.words)
+    _configure(door, args, select, {}, words)
+
+
+def _configure(
+    door: Door,
+    args: argparse.Namespace,
+    select: str,
+    settings: Mapping[str, Mapping[str, Any]],
+    unset: Sequence[str],
+) -> None:
+    with door.open(args) as fleet:
+        reply = fleet.configure(select, settings, unset)
+    concerned = amount_text(reply["agents"], "agent")
+    print(f"kept for {reply['selector']}: {concerned} now; see: agents config show AGENT", file=sys.stderr)
+
+
+def value_of(text: str) -> str | int | float | bool | list[Any]:
+    """A value as TOML has it; what is no TOML is a text."""
+    import tomllib
+
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except (tomllib.TOMLDecodeError, KeyError):
+        return text
+    return value if isinstance(value, str | int | float | bool | list) else text
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {**row, "value": _text(row["value"])}

@@ -1,0 +1,34 @@
+"""The table of agents, the same in `fieldwatch` and `fieldwatch-collector`."""
+
+from __future__ import annotations
+
+from fieldwatch_proto.cli.tables import Column, bytes_text, count_text
+
+DESCRIPTION = (
+    "list agents. RUN: counted since the agent started; EVER: since it was enrolled. SKEW: its version is older or"
+    " newer than the collector's. CONFIG: how the settings fare that it gets from the collector"
+)
+
+
+def _clock(text: str) -> str:
+    return text[:19].replace("T", " ")
+
+
+AGENTS = (
+    Column("name"),
+    Column("site"),
+    Column("state"),
+    Column("health", show=lambda level: level or "-"),
+    Column("last_contact", show=_clock),
+    Column("frames_seen", "FRAMES/RUN", align="right", show=count_text),
+    Column("frames_dropped", "DROPPED/RUN", align="right", show=count_text),
+    Column("records_stored", "STORED/EVER", align="right", show=count_text),
+    Column("records_lost", "LOST/EVER", align="right", show=count_text),
+    Column("spool_records", "WAITING", align="right", show=count_text),
+    Column("rss_bytes", "MEMORY", align="right", show=bytes_text),
+    Column("config_state", "CONFIG", show=lambda state: state or "-"),
+    Column("version"),
+    Column("version_skew", "SKEW"),
+    Column("tags", show=lambda tags: " ".join(f"{key}={value}" for key, value in sorted(tags.items()))),
+    Column("id", "ID"),
+)
