@@ -58,7 +58,7 @@ class SqliteStore:
     """See `Store`. Making it opens the file; `migrate` must follow before anything else."""
 
     def __init__(self, path: Path, min_free_bytes: int = 0, cache_bytes: int = CACHE_BYTES) -> None:
-        """`min_free_bytes`: what batches leave free on the disk, see `space.Floor`. `cache_bytes`: pages kept in memory.
+        """`min_free_bytes`: what batches leave free on the disk, see `space.Floor`; `cache_bytes`: of pages in memory.
 
         Raises StoreError.
         """
