@@ -129,22 +129,13 @@ class Authority:
         key, cas = request_key(csr_der), self._cas
         now = self._clock()
         expires = now + dt.timedelta(days=AGENT_CERTIFICATE_DAYS)
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(pki.name(agent_id))
-            .issuer_name(cas.root.subject)
-            .public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - pki.BACKDATE)
-            .not_valid_after(expires)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(pki.key_usage(signs_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
-            .add_extension(
-                x509.SubjectAlternativeName([x509.UniformResourceIdentifier(SPIFFE_PREFIX + agent_id)]), critical=False
-            )
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(cas.key.public_key()), critical=False)
-            .sign(cas.key, hashes.SHA256())
+        certificate = _signed(
+            cas,
+            agent_id,
+            key,
+            (now - pki.BACKDATE, expires),
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]),
+            x509.SubjectAlternativeName([x509.UniformResourceIdentifier(SPIFFE_PREFIX + agent_id)]),
         )
         return Issued(
             pki.der(certificate),
@@ -161,56 +152,57 @@ class Authority:
         names = server_names(bound)
         if not _is_good(certificate_file, key_file, cas.root, names, self._clock()):
             key = ec.generate_private_key(ec.SECP256R1())
-            certificate = self._server_certificate(cas, key, names)
+            now = self._clock()
+            certificate = _signed(
+                cas,
+                COLLECTOR_NAME,
+                key.public_key(),
+                (now - pki.BACKDATE, now + dt.timedelta(days=SERVER_DAYS)),
+                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]),
+                x509.SubjectAlternativeName([_general(name) for name in names]),
+            )
             # With the new root itself in the chain, who trusts an earlier one alone would stop at it.
             above = [one.cross for one in cas.earlier] or [cas.root]
             pki.write(key_file, pki.private_pem(key), 0o600)
             pki.write(certificate_file, b"".join(pki.pem(one) for one in (certificate, *above)), 0o644)
         return certificate_file, key_file
 
-    def _server_certificate(self, cas: Cas, key: ec.EllipticCurvePrivateKey, names: Sequence[str]) -> x509.Certificate:
-        now = self._clock()
-        return (
-            x509.CertificateBuilder()
-            .subject_name(pki.name(COLLECTOR_NAME))
-            .issuer_name(cas.root.subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - pki.BACKDATE)
-            .not_valid_after(now + dt.timedelta(days=SERVER_DAYS))
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(pki.key_usage(signs_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-            .add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(cas.key.public_key()), critical=False)
-            .sign(cas.key, hashes.SHA256())
-        )
-
     def certify(
         self, name: str, key: ec.EllipticCurvePublicKey, life: dt.timedelta, *extensions: x509.ExtensionType
     ) -> x509.Certificate:
         """A certificate for a key of the collector's own that signs messages."""
         now = self._clock()
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(_name(name))
-            .issuer_name(self.certificate.subject)
-            .public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - BACKDATE)
-            .not_valid_after(now + life)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_key_usage(signs_certificates=False), critical=True)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
-        )
-        for extension in extensions:
-            builder = builder.add_extension(extension, critical=False)
-        return builder.sign(self._key, hashes.SHA256())
+        return _signed(self._cas, name, key, (now - pki.BACKDATE, now + life), *extensions)
 
     def keep(self, name: str, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
         """Write ``NAME.key`` (0600) and ``NAME.crt`` beside the CA's. Raises OSError."""
-        _write(self.folder / f"{name}.key", _private_pem(key), 0o600)
-        _write(self.folder / f"{name}.crt", certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+        pki.write(self.folder / f"{name}.key", pki.private_pem(key), 0o600)
+        pki.write(self.folder / f"{name}.crt", pki.pem(certificate), 0o644)
+
+
+def _signed(
+    cas: Cas,
+    name: str,
+    key: ec.EllipticCurvePublicKey,
+    valid: tuple[dt.datetime, dt.datetime],
+    *extensions: x509.ExtensionType,
+) -> x509.Certificate:
+    """A certificate by the CA in force, of a key that signs no certificates."""
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(pki.name(name))
+        .issuer_name(cas.root.subject)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(valid[0])
+        .not_valid_after(valid[1])
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(pki.key_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(cas.key.public_key()), critical=False)
+    )
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
+    return builder.sign(cas.key, hashes.SHA256())
 
 
 def request_key(csr_der: bytes) -> ec.EllipticCurvePublicKey:
