@@ -34,24 +34,27 @@ def handed_over() -> str | None:
 def main(handed: str) -> int:
     """The daemon to its end: the exit code."""
     become_lean()
+    config_file, flags, options = json.loads(handed)
     try:
-        return _run(*json.loads(handed))
+        code, again = _run(config_file, flags, options)
+        if again:
+            hand_over(config_file, flags, {**options, "clean_flows_days": None})
+        return code
     except BaseException as problem:
         return _explain(problem)
 
 
-def _run(config_file: str | None, flags: dict[str, Any], options: dict[str, Any]) -> int:
+def _run(config_file: str | None, flags: dict[str, Any], options: dict[str, Any]) -> tuple[int, bool]:
+    """The exit code, and whether the daemon is to begin anew."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it would say in its own form, we say in one line
     from pathlib import Path
 
-    from fieldwatch_proto import logs
-
-    from fieldwatch_agent.config import load_config
+    from fieldwatch_agent.control.settings import Settings
     from fieldwatch_agent.daemon import Daemon, Options
 
-    config = load_config(Path(config_file) if config_file else None, flags).value
-    logs.configure(config.log.level, config.log.format)
-    return Daemon(config, Options(**options)).run()
+    settings = Settings(Path(config_file) if config_file else None, flags)
+    daemon = Daemon(settings, Options(**options))
+    return daemon.run(), daemon.again
 
 
 def _explain(problem: BaseException) -> int:
