@@ -2,9 +2,10 @@
 
     signed, newer, valid ─► on trial ─► confirmed          a fresh record reached the collector
                                └──────► reverted           none did in time, or the agent was started a third time
-    else ─► rejected
+    signed, newer ─► rejected                              what it says is not valid here
 
-A version that was tried is never taken again, nor one below it (`floor`): an old configuration cannot be played back.
+A version that was signed is never taken again, nor one below it (`floor`): an old configuration cannot be played back.
+What was not signed leaves no trace here: else a forger could choose the version that the collector has to beat.
 The trial is on disk before the settings count: whatever they do to the agent, its third start is without them.
 """
 
@@ -101,11 +102,10 @@ class RemoteConfiguration:
                 self.state, self.problem = agent_pb2.CONFIG_REVERTED, problem[:MAX_PROBLEM_CHARS]
                 self._write()
 
-    def reject(self, version: int, problem: str, *, signed: bool) -> None:
-        """The one before stays in force. Only what the collector has signed moves the floor."""
+    def reject(self, version: int, problem: str) -> None:
+        """The one before stays in force."""
         with self._lock:
-            if signed:
-                self.floor = max(self.floor, version)
+            self.floor = max(self.floor, version)
             self.version, self.state, self.problem = version, agent_pb2.CONFIG_REJECTED, problem[:MAX_PROBLEM_CHARS]
             self._write()
 
@@ -114,7 +114,7 @@ class RemoteConfiguration:
         with self._lock:
             if self._confirmed is not None:
                 version, self._confirmed = self._confirmed.version, None
-                self.reject(version, problem, signed=True)
+                self.reject(version, problem)
 
     def retell(self) -> None:
         """What is in force was sent again: that is what there is to tell."""

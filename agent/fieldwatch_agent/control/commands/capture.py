@@ -28,7 +28,7 @@ MAX_SECONDS = 300
 RING_BYTES = 1 << 20
 BLOCK_PACKETS = 64  # at once as Python objects
 PIECE_BYTES = 128 << 10
-PIECE_S = 1.0  # a slow link's packets wait no longer than this
+PIECE_S = 0.5  # a slow link's packets wait no longer than this
 
 _MAGIC_NS = 0xA1B23C4D
 _FILE_HEADER = struct.Struct("<IHHiIII")

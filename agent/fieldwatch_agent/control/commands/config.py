@@ -6,7 +6,7 @@ from fieldwatch_proto.settings import ConfigError, UsageError
 from fieldwatch_proto.v1 import agent_pb2
 
 from fieldwatch_agent.control.agent import Agent
-from fieldwatch_agent.control.registry import Outcome, command
+from fieldwatch_agent.control.registry import Argument, Outcome, command
 from fieldwatch_agent.control.remote import RemoteConfiguration
 from fieldwatch_agent.control.run import CommandError, Run
 from fieldwatch_agent.control.settings import MAX_PUSHED_BYTES, parse, sections
@@ -14,12 +14,19 @@ from fieldwatch_agent.control.signature import SignatureError, check
 from fieldwatch_agent.filters import compile_filter
 
 
-@command("config", "settings of the collector's, on trial until a fresh record has reached it", exclusive=True)
-def config(run: Run, agent: Agent) -> Outcome:
+@command(
+    "config",
+    "settings of the collector's, on trial until a fresh record has reached it",
+    arguments=(Argument("version", int, "that of the signed settings", 0, low=0, high=1 << 63),),
+    exclusive=True,
+)
+def config(run: Run, agent: Agent, *, version: int) -> Outcome:
     if not agent.takes_configuration:
         raise CommandError("this run replays a capture; it takes no configuration")
     remote = agent.configuration.remote
     pushed = run.config
+    if version not in (0, pushed.version):
+        raise CommandError(f"the settings are of version {pushed.version}, not {version}")
     if remote.in_force is not None and pushed.version == remote.in_force.version:
         remote.retell()
         return Outcome(f"version {pushed.version} is in force", _told(remote, [], []))
@@ -29,14 +36,13 @@ def config(run: Run, agent: Agent) -> Outcome:
         )
     problem = _unsigned(run, agent)
     if problem:
-        remote.reject(pushed.version, problem, signed=False)
         raise CommandError(f"configuration {pushed.version} is refused: {problem}")
     try:
         settings = parse(pushed.version, pushed.settings)
         compile_filter(agent.settings.read(settings).value.capture.filter)
         live, waiting = agent.configuration.try_out(settings)
     except (ConfigError, UsageError) as wrong:
-        remote.reject(pushed.version, str(wrong), signed=True)
+        remote.reject(pushed.version, str(wrong))
         raise CommandError(f"configuration {pushed.version} is refused: {wrong}") from None
     except OSError as wrong:
         raise CommandError(f"the configuration could not be written down ({wrong}); see the agent's disk") from None
