@@ -71,10 +71,6 @@ class Captures:
                 except (CaptureError, ValueError) as problem:
                     log.warning("cannot capture", interface=name, problem=str(problem))
 
-    @property
-    def are_over(self) -> bool:
-        return not any(worker.is_alive() for worker in self.workers)
-
     def stop(self) -> BaseException | None:
         """End them all, their engines emptied; what kept a capture file from being read to its end."""
         problem = None

@@ -40,6 +40,7 @@ from fieldwatch_agent.control.logs import DaemonLog
 from fieldwatch_agent.control.runner import Runner
 from fieldwatch_agent.control.session import ControlSession
 from fieldwatch_agent.control.settings import Settings
+from fieldwatch_agent.control.vitals import Doctor
 from fieldwatch_agent.enrolment.identity import ENROL, EnrolmentError, usable_identity
 from fieldwatch_agent.filters import compile_filter
 from fieldwatch_agent.ledger import Ledger, boot_id, read_ledger
@@ -78,10 +79,10 @@ class Daemon:
     def __init__(self, settings: Settings, options: Options) -> None:
         self.settings, self.options = settings, options
         self.folder = settings.value.data_dir
-        self.again = False
-        """Whether this process is to begin anew, now that it has stopped."""
+        self.again = False  # whether to begin anew in this process, once it has stopped
         self.log = DaemonLog()
         self.freshness = Freshness()
+        self.doctor = Doctor(self)
         self.state = "starting"
         self.boot = boot_id()
         self.started = time.monotonic()
@@ -228,11 +229,7 @@ class Daemon:
         if identity is None:
             if self.config.collector.address and not self._address:
                 self._address = self.config.collector.address
-                log.warning(
-                    "not enrolled: records are kept in the spool",
-                    collector=self._address,
-                    remedy=ENROL,
-                )
+                log.warning("not enrolled: records are kept in the spool", collector=self._address, remedy=ENROL)
             return
         self._address = address = self.config.collector.address or identity.address
         self.certificate = CertificateCare(self.folder, address, identity, self._reconnect)
@@ -300,14 +297,14 @@ class Daemon:
 
     def _replay_is_over(self) -> bool:
         """The file has been read and everything is at the collector (or on disk, where nothing is shipped)."""
-        if self.captures is not None and not self.captures.are_over:
+        if any(worker.is_alive() for worker in self.workers):
             return False
         self.sealer.flush()
         self.spool.flush()
         if self.shipper is None:
             return True
-        status = self.spool.call(Store.status)
-        return status.batches + status.gaps == 0
+        waiting = self.spool.call(Store.status)
+        return waiting.batches + waiting.gaps == 0
 
     # --- what a collector may ask for -----------------------------------------------------------------------------
 

@@ -136,8 +136,7 @@ class ConfigurationCare:
 
     def _tell(self, severity: str) -> None:
         remote = self.remote
-        state = agent_pb2.ConfigState.Name(remote.state).removeprefix("CONFIG_").lower()
-        self._event(severity, {"version": remote.version, "state": state, "problem": remote.problem})
+        self._event(severity, {"version": remote.version, "state": remote.state_name, "problem": remote.problem})
 
     def _safely(self, write: Callable[[], None]) -> None:
         """A disk that cannot be written must not end the agent: what counts now is in memory."""

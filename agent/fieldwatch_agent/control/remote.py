@@ -58,6 +58,13 @@ class RemoteConfiguration:
     def on_trial(self) -> bool:
         return self._trial is not None
 
+    @property
+    def state_name(self) -> str:
+        """For people and programs: none, applied (on trial), confirmed, reverted, rejected."""
+        if self.state == agent_pb2.CONFIG_STATE_UNSPECIFIED:
+            return "none"
+        return agent_pb2.ConfigState.Name(self.state).removeprefix("CONFIG_").lower()
+
     def count_start(self) -> None:
         """The agent starts: with a configuration on trial at most `MOST_STARTS` times, then it is reverted."""
         with self._lock:

@@ -18,10 +18,12 @@ from fieldwatch_agent.worker import Worker
 if TYPE_CHECKING:
     from fieldwatch_agent.daemon import Daemon
 
+_LEVELS = {agent_pb2.HEALTH_OK: "ok", agent_pb2.HEALTH_DEGRADED: "degraded", agent_pb2.HEALTH_FAILED: "failed"}
+
 
 def describe(daemon: Daemon) -> dict[str, Any]:
     """The daemon's part of `spool status`, and what `status` shows."""
-    workers = daemon.workers
+    workers, remote = daemon.workers, daemon.configuration.remote
     return {
         "running": True,
         "pid": os.getpid(),
@@ -32,6 +34,16 @@ def describe(daemon: Daemon) -> dict[str, Any]:
         "rss_bytes": rss_bytes(),
         "interfaces": [worker.interface for worker in workers],
         "giant_frames": {worker.interface: worker.seen.giants for worker in workers if worker.seen.giants},
+        "health": [
+            {"component": part.component, "level": _LEVELS[part.level], "reason": part.reason}
+            for part in daemon.doctor.look(daemon.spool.call(Store.status))
+        ],
+        "config": {
+            "version": remote.version,
+            "state": remote.state_name,
+            "problem": remote.problem,
+            "pending": list(daemon.settings.pending),
+        },
     }
 
 
@@ -62,6 +74,7 @@ def agent_status(daemon: Daemon, *, first: bool) -> agent_pb2.AgentStatus:
         ],
         state=daemon.state,
         boot_id=daemon.boot.hex(),
+        health=[agent_pb2.Health(**part._asdict()) for part in daemon.doctor.look(spool)],
         config=config_status(daemon, first=first),
         allowed_commands=daemon.settings.value.remote.allow,
     )

@@ -42,8 +42,7 @@ class Pushing:
         return self.push(self.signer.sign(version, settings))
 
     def told(self) -> tuple[int, str, str]:
-        state = pb.ConfigState.Name(self.remote.state).removeprefix("CONFIG_").lower()
-        return self.remote.version, state, self.remote.problem
+        return self.remote.version, self.remote.state_name, self.remote.problem
 
 
 @contextmanager
@@ -153,7 +152,7 @@ def test_what_is_too_large_is_not_even_looked_at(tmp_path: Path) -> None:
         last = site.settings(1, b" " * (64 << 10) + b"{}")
 
     assert (last.state, "octets; accepted are 65536" in last.text) == (pb.COMMAND_FAILED, True)
-    assert site.told() == (0, "state_unspecified", "")
+    assert site.told() == (0, "none", "")
 
 
 def test_no_key_of_trust_is_open() -> None:

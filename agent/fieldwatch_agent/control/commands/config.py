@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fieldwatch_proto.settings import ConfigError, UsageError
-from fieldwatch_proto.v1 import agent_pb2
 
 from fieldwatch_agent.control.agent import Agent
 from fieldwatch_agent.control.registry import Argument, Outcome, command
@@ -65,5 +64,4 @@ def _unsigned(run: Run, agent: Agent) -> str:
 
 
 def _told(remote: RemoteConfiguration, live: list[str], waiting: list[str]) -> dict[str, object]:
-    state = agent_pb2.ConfigState.Name(remote.state).removeprefix("CONFIG_").lower()
-    return {"version": remote.version, "state": state, "applied": live, "restart": waiting}
+    return {"version": remote.version, "state": remote.state_name, "applied": live, "restart": waiting}
