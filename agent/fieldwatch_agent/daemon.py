@@ -31,21 +31,19 @@ from fieldwatch_proto.v1 import agent_pb2
 
 from fieldwatch_agent import accounts
 from fieldwatch_agent.captures import Captures
-from fieldwatch_agent.certificate_care import CertificateCare
 from fieldwatch_agent.config import AgentConfig
 from fieldwatch_agent.control import status
 from fieldwatch_agent.control.configuration import ConfigurationCare
 from fieldwatch_agent.control.freshness import Freshness
 from fieldwatch_agent.control.logs import DaemonLog
 from fieldwatch_agent.control.runner import Runner
-from fieldwatch_agent.control.session import ControlSession
 from fieldwatch_agent.control.settings import Settings
 from fieldwatch_agent.control.vitals import Doctor
-from fieldwatch_agent.enrolment.identity import ENROL, EnrolmentError, usable_identity
+from fieldwatch_agent.enrolment.identity import usable_identity
 from fieldwatch_agent.filters import compile_filter
 from fieldwatch_agent.ledger import Ledger, boot_id, read_ledger
 from fieldwatch_agent.sealer import Sealer
-from fieldwatch_agent.shipper.shipper import Shipper, open_channel
+from fieldwatch_agent.shipping import Shipping
 from fieldwatch_agent.spool.control import ControlServer
 from fieldwatch_agent.spool.file import Lock, make_folder
 from fieldwatch_agent.spool.items import Loss
@@ -54,6 +52,7 @@ from fieldwatch_agent.spool.store import Store
 from fieldwatch_agent.spool.thread import SpoolThread
 from fieldwatch_agent.worker import Replay, Worker
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 FINAL_SHIP_S = 2.0
 LOOK_S = 1.0
 INTERFACES_S = 10.0
@@ -79,7 +78,7 @@ class Daemon:
     def __init__(self, settings: Settings, options: Options) -> None:
         self.settings, self.options = settings, options
         self.folder = settings.value.data_dir
-        self.again = False  # whether to begin anew in this process, once it has stopped
+        self.again = self.told_to_stop = False  # again: begin anew in this process, once it has stopped
         self.log = DaemonLog()
         self.freshness = Freshness()
         self.doctor = Doctor(self)
@@ -87,14 +86,9 @@ class Daemon:
         self.boot = boot_id()
         self.started = time.monotonic()
         self.captures: Captures | None = None
-        self.shipper: Shipper | None = None
-        self.certificate: CertificateCare | None = None
         self.told_settings = b""
-        self._session: ControlSession | None = None
         self._acks_seen = 0
         self._stop = threading.Event()
-        self._address = ""
-        self._unusable = ""  # what is wrong with the identity on disk, once it was said
         self._problem: BaseException | None = None
 
     @property
@@ -112,8 +106,9 @@ class Daemon:
             raise UsageError(f"--use-api: {self.folder} is not enrolled; first: fieldwatch-agent enrol ...")
         lock = Lock(self.folder)
         try:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda *_: self._stop.set())
+            for number in STOP_SIGNALS:
+                signal.signal(number, self._on_signal)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # those that came while the process began anew
             self._settle_configuration()
             try:
                 program = compile_filter(self.config.capture.filter)
@@ -134,6 +129,10 @@ class Daemon:
             raise self._problem
         return 0
 
+    def _on_signal(self, *_: object) -> None:
+        self.told_to_stop = True
+        self._stop.set()
+
     def _settle_configuration(self) -> None:
         """What is in force, the collector's part included. Under the folder's lock: a start may be counted."""
         self.configuration = ConfigurationCare(
@@ -141,7 +140,7 @@ class Daemon:
             self.folder,
             apply=self._apply,
             restart=self.restart,
-            event=lambda severity, data: self._event("agent.config", severity, data),
+            event=self._tell_configuration,
         )
         self.configuration.start(ships=self.takes_configuration and not self.options.local_only)
         self.log.configure(self.config.log.level, self.config.log.format)
@@ -154,7 +153,17 @@ class Daemon:
 
     def _start(self, program: Program | None) -> None:
         settings = self.config.spool
-        self.spool = SpoolThread(self.folder, self._limits(), on_change=self._spool_changed)
+        self.spool = SpoolThread(self.folder, self._limits(), on_change=lambda: self.shipping.wake())
+        self.shipping = Shipping(
+            self.folder,
+            self.config.collector,
+            self.spool,
+            self.boot,
+            wanted=not self.options.local_only,
+            status=lambda first: status.agent_status(self, first=first),
+            handle=lambda command, channel: self._runner.handle(command, channel),
+            alarm=self._alarm,
+        )
         self.spool.start()
         if self.options.clean_flows_days is not None:
             self._clean_flows(self.options.clean_flows_days)
@@ -179,7 +188,8 @@ class Daemon:
         except BaseException:
             self._finish()
             raise
-        self._start_shipping()
+        self.shipping.look()
+        self.spool.call(self.freshness.set_mark)
         self.configuration.started()
         gc.collect()  # what importing left behind
         give_back()
@@ -214,60 +224,24 @@ class Daemon:
         records = self.spool.call(lambda store: store.delete_flows(before_ns))
         log.info("flow records that waited were deleted, and declared", older_than_days=days, records=records)
 
-    def _start_shipping(self) -> None:
-        """If the agent is enrolled, and not told to keep to itself."""
-        if self.options.local_only or self.shipper is not None:
-            return
-        try:
-            identity = usable_identity(self.folder)
-        except EnrolmentError as problem:
-            if self._unusable != str(problem):
-                self._unusable = str(problem)
-                log.error("not shipping; records are kept in the spool", problem=self._unusable)
-            return
-        self._unusable = ""
-        if identity is None:
-            if self.config.collector.address and not self._address:
-                self._address = self.config.collector.address
-                log.warning("not enrolled: records are kept in the spool", collector=self._address, remedy=ENROL)
-            return
-        self._address = address = self.config.collector.address or identity.address
-        self.certificate = CertificateCare(self.folder, address, identity, self._reconnect)
-        self._session = ControlSession(lambda first: status.agent_status(self, first=first), self._runner.handle)
-        self._session.start()
-        self.shipper = Shipper(
-            self.spool,
-            address,
-            lambda: open_channel(self.folder, address),
-            self.boot,
-            retry_min_s=self.config.collector.retry_min,
-            retry_max_s=self.config.collector.retry_max,
-            beat=self._session.use,
-            alarm=self._alarm,
-        )
-        self.shipper.start()
-
-    def _reconnect(self) -> None:
-        assert self.shipper is not None
-        self.shipper.reconnect()
-
-    def _spool_changed(self) -> None:
-        if self.shipper is not None:
-            self.shipper.wake()
-
     def _alarm(self, kind: str, data: dict[str, Any]) -> None:
         self._event(kind, "error", data)
 
     def _audit(self, data: dict[str, Any]) -> None:
         self._event("agent.command", "warning" if data["outcome"] in ("refused", "failed") else "info", data)
 
+    def _tell_configuration(self, severity: str, data: dict[str, Any]) -> None:
+        self._event("agent.config", severity, data)
+        self.shipping.tell()
+
     def _event(self, kind: str, severity: str, data: dict[str, Any]) -> None:
         """An event of ours, shipped like everything else."""
+        certificate = self.shipping.certificate
         row = {
             "ts_ns": time.time_ns(),
             "type": kind,
             "severity": severity,
-            "subject": self.certificate.identity.agent_id if self.certificate else socket.gethostname(),
+            "subject": certificate.identity.agent_id if certificate else socket.gethostname(),
             "data": json.dumps(data, sort_keys=True),
         }
         self.sealer.add(records_of(Kind.EVENT, [row]), 0)
@@ -284,10 +258,7 @@ class Daemon:
                 continue
             self.log.look()
             self._look_after_freshness()
-            if self.certificate is None:
-                self._start_shipping()
-            else:
-                self.certificate.look()
+            self.shipping.look()
             if time.monotonic() >= tidy:
                 tidy = time.monotonic() + TIDY_S
                 give_back()
@@ -301,7 +272,7 @@ class Daemon:
             return False
         self.sealer.flush()
         self.spool.flush()
-        if self.shipper is None:
+        if self.shipping.shipper is None:
             return True
         waiting = self.spool.call(Store.status)
         return waiting.batches + waiting.gaps == 0
@@ -321,18 +292,20 @@ class Daemon:
         """The live keys of the configuration have changed (`settings.LIVE`)."""
         self.log.configure(self.config.log.level, self.config.log.format)
         limits = self.spool.limits = self._limits()
-        self.spool.call(lambda store: setattr(store, "limits", limits))
-        self._changed()
+
+        def put_in_force(store: Store) -> None:
+            store.limits = limits
+            self.freshness.set_mark(store)
+
+        self.spool.call(put_in_force)
+        self.shipping.tell()
 
     def _look_after_freshness(self) -> None:
-        acks = self.shipper.acked if self.shipper is not None else 0
+        shipper = self.shipping.shipper
+        acks = shipper.acked if shipper is not None else 0
         came, self._acks_seen = acks != self._acks_seen, acks
         self.spool.post(lambda store: self.freshness.look(store, acks_came=came))
         self.configuration.look(self.freshness.newest_s)
-
-    def _changed(self) -> None:
-        if self._session is not None:
-            self._session.change()
 
     # --- stop ---------------------------------------------------------------------------------------------------
 
@@ -346,16 +319,10 @@ class Daemon:
         self.spool.flush()
         self._settle()
         self._runner.stop()
-        self._changed()
+        self.shipping.tell()
         before = self.spool.call(Store.status)
-        if self.shipper is not None:
-            self.shipper.drain(FINAL_SHIP_S)
-            self.shipper.stop()
-        if self._session is not None:
-            self._session.stop()
+        self.shipping.stop(FINAL_SHIP_S)
         after = self.spool.call(Store.status)
-        if self.certificate is not None:
-            self.certificate.close()
         self._control.close()
         self.spool.close(clean=True)
         log.info(
@@ -390,11 +357,3 @@ class Daemon:
     def describe(self) -> dict[str, Any]:
         """The daemon's part of `spool status`, and what `status` shows."""
         return status.describe(self)
-
-    def collector_state(self) -> str:
-        """Whether records go to a collector, for people."""
-        if self.shipper is not None:
-            return self.shipper.state
-        if self.options.local_only:
-            return "local only"
-        return f"not connected: {self._unusable}" if self._unusable else "not enrolled"

@@ -28,7 +28,9 @@ Changes = tuple[list[str], list[str]]
 
 
 class ConfigurationCare:
-    """`apply`: the live keys have changed; `restart`: begin anew; `event`: (severity, data) for the collector."""
+    """`apply`: the live keys have changed, and what is sealed from now on is fresh; `restart`: begin anew; `event`:
+    (severity, data) for the collector.
+    """
 
     def __init__(
         self,
@@ -89,8 +91,9 @@ class ConfigurationCare:
         with self._lock:
             self.settings.read(pushed)
             self.remote.try_out(pushed)
+            since_s = time.monotonic()
             changes = self._adopt()
-            self._tries_s = None if changes[1] else time.monotonic()
+            self._tries_s = None if changes[1] else since_s
         log.info("a configuration of the collector's is on trial", version=pushed.version, restart=bool(changes[1]))
         if not changes[1]:
             self._tell("info")

@@ -33,8 +33,8 @@ class Freshness:
         self._mark: Mark | None = None
 
     def set_mark(self, store: Store) -> None:
+        """Only what is sealed from now on counts."""
         self._mark = Mark(store.current.epoch, store.current.next_seq, time.monotonic())
-        self.waits_since_s = None
 
     def look(self, store: Store, *, acks_came: bool) -> None:
         """`acks_came`: the collector has acked something since the last look; without, no row is looked at."""
@@ -46,7 +46,7 @@ class Freshness:
             mark = self._mark = Mark(store.current.epoch, 1, mark.at_s)
         given = store.current.next_seq - mark.seq
         if given and acks_came and _waiting(store, mark) < given:
-            self.newest_s = mark.at_s
+            self.newest_s, self.waits_since_s = mark.at_s, None
             self.set_mark(store)
         elif given:
             self.waits_since_s = self.waits_since_s or time.monotonic()

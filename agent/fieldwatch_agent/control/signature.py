@@ -10,7 +10,6 @@ certificate can sign settings. The signature is ECDSA with SHA-256 over `message
 
 from __future__ import annotations
 
-import argparse
 import base64
 import datetime as dt
 import hashlib
@@ -136,6 +135,8 @@ def _signing_key(signer: x509.Certificate, now: dt.datetime) -> ec.EllipticCurve
 
 
 def main() -> int:
+    import argparse
+
     from fieldwatch_agent.enrolment.identity import EnrolmentError
 
     parser = argparse.ArgumentParser()

@@ -29,7 +29,7 @@ def describe(daemon: Daemon) -> dict[str, Any]:
         "pid": os.getpid(),
         "state": daemon.state,
         "version": VERSION,
-        "collector": daemon.collector_state(),
+        "collector": daemon.shipping.state,
         "frames_seen": sum(worker.seen.frames for worker in workers),
         "rss_bytes": rss_bytes(),
         "interfaces": [worker.interface for worker in workers],

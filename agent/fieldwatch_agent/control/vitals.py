@@ -93,15 +93,15 @@ class Doctor:
         )
 
     def _shipper(self, now_s: float) -> ShipperVitals:
-        daemon, shipper = self._daemon, self._daemon.shipper
+        daemon, shipping, shipper = self._daemon, self._daemon.shipping, self._daemon.shipping.shipper
         connected = shipper is not None and shipper.state == "connected"
         if connected != self._connected:
             self._connected, self._connected_or_away_s = connected, now_s
         since_s, waits_since_s = self._connected_or_away_s, daemon.freshness.waits_since_s
         return ShipperVitals(
-            wanted=not daemon.options.local_only,
+            wanted=shipping.wanted,
             enrolled=shipper is not None,
-            state=daemon.collector_state(),
+            state=shipping.state,
             connected=connected,
             refused=shipper is not None and shipper.refused,
             away_s=0.0 if connected else now_s - since_s,
@@ -109,7 +109,7 @@ class Doctor:
         )
 
     def _certificate(self) -> CertificateVitals | None:
-        care = self._daemon.certificate
+        care = self._daemon.shipping.certificate
         if care is None:
             return None
         return CertificateVitals(care.identity.not_before, care.identity.not_after, time.time())
