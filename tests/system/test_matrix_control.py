@@ -26,6 +26,7 @@ from support.stack import Agent, wait_for
 pytestmark = [pytest.mark.slow, pytest.mark.live, pytest.mark.timeout(120)]
 SEAL_S = "0.3"
 DEADLINE_S = 30.0
+MOST_GROWTH_BYTES = 6_000_000  # what four commands of a run leave behind
 
 
 class Site:
@@ -116,6 +117,7 @@ def test_commands_of_a_running_agent(tmp_path: Path) -> None:
     """Each does its work beside capture and shipping; all of it is told; the daemon stays lean."""
     with running(tmp_path, allow="reload,diagnostics,log_level,capture") as site:
         first = site.collector.statuses[0]
+        before_bytes = site.agent.spool()["rss_bytes"]
         site.give("c1", "diagnostics")
         bundle = site.end("c1")
         site.give("c2", "capture", interface="lo", packets=50, filter="tcp")
@@ -135,6 +137,7 @@ def test_commands_of_a_running_agent(tmp_path: Path) -> None:
         wait_for(audited, "the audit has arrived", DEADLINE_S)
         wait_for(lambda: site.health()["agent"].level != pb.HEALTH_FAILED, "it is well", DEADLINE_S)
         modules = set(next(ask_daemon(site.agent.data, "modules")))
+        after_bytes = site.agent.spool()["rss_bytes"]
         octets = b"".join(report.chunk for report in site.collector.reports if report.id == "c1")
         with tarfile.open(fileobj=io.BytesIO(octets), mode="r:gz") as tar:
             names = {member.name.partition("/")[2] for member in tar.getmembers()}
@@ -147,6 +150,7 @@ def test_commands_of_a_running_agent(tmp_path: Path) -> None:
     assert json.loads(packets.result)["packets"] == 50
     assert (refused.state, "does not allow config" in refused.text) == (pb.COMMAND_REFUSED, True)
     assert {event["subject"] for event in site.events if event["type"] == "agent.command"} == {"agent-1"}
+    assert after_bytes - before_bytes < MOST_GROWTH_BYTES, (before_bytes, after_bytes)
     assert modules & {"cryptography", "pcapy", "tarfile", "gzip", "sqlite_utils", "argparse"} == set()
     assert {"agent/capture/lo", "agent/spool", "agent/shipper", "agent/certificate"} <= set(site.health())
 

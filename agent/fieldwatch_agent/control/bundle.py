@@ -10,13 +10,18 @@ from __future__ import annotations
 import io
 import ipaddress
 import json
+import platform
 import re
 import sys
 import tarfile
 import time
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from fieldwatch_proto.version import VERSION
+
 MAX_INPUT_BYTES = 8 << 20
+LIBRARIES = ("grpcio", "protobuf", "msgpack", "zstandard", "dpkt", "cryptography", "pcapy-ng", "sqlite-utils")
 
 # What may stand around one: "from=2001:db8::1" and "10.0.0.1:53" hold an address, "v1.2.3.4" and "1.2.3.4.5" none.
 _BEFORE = r"(?:(?<![0-9A-Za-z:.])|(?<=[G-Zg-z]:))"
@@ -70,9 +75,20 @@ def archive(folder: str, files: dict[str, Any]) -> bytes:
     return out.getvalue()
 
 
+def versions() -> dict[str, str]:
+    found = {"fieldwatch": VERSION, "python": sys.version, "system": platform.platform(), "machine": platform.machine()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
 def main() -> int:
     request = json.loads(sys.stdin.buffer.read(MAX_INPUT_BYTES))
-    sys.stdout.buffer.write(archive(request["folder"], request["files"]))
+    files = {"versions.json": versions(), **request["files"]}
+    sys.stdout.buffer.write(archive(request["folder"], files))
     return 0
 
 

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from fieldwatch_proto.settings import effective
-from fieldwatch_proto.version import VERSION
 
 from fieldwatch_agent import wire
 from fieldwatch_agent.control.agent import Agent
 from fieldwatch_agent.control.registry import Outcome, command
 from fieldwatch_agent.control.run import CommandError, Run
 
-LIBRARIES = ("grpcio", "protobuf", "msgpack", "zstandard", "dpkt", "cryptography", "pcapy-ng", "sqlite-utils")
 COUNTERS = ("rx_packets", "tx_packets", *wire.NIC_LOSSES)
 CHILD_TIMEOUT_S = 60.0
 
@@ -39,9 +35,8 @@ def diagnostics(run: Run, agent: Agent) -> Outcome:
 
 
 def collect(agent: Agent) -> dict[str, Any]:
-    """File name -> what stands in it, not redacted yet."""
+    """File name -> what stands in it, not redacted yet; the child adds the versions."""
     return {
-        "versions.json": versions(),
         "config.json": [
             {**row, "value": list(row["value"]) if isinstance(row["value"], tuple) else row["value"]}
             for row in effective(agent.settings.loaded)
@@ -52,16 +47,6 @@ def collect(agent: Agent) -> dict[str, Any]:
         "limits.json": limits(),
         "log.ndjson": "".join(f"{line}\n" for line in agent.log.recent.lines()),
     }
-
-
-def versions() -> dict[str, str]:
-    found = {"fieldwatch": VERSION, "python": sys.version, "system": platform.platform(), "machine": platform.machine()}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
 
 
 def interfaces() -> dict[str, Any]:
