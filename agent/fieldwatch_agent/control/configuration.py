@@ -51,7 +51,8 @@ class ConfigurationCare:
 
     def start(self, *, ships: bool) -> None:
         """Settle what is in force, before anything runs. Where nothing is shipped, nothing is tried."""
-        if ships:
+        tries = ships and "config" in self.settings.value.remote.allow
+        if tries:
             self._safely(self.remote.count_start)
         try:
             self.settings.start_with(self.settings.read(self.remote.in_force))
@@ -63,7 +64,7 @@ class ConfigurationCare:
                 self.start(ships=False)
             else:
                 self._safely(lambda: self.remote.drop(text))
-        if ships and self.remote.on_trial:
+        if tries and self.remote.on_trial:
             self._tries_s = time.monotonic()
 
     def started(self) -> None:
@@ -91,9 +92,10 @@ class ConfigurationCare:
         with self._lock:
             self.settings.read(pushed)
             self.remote.try_out(pushed)
-            since_s = time.monotonic()
+            self._tries_s = time.monotonic()
             changes = self._adopt()
-            self._tries_s = None if changes[1] else since_s
+            if changes[1]:
+                self._tries_s = None  # it counts from the start that is to come
         log.info("a configuration of the collector's is on trial", version=pushed.version, restart=bool(changes[1]))
         if not changes[1]:
             self._tell("info")

@@ -29,6 +29,7 @@ class ControlSession(threading.Thread):
     ) -> None:
         super().__init__(name="control session", daemon=True)
         self.beats = 0
+        self.failures = 0
         self._status, self._handle, self._period_s = status, handle, period_s
         self._changed = threading.Condition()
         self._channel: grpc.Channel | None = None
@@ -65,12 +66,20 @@ class ControlSession(threading.Thread):
             assert channel is not None
             try:
                 for command in agent_pb2_grpc.ControlStub(channel).Session(self._beat(channel)):  # type: ignore[no-untyped-call]
-                    self._handle(command, channel)
+                    self._give(command, channel)
             except (grpc.RpcError, ValueError) as problem:  # ValueError: the channel was closed under us
                 log.debug("the control session ended", problem=str(problem)[:200])
             with self._changed:
                 if self._channel is channel and not self._stopping:
                     self._changed.wait(RETRY_S)
+
+    def _give(self, command: agent_pb2.Command, channel: grpc.Channel) -> None:
+        """A command that cannot even be begun (no thread to be had) must not end the heartbeat."""
+        try:
+            self._handle(command, channel)
+        except Exception:
+            self.failures += 1
+            log.exception("a command could not be begun", command=command.id[:64])
 
     def _beat(self, channel: grpc.Channel) -> Iterator[agent_pb2.AgentStatus]:
         first = True

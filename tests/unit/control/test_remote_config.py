@@ -17,6 +17,7 @@ from fieldwatch_proto.settings import ConfigError, leaves
 from fieldwatch_proto.v1 import agent_pb2 as pb
 from support.commanding import Commanding, Desk, commanding
 from support.signing import Signer
+from support.stack import wait_for
 
 
 class Pushing:
@@ -72,12 +73,13 @@ def test_what_cannot_change_live_begins_the_agent_anew(tmp_path: Path) -> None:
     with pushing(tmp_path) as site:
         last = site.settings(1, {"capture": {"filter": "not port 22"}, "flows": {"idle": "30 s"}})
         before = site.site.agent.settings.value.capture.filter
-        restarts = site.site.agent.restarts
+        wait_for(lambda: site.site.agent.restarts == 1, "it begins anew")
         site.site.agent.configuration.look(time.monotonic())
     restarted = Desk(tmp_path)
 
     assert json.loads(last.result)["restart"] == ["capture.filter", "flows.idle"]
-    assert (before, restarts) == ("", 1)
+    assert before == ""
+    assert site.site.agent.restarts == 1
     assert site.remote.on_trial  # a record that was sealed before the restart confirms nothing
     assert restarted.settings.value.capture.filter == "not port 22"
     assert restarted.configuration.remote.on_trial
@@ -251,6 +253,18 @@ def test_an_agent_that_takes_no_more_configurations_goes_by_its_own(tmp_path: Pa
     (tmp_path / "agent.toml").write_text('[remote]\nallow = ["reload"]\n')
 
     assert Desk(tmp_path).settings.value.log.level == "info"
+
+
+def test_a_trial_does_not_go_on_where_it_is_not_in_force(tmp_path: Path) -> None:
+    """`config` out of [remote] allow during a trial: fresh records confirm nothing, starts are not counted."""
+    with pushing(tmp_path) as site:
+        site.settings(1, {"log": {"level": "debug"}})
+    (tmp_path / "agent.toml").write_text('[remote]\nallow = ["reload"]\n')
+    for _ in range(4):
+        started = Desk(tmp_path)
+        started.configuration.look(time.monotonic())
+
+    assert started.configuration.remote.on_trial
 
 
 def test_a_key_that_this_version_does_not_know_any_more(tmp_path: Path) -> None:

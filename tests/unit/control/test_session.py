@@ -44,14 +44,18 @@ def test_the_heart_beats_on_time_and_on_change(tmp_path: Path) -> None:
 
 
 def test_commands_come_in_order(tmp_path: Path) -> None:
-    """Each with the channel that it came by."""
+    """Each with the channel that it came by; one that cannot be begun does not keep the next from coming."""
     got: list[tuple[str, grpc.Channel]] = []
+
+    def handle(command: pb.Command, channel: grpc.Channel) -> None:
+        got.append((command.id, channel))
+        if command.id == "c7":
+            raise RuntimeError("can't start new thread")
+
     authority = Authority()
     with ScriptedCollector(authority, silent) as collector:
         address = authority.enrol(tmp_path, collector.port).address
-        session = ControlSession(
-            lambda first: pb.AgentStatus(), lambda command, channel: got.append((command.id, channel)), period_s=60
-        )
+        session = ControlSession(lambda first: pb.AgentStatus(), handle, period_s=60)
         session.start()
         channel = open_channel(tmp_path, address)
         session.use(channel)
@@ -62,4 +66,5 @@ def test_commands_come_in_order(tmp_path: Path) -> None:
         session.stop()
         channel.close()
 
+    assert session.failures == 1
     assert got == [(f"c{number}", channel) for number in range(20)]
