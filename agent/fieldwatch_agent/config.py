@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fieldwatch_proto.settings import Loaded, find_file, load, setting
+from fieldwatch_proto.settings import Loaded, Offer, find_file, load, setting
 from fieldwatch_proto.shared_settings import Log, Network
 
 DEFAULT_FILE = Path("/etc/fieldwatch/agent.toml")
@@ -22,6 +22,7 @@ PROTOCOLS = (
     *("dhcp", "dhcpv6", "mdns", "llmnr", "nbns", "nbds", "ssdp", "lldp", "cdp"),
     *("dns", "wsd", "radius", "igmp", "quic", "tcp_syn", "tls", "http", "smb"),
 )
+REMOTE_COMMANDS = ("reload", "diagnostics", "log_level", "capture", "config")
 
 # "host:port", "192.0.2.1:7443", "[2001:db8::1]:7443"
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+(%[\w.-]+)?\]|[^\s:\[\]/]+):([0-9]{1,5})")
@@ -144,6 +145,24 @@ class VendorTable:
 
 
 @dataclass(frozen=True)
+class Remote:
+    """What a collector may have this agent do. No collector can change this table."""
+
+    allow: tuple[str, ...] = setting(
+        ("reload", "diagnostics", "log_level", "config"),
+        'commands that the collector may give; "capture" sends frames with all that is in them, so name it yourself',
+        choices=REMOTE_COMMANDS,
+    )
+    trial: float = setting(
+        300.0,
+        "a configuration of the collector's goes again when no fresh record has reached it for so long",
+        unit="seconds",
+        low=1,
+        high=86_400,
+    )
+
+
+@dataclass(frozen=True)
 class AgentConfig:
     """The root table."""
 
@@ -156,6 +175,7 @@ class AgentConfig:
     collector: Collector = Collector()
     privacy: Privacy = Privacy()
     vendors: VendorTable = VendorTable()
+    remote: Remote = Remote()
     log: Log = Log()
 
     @property
@@ -169,13 +189,19 @@ class AgentConfig:
 
 
 def load_config(
-    file: Path | None = None, flags: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None
+    file: Path | None = None,
+    flags: Mapping[str, object] | None = None,
+    environ: Mapping[str, str] | None = None,
+    offer: Offer | None = None,
 ) -> Loaded[AgentConfig]:
-    """The configuration in force; `file` None is `DEFAULT_FILE` where it exists. Raises ConfigError."""
+    """The configuration in force; `file` None is `DEFAULT_FILE` where it exists. `offer`: the collector's settings,
+    see `control.settings`. Raises ConfigError.
+    """
     return load(
         AgentConfig,
         file=find_file(file, DEFAULT_FILE),
         env_prefix=ENV_PREFIX,
         environ=os.environ if environ is None else environ,
         flags=flags or {},
+        offer=offer,
     )

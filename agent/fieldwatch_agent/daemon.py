@@ -1,11 +1,12 @@
 """The running agent: what is started in which order, what is watched, what is stopped in which order.
 
-Start: lock, spool, books of the run before, ledger, sealer, control socket, capture, shipper and heartbeat. Capture
-needs nobody to be in reach. Stop (SIGTERM, SIGINT): capture ends and its engines are emptied, the sealer seals, the
-spool writes, the shipper has `FINAL_SHIP_S` to bring away what it can, the spool notes a clean stop. Everything that
-was not shipped is there at the next start.
+Start: lock, configuration, spool, books of the run before, ledger, sealer, control socket, capture, shipper and control
+session. Capture needs nobody to be in reach. Stop (SIGTERM, SIGINT): capture ends and its engines are emptied, the
+sealer seals, the spool writes, the shipper has `FINAL_SHIP_S` to bring away what it can, the spool notes a clean stop.
+Everything that was not shipped is there at the next start.
 
-Each second the main thread looks after the rest: interfaces that came up, a certificate that wants renewal.
+Each second the main thread looks after the rest: interfaces that came up, a certificate that wants renewal, what a
+collector asked for.
 """
 
 from __future__ import annotations
@@ -15,55 +16,47 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from fieldwatch_ext.bpf import Program
-from fieldwatch_ext.errors import CaptureError
 from fieldwatch_ext.memory import give_back
 from fieldwatch_proto.columns import records_of
 from fieldwatch_proto.logs import get_logger
 from fieldwatch_proto.schema import Kind
 from fieldwatch_proto.settings import UsageError
 from fieldwatch_proto.v1 import agent_pb2
-from fieldwatch_proto.version import VERSION
 
-from fieldwatch_agent import accounts, wire
+from fieldwatch_agent import accounts
+from fieldwatch_agent.captures import Captures
 from fieldwatch_agent.config import AgentConfig
-from fieldwatch_agent.enrolment.identity import (
-    ENROL,
-    ENROL_AGAIN,
-    EnrolmentError,
-    Identity,
-    load_identity,
-    usable_identity,
-)
+from fieldwatch_agent.control import status
+from fieldwatch_agent.control.configuration import ConfigurationCare
+from fieldwatch_agent.control.freshness import Freshness
+from fieldwatch_agent.control.logs import DaemonLog
+from fieldwatch_agent.control.runner import Runner
+from fieldwatch_agent.control.settings import Settings
+from fieldwatch_agent.control.vitals import Doctor
+from fieldwatch_agent.enrolment.identity import usable_identity
 from fieldwatch_agent.filters import compile_filter
-from fieldwatch_agent.heartbeat import Heartbeat
 from fieldwatch_agent.ledger import Ledger, LedgerState, boot_id, read_ledger
-from fieldwatch_agent.replay import open_replay
 from fieldwatch_agent.sealer import Sealer
-from fieldwatch_agent.shipper.shipper import Shipper, open_channel
+from fieldwatch_agent.shipping import Shipping
 from fieldwatch_agent.spool.control import ControlServer
 from fieldwatch_agent.spool.file import Lock, make_folder
-from fieldwatch_agent.spool.items import Loss, Status
+from fieldwatch_agent.spool.items import Loss
 from fieldwatch_agent.spool.limits import Limits
 from fieldwatch_agent.spool.store import Store
 from fieldwatch_agent.spool.thread import SpoolThread
 from fieldwatch_agent.worker import Replay, Worker
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 FINAL_SHIP_S = 2.0
 LOOK_S = 1.0
 INTERFACES_S = 10.0
 TIDY_S = 10.0
-RENEW_RETRY_S = 600.0
-RECOVER_RETRY_S = 60.0
-STOP_S = 15.0
 NS_PER_DAY = 86_400 * 1_000_000_000
 
 log = get_logger(__name__)
@@ -82,36 +75,52 @@ class Options:
 class Daemon:
     """`run` gives the exit code. The start raises CaptureError, SpoolError, EnrolmentError, UsageError, OSError."""
 
-    def __init__(self, config: AgentConfig, options: Options) -> None:
-        self.config, self.options = config, options
-        self.folder = config.data_dir
+    def __init__(self, settings: Settings, options: Options) -> None:
+        self.settings, self.options = settings, options
+        self.folder = settings.value.data_dir
+        self.again = self.told_to_stop = False  # again: begin anew in this process, once it has stopped
+        self.log = DaemonLog()
+        self.freshness = Freshness()
+        self.doctor = Doctor(self)
         self.state = "starting"
-        self._boot = boot_id()
-        self._started = time.monotonic()
+        self.boot = boot_id()
+        self.started = time.monotonic()
+        self.captures: Captures | None = None
+        self.told_settings = b""
+        self._acks_seen = 0
         self._stop = threading.Event()
-        self._workers: list[Worker | Replay] = []
-        self._shipper: Shipper | None = None
-        self._heartbeat: Heartbeat | None = None
-        self._identity: Identity | None = None
-        self._renewal: subprocess.Popen[str] | None = None
-        self._renew_not_before = 0.0
-        self._spread = int.from_bytes(os.urandom(4)) / 2**32
-        self._address = ""
-        self._unusable = ""  # what is wrong with the identity on disk, once it was said
         self._problem: BaseException | None = None
 
+    @property
+    def workers(self) -> list[Worker | Replay]:
+        return list(self.captures.workers) if self.captures is not None else []
+
+    @property
+    def config(self) -> AgentConfig:
+        return self.settings.value
+
     def run(self) -> int:
+        self.log.configure(self.config.log.level, self.config.log.format)
         make_folder(self.folder)
-        program = compile_filter(self.config.capture.filter)
         if self._wants_identity() and usable_identity(self.folder) is None and self.options.must_ship:
             raise UsageError(f"--use-api: {self.folder} is not enrolled; first: fieldwatch-agent enrol ...")
         lock = Lock(self.folder)
         try:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda *_: self._stop.set())
-            self._start(program)
+            for number in STOP_SIGNALS:
+                signal.signal(number, self._on_signal)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # those that came while the process began anew
+            self._settle_configuration()
             try:
-                self._watch(program)
+                program = compile_filter(self.config.capture.filter)
+                self._start(program)
+            except Exception as problem:
+                self.again = self.configuration.start_failed(problem)
+                if self.again:
+                    return 0
+                raise
+            try:
+                self._watch()
+                self.configuration.stopped()
             finally:
                 self._finish()
         finally:
@@ -119,6 +128,22 @@ class Daemon:
         if self._problem is not None:
             raise self._problem
         return 0
+
+    def _on_signal(self, *_: object) -> None:
+        self.told_to_stop = True
+        self._stop.set()
+
+    def _settle_configuration(self) -> None:
+        """What is in force, the collector's part included. Under the folder's lock: a start may be counted."""
+        self.configuration = ConfigurationCare(
+            self.settings,
+            self.folder,
+            apply=self._apply,
+            restart=self.restart,
+            event=self._tell_configuration,
+        )
+        self.configuration.start(ships=self.takes_configuration and not self.options.local_only)
+        self.log.configure(self.config.log.level, self.config.log.format)
 
     def _wants_identity(self) -> bool:
         """Whether to end at once where the identity is damaged; capture goes on without, and waits for a better one."""
@@ -128,47 +153,66 @@ class Daemon:
 
     def _start(self, program: Program | None) -> None:
         settings = self.config.spool
-        limits = Limits.on(
+        left = read_ledger(self.folder)
+        self.spool = SpoolThread(
+            self.folder, self._limits(), mark=left.mark if left else None, on_change=lambda: self.shipping.wake()
+        )
+        self.shipping = Shipping(
+            self.folder,
+            self.config.collector,
+            self.spool,
+            self.boot,
+            wanted=not self.options.local_only,
+            status=lambda first: status.agent_status(self, first=first),
+            handle=lambda command, channel: self._runner.handle(command, channel),
+            alarm=self._alarm,
+        )
+        self.spool.start()
+        if self.options.clean_flows_days is not None:
+            self._clean_flows(self.options.clean_flows_days)
+        self._ledger = self._open_books(left)
+        self.spool.remember = self._ledger.remember
+        self.sealer = Sealer(
+            self.spool.put,
+            self.spool.declare,
+            seal_bytes=settings.seal_bytes,
+            seal_age_s=settings.seal_age,
+            observe=self._ledger.observe,
+        )
+        self.sealer.start()
+        self.spool.tell(self._alarm)
+        self._control = ControlServer(self.folder, self.spool, self.describe)
+        self._control.start()
+        self._runner = Runner(self, self._audit)
+        try:
+            self.captures = Captures(self.config, program, self._ledger, self.sealer, self.spool)
+            if self.options.replay is None:
+                self.captures.start()
+            else:
+                self.captures.start_replay(self.options.replay)
+        except BaseException:
+            self._finish()
+            raise
+        self.shipping.look()
+        self.spool.call(self.freshness.set_mark)
+        self.configuration.started()
+        gc.collect()  # what importing left behind
+        give_back()
+        self.state = "capturing" if self.options.replay is None else "draining"
+
+    def _limits(self) -> Limits:
+        settings = self.config.spool
+        return Limits.on(
             self.folder,
             max_bytes=settings.max_bytes,
             min_free_bytes=settings.min_free_bytes,
             max_age_s=settings.max_age,
         )
-        left = read_ledger(self.folder)
-        self._spool = SpoolThread(self.folder, limits, mark=left.mark if left else None, on_change=self._spool_changed)
-        self._spool.start()
-        if self.options.clean_flows_days is not None:
-            self._clean_flows(self.options.clean_flows_days)
-        self._ledger = self._open_books(left)
-        self._spool.remember = self._ledger.remember
-        self._sealer = Sealer(
-            self._spool.put,
-            self._spool.declare,
-            seal_bytes=settings.seal_bytes,
-            seal_age_s=settings.seal_age,
-            observe=self._ledger.observe,
-        )
-        self._sealer.start()
-        self._spool.tell(self._alarm)
-        self._control = ControlServer(self.folder, self._spool, self.describe)
-        self._control.start()
-        try:
-            if self.options.replay is None:
-                self._start_capture(program)
-            else:
-                self._start_replay(self.options.replay)
-        except BaseException:
-            self._finish()
-            raise
-        self._start_shipping()
-        gc.collect()  # what importing left behind
-        give_back()
-        self.state = "capturing" if self.options.replay is None else "draining"
 
     def _open_books(self, left: LedgerState | None) -> Ledger:
         """Declare what the run before lost, and start this run's ledger."""
         run = int.from_bytes(os.urandom(8)) >> 1 or 1
-        losses = self._spool.call(lambda store: accounts.reconcile(store, run, left, self._boot))
+        losses = self.spool.call(lambda store: accounts.reconcile(store, run, left, self.boot))
         for loss in losses:
             log.warning(
                 "the run before lost something; it is declared",
@@ -177,211 +221,125 @@ class Daemon:
                 records=sum(loss.records.values()),
                 count_known=loss.count_known,
             )
-        self._accounts = self._spool.call(accounts.interface_accounts)
         return Ledger(self.folder, run)
 
     def _clean_flows(self, days: int) -> None:
         before_ns = time.time_ns() - days * NS_PER_DAY
-        records = self._spool.call(lambda store: store.delete_flows(before_ns))
+        records = self.spool.call(lambda store: store.delete_flows(before_ns))
         log.info("flow records that waited were deleted, and declared", older_than_days=days, records=records)
 
-    def _start_capture(self, program: Program | None) -> None:
-        names = list(dict.fromkeys(self.config.capture.interfaces)) or wire.ethernet_interfaces()
-        if not names:
-            log.warning("no Ethernet interface is up; waiting for one", hint="name one with -i")
-        for name in names:
-            self._add_worker(name, program)
-
-    def _add_worker(self, name: str, program: Program | None) -> None:
-        """Raises CaptureError for an interface that is there and cannot be opened; one that is not is waited for."""
-        account = self._accounts.get(name)
-        slots = self._ledger.slots(name, self.config.capture.lanes)
-        worker = Worker(name, self.config, program, slots, account, self._sealer, self._spool)
-        try:
-            worker.open()
-        except CaptureError as problem:
-            if wire.exists(name):
-                raise
-            log.warning("waiting for an interface", interface=name, problem=str(problem))
-        self._workers.append(worker)
-        worker.start()
-
-    def _start_replay(self, path: str) -> None:
-        source, name = open_replay(path, self.config.capture.filter)
-        replay = Replay(name, source, self.config, self._ledger.slot(name), self._sealer)
-        self._workers.append(replay)
-        replay.start()
-
-    def _start_shipping(self) -> None:
-        """If the agent is enrolled, and not told to keep to itself."""
-        if self.options.local_only or self._shipper is not None:
-            return
-        try:
-            identity = usable_identity(self.folder)
-        except EnrolmentError as problem:
-            if self._unusable != str(problem):
-                self._unusable = str(problem)
-                log.error("not shipping; records are kept in the spool", problem=self._unusable)
-            return
-        self._unusable = ""
-        if identity is None:
-            if self.config.collector.address and not self._address:
-                self._address = self.config.collector.address
-                log.warning(
-                    "not enrolled: records are kept in the spool",
-                    collector=self._address,
-                    remedy=ENROL,
-                )
-            return
-        self._identity = identity
-        self._address = address = self.config.collector.address or identity.address
-        self._heartbeat = Heartbeat(self.agent_status)
-        self._heartbeat.start()
-        self._shipper = Shipper(
-            self._spool,
-            address,
-            lambda: open_channel(self.folder, address),
-            self._boot,
-            retry_min_s=self.config.collector.retry_min,
-            retry_max_s=self.config.collector.retry_max,
-            beat=self._heartbeat.use,
-            alarm=self._alarm,
-        )
-        self._shipper.start()
-
-    def _spool_changed(self) -> None:
-        if self._shipper is not None:
-            self._shipper.wake()
-
     def _alarm(self, kind: str, data: dict[str, Any]) -> None:
+        self._event(kind, "error", data)
+
+    def _audit(self, data: dict[str, Any]) -> None:
+        self._event("agent.command", "warning" if data["outcome"] in ("refused", "failed") else "info", data)
+
+    def _tell_configuration(self, severity: str, data: dict[str, Any]) -> None:
+        self._event("agent.config", severity, data)
+        self.shipping.tell()
+
+    def _event(self, kind: str, severity: str, data: dict[str, Any]) -> None:
         """An event of ours, shipped like everything else."""
+        certificate = self.shipping.certificate
         row = {
             "ts_ns": time.time_ns(),
             "type": kind,
-            "severity": "error",
-            "subject": self._identity.agent_id if self._identity else socket.gethostname(),
+            "severity": severity,
+            "subject": certificate.identity.agent_id if certificate else socket.gethostname(),
             "data": json.dumps(data, sort_keys=True),
         }
-        self._sealer.add(records_of(Kind.EVENT, [row]), 0)
+        self.sealer.add(records_of(Kind.EVENT, [row]), 0)
 
     # --- watching -----------------------------------------------------------------------------------------------
 
-    def _watch(self, program: Program | None) -> None:
+    def _watch(self) -> None:
+        assert self.captures is not None
         look_again = tidy = time.monotonic() + INTERFACES_S
         while not self._stop.wait(LOOK_S if self.options.replay is None else 0.05):
             if self.options.replay is not None:
                 if self._replay_is_over():
                     return
                 continue
-            if self._shipper is None:
-                self._start_shipping()
-            else:
-                self._look_after_certificate()
+            self.log.look()
+            self._look_after_freshness()
+            self.shipping.look()
             if time.monotonic() >= tidy:
                 tidy = time.monotonic() + TIDY_S
                 give_back()
-            if not self.config.capture.interfaces and time.monotonic() >= look_again:
+            if time.monotonic() >= look_again:
                 look_again = time.monotonic() + INTERFACES_S
-                self._add_new_interfaces(program)
+                self.captures.look_for_new()
 
     def _replay_is_over(self) -> bool:
         """The file has been read and everything is at the collector (or on disk, where nothing is shipped)."""
-        if any(worker.is_alive() for worker in self._workers):
+        if any(worker.is_alive() for worker in self.workers):
             return False
-        self._sealer.flush()
-        self._spool.flush()
-        if self._shipper is None:
+        self.sealer.flush()
+        self.spool.flush()
+        if self.shipping.shipper is None:
             return True
-        status = self._spool.call(Store.status)
-        return status.batches + status.gaps == 0
+        waiting = self.spool.call(Store.status)
+        return waiting.batches + waiting.gaps == 0
 
-    def _add_new_interfaces(self, program: Program | None) -> None:
-        known = {worker.interface for worker in self._workers}
-        for name in wire.ethernet_interfaces():
-            if name not in known:
-                try:
-                    self._add_worker(name, program)
-                except (CaptureError, ValueError) as problem:
-                    log.warning("cannot capture", interface=name, problem=str(problem))
+    # --- what a collector may ask for -----------------------------------------------------------------------------
 
-    def _look_after_certificate(self) -> None:
-        """Renew at half of its life, or when the collector refuses it, in a child; what it prints is logged."""
-        now = time.time()
-        if self._renewal is not None:
-            if self._renewal.poll() is None:
-                return
-            problem = self._renewal.communicate()[1].strip()
-            if self._renewal.returncode == 0:
-                self._identity = load_identity(self.folder)
-                log.info("the certificate was renewed")
-                assert self._shipper is not None
-                self._shipper.reconnect()
-            else:
-                log.warning("the certificate was not renewed; trying again later", problem=problem)
-            self._renewal = None
-            return
-        identity = self._identity
-        refused = self._shipper is not None and self._shipper.refused
-        if identity is None or time.monotonic() < self._renew_not_before:
-            return
-        if now < identity.renew_at(self._spread) and not refused:
-            return
-        expired = now > identity.not_after
-        self._renew_not_before = time.monotonic() + (RECOVER_RETRY_S if expired else RENEW_RETRY_S)
-        if expired:
-            log.warning(
-                "the certificate has expired; asking for another with its key, records are kept in the spool",
-                expired=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(identity.not_after)),
-                remedy=f"where that fails: check the clock, or {ENROL_AGAIN}",
-            )
-        command = [sys.executable, "-m", "fieldwatch_agent.enrolment.renew", "--data", str(self.folder)]
-        self._renewal = subprocess.Popen(  # noqa: S603
-            [*command, "--address", self._address], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
+    @property
+    def takes_configuration(self) -> bool:
+        return self.options.replay is None
+
+    def restart(self) -> None:
+        """Stop cleanly and begin anew in this process; returns at once."""
+        self.again = True
+        self._stop.set()
+
+    def _apply(self) -> None:
+        """The live keys of the configuration have changed (`settings.LIVE`)."""
+        self.log.configure(self.config.log.level, self.config.log.format)
+        limits = self.spool.limits = self._limits()
+
+        def put_in_force(store: Store) -> None:
+            store.limits = limits
+            self.freshness.set_mark(store)
+
+        self.spool.call(put_in_force)
+        self.shipping.tell()
+
+    def _look_after_freshness(self) -> None:
+        shipper = self.shipping.shipper
+        acks = shipper.acked if shipper is not None else 0
+        came, self._acks_seen = acks != self._acks_seen, acks
+        self.spool.post(lambda store: self.freshness.look(store, acks_came=came))
+        self.configuration.look(self.freshness.newest_s)
 
     # --- stop ---------------------------------------------------------------------------------------------------
 
     def _finish(self) -> None:
         """Seal, write, ship what can be shipped, say what it came to. Never loses what was sealed."""
         self.state = "stopping"
-        self._end_capture()
-        self._sealer.stop()
-        self._sealer.flush()
-        self._spool.flush()
+        if self.captures is not None:
+            self._problem = self.captures.stop()
+        self.sealer.stop()
+        self.sealer.flush()
+        self.spool.flush()
         self._settle()
-        if self._heartbeat is not None:
-            self._heartbeat.change()
-        before = self._spool.call(Store.status)
-        if self._shipper is not None:
-            self._shipper.drain(FINAL_SHIP_S)
-            self._shipper.stop()
-        if self._heartbeat is not None:
-            self._heartbeat.stop()
-        after = self._spool.call(Store.status)
-        if self._renewal is not None:
-            self._renewal.terminate()
+        self._runner.stop()
+        self.shipping.tell()
+        before = self.spool.call(Store.status)
+        self.shipping.stop(FINAL_SHIP_S)
+        after = self.spool.call(Store.status)
         self._control.close()
-        self._spool.close(clean=True)
+        self.spool.close(clean=True)
         log.info(
             "stopped",
             frames=self._ledger.frames,
-            sealed_records=self._sealer.sealed_records,
-            sealed_batches=self._sealer.sealed_batches,
+            sealed_records=self.sealer.sealed_records,
+            sealed_batches=self.sealer.sealed_batches,
             shipped_last=before.records - after.records,
             buffered_records=after.records,
             buffered_batches=after.batches,
         )
-        self._workers.clear()  # with their engines, which write to the ledger
+        self.captures = None  # with their engines, which write to the ledger
         self._ledger.close()
-
-    def _end_capture(self) -> None:
-        for worker in self._workers:
-            worker.stop()
-        for worker in self._workers:
-            if worker.is_alive():
-                worker.join(STOP_S)
-            if isinstance(worker, Replay) and worker.problem is not None:
-                self._problem = worker.problem
 
     def _settle(self) -> None:
         """Declare whatever was observed and is neither sealed nor declared by now: the books are closed balanced."""
@@ -390,68 +348,16 @@ class Daemon:
             frames = self._ledger.frames - store.state.account_frames
             return frames, accounts.differences(self._ledger.records, store.state.account_records)
 
-        frames, records = self._spool.call(missing)
+        frames, records = self.spool.call(missing)
         if frames > 0 or records:
             log.error("frames were observed and not sealed; they are declared lost", frames=frames)
             detail = "not sealed at the stop"
             loss = Loss(agent_pb2.UNCLEAN_STOP, max(0, frames), records, detail=detail, accounted=True)
-            self._spool.declare(loss)
-            self._spool.flush()
+            self.spool.declare(loss)
+            self.spool.flush()
 
     # --- telling ------------------------------------------------------------------------------------------------
 
     def describe(self) -> dict[str, Any]:
-        """The daemon's part of `spool status`."""
-        shipper = self._shipper
-        return {
-            "running": True,
-            "pid": os.getpid(),
-            "state": self.state,
-            "collector": shipper.state if shipper else self._why_not_shipping(),
-            "fresh_acked_ns": shipper.fresh_ns if shipper else 0,
-            "fresh_acked_age_s": shipper.fresh_age_s if shipper else None,
-            "frames_seen": sum(worker.seen.frames for worker in self._workers),
-            "rss_bytes": rss_bytes(),
-            "interfaces": [worker.interface for worker in self._workers],
-            "giant_frames": {worker.interface: worker.seen.giants for worker in self._workers if worker.seen.giants},
-        }
-
-    def _why_not_shipping(self) -> str:
-        if self.options.local_only:
-            return "local only"
-        return f"not connected: {self._unusable}" if self._unusable else "not enrolled"
-
-    def agent_status(self) -> agent_pb2.AgentStatus:
-        """One heartbeat."""
-        spool: Status = self._spool.call(Store.status)
-        workers = list(self._workers)
-        return agent_pb2.AgentStatus(
-            version=VERSION,
-            hostname=socket.gethostname(),
-            wall_ns=time.time_ns(),
-            uptime_s=int(time.monotonic() - self._started),
-            frames_seen=sum(worker.seen.frames for worker in workers),
-            frames_dropped=sum(worker.seen.dropped for worker in workers),
-            frames_rejected=sum(worker.seen.rejected for worker in workers),
-            records_sealed=self._sealer.sealed_records,
-            spool_records=spool.records,
-            spool_bytes=spool.body_bytes,
-            spool_oldest_ns=spool.oldest_ns,
-            gap_records=spool.declared_records,
-            rss_bytes=rss_bytes(),
-            interfaces=[
-                agent_pb2.InterfaceStatus(
-                    name=worker.interface, frames=worker.seen.frames, dropped=worker.seen.dropped, up=worker.up
-                )
-                for worker in workers
-                if isinstance(worker, Worker)  # a capture file is no interface, and is not "down" at its end
-            ],
-            state=self.state,
-            boot_id=self._boot.hex(),
-        )
-
-
-def rss_bytes() -> int:
-    """Resident memory of this process (proc_pid_statm(5))."""
-    pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
+        """The daemon's part of `spool status`, and what `status` shows."""
+        return status.describe(self)

@@ -12,8 +12,9 @@
     loaded = load(Config, file=path, env_prefix="FIELDWATCH_AGENT", environ=os.environ, flags={})
     loaded.value.spool.max_bytes, loaded.origins["spool.max_bytes"]
 
-- A value comes from, later over earlier: the dataclass, the file, ``PREFIX__SECTION__KEY`` (or ``..._FILE``, which
-  names a file whose text is the value), flags (``{"spool.max_bytes": value}``; None = was not given).
+- A value comes from, later over earlier: the dataclass, what somebody else offers (`Offer`), the file,
+  ``PREFIX__SECTION__KEY`` (or ``..._FILE``, which names a file whose text is the value), flags
+  (``{"spool.max_bytes": value}``; None = was not given).
 - Field types: bool, int, float, str, ``tuple[str, ...]``. In the environment a list is separated by commas.
 - ``unit="bytes"`` fields are int and also accept "64 MiB", "50 MB"; ``unit="seconds"`` fields are float and also
   accept "30 s", "250 ms", "5 min", "12 h", "7 d".
@@ -63,6 +64,14 @@ class Loaded(Generic[T]):
 
     value: T
     origins: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Offer:
+    """Values in the place of defaults, as a file has them: section -> key -> value. `origin` names who offers them."""
+
+    origin: str
+    values: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -143,8 +152,9 @@ def load(
     env_prefix: str,
     environ: Mapping[str, str],
     flags: Mapping[str, object],
+    offer: Offer | None = None,
 ) -> Loaded[T]:
-    """Defaults < `file` < environment < `flags`. Raises ConfigError with every problem found."""
+    """Defaults < `offer` < `file` < environment < `flags`. Raises ConfigError with every problem found."""
     known = {leaf.key: leaf for leaf in leaves(cls)}
     values: dict[str, Any] = {key: leaf.default for key, leaf in known.items()}
     origins = dict.fromkeys(known, DEFAULT)
@@ -158,6 +168,9 @@ def load(
             seen = REDACTED if leaf.rule.secret else f"{_shown(raw)}"
             problems.append(f"{origin}: {leaf.key} = {seen}: {problem}")
 
+    if offer is not None:
+        for key, raw in _flatten(offer.values, known, offer.origin, problems):
+            take(known[key], raw, offer.origin, text=False)
     if file is not None:
         for key, raw in _flatten(_read_toml(file), known, f"file {file}", problems):
             take(known[key], raw, f"file {file}", text=False)

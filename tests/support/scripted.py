@@ -1,7 +1,8 @@
 """A collector that does what a test tells it, over real TLS on a real socket: for the edges of the protocol.
 
 It has a CA, a certificate for collector.fieldwatch.internal, and makes agents' certificates. Each Push is a
-conversation: the test's coroutine reads what the agent says and answers.
+conversation: the test's coroutine reads what the agent says and answers. Commands are given by `command`, in the
+newest session; what agents say is kept in `statuses` and `reports`.
 """
 
 from __future__ import annotations
@@ -111,6 +112,9 @@ class ScriptedCollector(agent_pb2_grpc.IngestServicer, agent_pb2_grpc.ControlSer
         self.connections = 0
         self.failures: list[BaseException] = []
         self.statuses: list[pb.AgentStatus] = []
+        self.reports: list[pb.CommandReport] = []
+        self.unwanted: set[str] = set()
+        """Commands whose reports are ended by saying so."""
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -128,8 +132,22 @@ class ScriptedCollector(agent_pb2_grpc.IngestServicer, agent_pb2_grpc.ControlSer
         self._loop.run_until_complete(self._serve())
         self._loop.close()
 
+    def command(self, command: pb.Command) -> None:
+        """Give the agent a command, as soon as it has a session."""
+        self._loop.call_soon_threadsafe(self._commands.put_nowait, command)
+
+    def states(self, command_id: str) -> list[str]:
+        """What was reported of a command: "accepted", "running", ..., without repeats."""
+        names = [pb.CommandState.Name(report.state) for report in self.reports if report.id == command_id]
+        names = [name.removeprefix("COMMAND_").lower() for name in names]
+        return [name for place, name in enumerate(names) if place == 0 or names[place - 1] != name]
+
+    def last(self, command_id: str) -> pb.CommandReport:
+        return [report for report in self.reports if report.id == command_id][-1]
+
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
+        self._commands: asyncio.Queue[pb.Command] = asyncio.Queue()
         key, certificate = self.authority.issue(TARGET_NAME)
         server = grpc.aio.server()
         agent_pb2_grpc.add_IngestServicer_to_server(self, server)  # type: ignore[no-untyped-call]
@@ -164,7 +182,26 @@ class ScriptedCollector(agent_pb2_grpc.IngestServicer, agent_pb2_grpc.ControlSer
             playing.cancel()
 
     async def Session(self, request_iterator: AsyncIterator[pb.AgentStatus], context: Any) -> AsyncIterator[pb.Command]:
-        async for status in request_iterator:
-            self.statuses.append(status)
-        return
-        yield
+        async def listen() -> None:
+            async for status in request_iterator:
+                self.statuses.append(status)
+
+        listening = asyncio.create_task(listen())
+        given = asyncio.create_task(self._commands.get())
+        try:
+            while True:
+                await asyncio.wait({listening, given}, return_when=asyncio.FIRST_COMPLETED)
+                if not given.done():
+                    return
+                command, given = given.result(), asyncio.create_task(self._commands.get())
+                yield command
+        finally:
+            listening.cancel()
+            given.cancel()
+
+    async def Report(self, request_iterator: AsyncIterator[pb.CommandReport], context: Any) -> pb.ReportReply:
+        async for report in request_iterator:
+            self.reports.append(report)
+            if report.id in self.unwanted:
+                return pb.ReportReply(cancelled=True)
+        return pb.ReportReply()

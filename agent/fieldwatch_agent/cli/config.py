@@ -6,8 +6,14 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fieldwatch_proto.cli.command import Program
+
+if TYPE_CHECKING:
+    from fieldwatch_proto.settings import Loaded
+
+    from fieldwatch_agent.config import AgentConfig
 
 
 def register(program: Program) -> None:
@@ -63,15 +69,38 @@ def check(args: argparse.Namespace) -> int:
 def show(args: argparse.Namespace) -> int:
     from fieldwatch_proto.settings import effective, render_show
 
-    from fieldwatch_agent.config import load_config
-
-    loaded = load_config(args.config)
+    loaded = _in_force(args.config)
     if args.json:
         json.dump(effective(loaded), sys.stdout, indent=2, ensure_ascii=False)
         sys.stdout.write("\n")
     else:
         sys.stdout.write(render_show(loaded))
     return 0
+
+
+def _in_force(file: Path | None) -> Loaded[AgentConfig]:
+    """What the agent would start with, the collector's settings included where this user may read them."""
+    from fieldwatch_proto.settings import ConfigError
+
+    from fieldwatch_agent.control.files import FOLDER
+    from fieldwatch_agent.control.remote import FILE_NAME, RemoteConfiguration
+    from fieldwatch_agent.control.settings import Settings
+
+    settings = Settings(file, {})
+    data = settings.value.data_dir
+    try:
+        (data / FOLDER / FILE_NAME).read_bytes()
+    except FileNotFoundError:
+        return settings.loaded
+    except PermissionError:
+        remedy = "run this as root, or as the agent's user"
+        print(f"without what the collector may have set: {data} cannot be read by this user; {remedy}", file=sys.stderr)
+        return settings.loaded
+    try:
+        return settings.read(RemoteConfiguration(data).in_force)
+    except ConfigError as problem:
+        print(f"without what the collector has set, which this agent cannot use: {problem}", file=sys.stderr)
+        return settings.loaded
 
 
 def schema(args: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -15,6 +16,8 @@ from fieldwatch_agent.lean import ENVIRONMENT, become_lean
 
 if TYPE_CHECKING:
     import argparse
+
+    from fieldwatch_agent.daemon import Daemon
 
 HANDED_OVER = "FIELDWATCH_RUN"
 
@@ -34,24 +37,27 @@ def handed_over() -> str | None:
 def main(handed: str) -> int:
     """The daemon to its end: the exit code."""
     become_lean()
+    config_file, flags, options = json.loads(handed)
     try:
-        return _run(*json.loads(handed))
+        daemon = _daemon(config_file, flags, options)
+        code = daemon.run()
+        if daemon.again and not daemon.told_to_stop:
+            # A signal that comes from here on waits until the process that begins can hear it.
+            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
+            hand_over(config_file, flags, {**options, "clean_flows_days": None})
+        return code
     except BaseException as problem:
         return _explain(problem)
 
 
-def _run(config_file: str | None, flags: dict[str, Any], options: dict[str, Any]) -> int:
+def _daemon(config_file: str | None, flags: dict[str, Any], options: dict[str, Any]) -> Daemon:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it would say in its own form, we say in one line
     from pathlib import Path
 
-    from fieldwatch_proto import logs
-
-    from fieldwatch_agent.config import load_config
+    from fieldwatch_agent.control.settings import Settings
     from fieldwatch_agent.daemon import Daemon, Options
 
-    config = load_config(Path(config_file) if config_file else None, flags).value
-    logs.configure(config.log.level, config.log.format)
-    return Daemon(config, Options(**options)).run()
+    return Daemon(Settings(Path(config_file) if config_file else None, flags), Options(**options))
 
 
 def _explain(problem: BaseException) -> int:

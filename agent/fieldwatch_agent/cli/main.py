@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from fieldwatch_agent.cli import daemon
 
-COMMANDS = ("read", "run", "enrol", "spool", "bench", "vendors", "doctor", "config")
+COMMANDS = ("read", "run", "enrol", "status", "spool", "bench", "vendors", "doctor", "config")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from fieldwatch_agent.cli.main import main
 from fieldwatch_agent.config import ENV_PREFIX, AgentConfig, load_config
+from fieldwatch_agent.control.remote import RemoteConfiguration
+from fieldwatch_agent.control.settings import Pushed
 from fieldwatch_proto.settings import ConfigError, leaves
 
 
@@ -106,3 +108,23 @@ def test_config_show_and_schema(
     assert {leaf.key.split(".")[0] for leaf in leaves(AgentConfig)} == set(
         json.loads(capsys.readouterr().out)["properties"]
     )
+
+
+def test_config_show_tells_what_the_collector_has_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With its origin, where the file says nothing; what this agent cannot use is named, and left out."""
+    file = tmp_path / "agent.toml"
+    file.write_text(f'data = "{tmp_path}"\n[flows]\nidle = "30 s"\n')
+    remote = RemoteConfiguration(tmp_path)
+    remote.try_out(Pushed(3, {"flows": {"idle": 90, "active": 600}}))
+    assert main(["config", "show", "--config", str(file), "--json"]) == 0
+    rows = {row["key"]: (row["value"], row["origin"]) for row in json.loads(capsys.readouterr().out)}
+    remote.try_out(Pushed(4, {"flows": {"magic": True}}))
+    assert main(["config", "show", "--config", str(file)]) == 0
+    out, err = capsys.readouterr()
+
+    assert rows["flows.idle"] == (30.0, f"file {file}")
+    assert rows["flows.active"] == (600.0, "collector's configuration 3")
+    assert err.startswith(
+        "without what the collector has set, which this agent cannot use: collector's configuration 4"
+    )
+    assert "collector's configuration" not in out

@@ -12,6 +12,7 @@ from fieldwatch_proto.settings import (
     REDACTED,
     ConfigError,
     Loaded,
+    Offer,
     effective,
     find_file,
     json_schema,
@@ -101,6 +102,22 @@ def test_each_source_wins_over_the_one_before(tmp_path: Path) -> None:
         "spool.ratio": f"file {tmp_path}/agent.toml",
         "capture.interfaces": "default",
     } == {key: result.origins[key] for key in ("data", "spool.workers", "spool.ratio", "capture.interfaces")}
+
+
+def test_an_offer_stands_in_the_place_of_defaults(tmp_path: Path) -> None:
+    """What somebody else offers counts where file, environment and flags say nothing, and is checked as a file is."""
+    path = tmp_path / "x.toml"
+    path.write_text('[spool]\nseal_age = "3 s"\n')
+    offer = Offer("their settings 7", {"spool": {"seal_age": 9, "workers": 4}, "capture": {"level": "debug"}})
+
+    found = load(Config, file=path, env_prefix="X", environ={"X__CAPTURE__LEVEL": "info"}, flags={}, offer=offer)
+
+    assert (found.value.spool.seal_age, found.value.spool.workers, found.value.capture.level) == (3.0, 4, "info")
+    assert found.origins["spool.workers"] == "their settings 7"
+    wrong = Offer("their settings 8", {"spool": {"seal_age": 0, "worker": 1}})
+    with pytest.raises(ConfigError) as caught:
+        load(Config, file=path, env_prefix="X", environ={}, flags={}, offer=wrong)
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == ["their settings 8"] * 2
 
 
 def test_human_forms(tmp_path: Path) -> None:

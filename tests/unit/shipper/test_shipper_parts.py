@@ -1,18 +1,13 @@
-"""Pauses, window and heartbeat, each on its own."""
+"""Pauses and window, each on its own."""
 
 from __future__ import annotations
 
 import random
-from pathlib import Path
 
-from fieldwatch_agent.heartbeat import Heartbeat
 from fieldwatch_agent.shipper.backoff import Backoff
-from fieldwatch_agent.shipper.shipper import open_channel
 from fieldwatch_agent.shipper.window import Window
 from fieldwatch_agent.spool.items import Gap
 from fieldwatch_proto.v1 import agent_pb2 as pb
-from support.scripted import Authority, Conversation, ScriptedCollector
-from support.stack import wait_for
 
 
 def test_pauses_double_to_a_bound_with_full_jitter() -> None:
@@ -50,32 +45,3 @@ def test_a_window_counts_messages_and_octets() -> None:
     assert window.room() == (64, 4 << 20)
     window.grant(0, 100)
     assert (window.room(), window.paused) == ((0, 0), True)
-
-
-def test_the_heart_beats_on_time_and_on_change(tmp_path: Path) -> None:
-    """A status at once, one each period, one when something changes; none without a channel."""
-    authority = Authority()
-    asked: list[int] = []
-
-    def status() -> pb.AgentStatus:
-        asked.append(1)
-        return pb.AgentStatus(version="1", frames_seen=len(asked))
-
-    async def silent(talk: Conversation) -> None:
-        await talk.hear()
-
-    with ScriptedCollector(authority, silent) as collector:
-        address = authority.enrol(tmp_path, collector.port).address
-        heart = Heartbeat(status, period_s=60)
-        heart.start()
-        channel = open_channel(tmp_path, address)
-        heart.use(channel)
-        wait_for(lambda: len(collector.statuses) == 1, "the first beat")
-        heart.change()
-        wait_for(lambda: len(collector.statuses) == 2, "the beat on change")
-        heart.use(None)
-        heart.change()
-        heart.stop()
-        channel.close()
-
-    assert [beat.frames_seen for beat in collector.statuses] == [1, 2]

@@ -1,4 +1,4 @@
-"""The heartbeat: AgentStatus on Control.Session, every few seconds and on change, over the shipper's channel."""
+"""Control.Session over the shipper's channel: AgentStatus every few seconds and on change; commands come back."""
 
 from __future__ import annotations
 
@@ -11,17 +11,26 @@ from fieldwatch_proto.v1 import agent_pb2, agent_pb2_grpc
 
 PERIOD_S = 5.0
 RETRY_S = 5.0
+STOP_S = 2.0
 
 log = get_logger(__name__)
 
 
-class Heartbeat(threading.Thread):
-    """Beats while there is a channel. `status` gives the message."""
+class ControlSession(threading.Thread):
+    """Beats while there is a channel. `status(first)` gives the message, `first`: of this session. `handle` is given
+    each command, and the channel to report on; it must not wait.
+    """
 
-    def __init__(self, status: Callable[[], agent_pb2.AgentStatus], period_s: float = PERIOD_S) -> None:
-        super().__init__(name="heartbeat", daemon=True)
+    def __init__(
+        self,
+        status: Callable[[bool], agent_pb2.AgentStatus],
+        handle: Callable[[agent_pb2.Command, grpc.Channel], None],
+        period_s: float = PERIOD_S,
+    ) -> None:
+        super().__init__(name="control session", daemon=True)
         self.beats = 0
-        self._status, self._period_s = status, period_s
+        self.failures = 0
+        self._status, self._handle, self._period_s = status, handle, period_s
         self._changed = threading.Condition()
         self._channel: grpc.Channel | None = None
         self._news = self._seen = 0
@@ -44,7 +53,7 @@ class Heartbeat(threading.Thread):
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        self.join(2.0)
+        self.join(STOP_S)
 
     def run(self) -> None:
         while True:
@@ -56,20 +65,29 @@ class Heartbeat(threading.Thread):
                 channel = self._channel
             assert channel is not None
             try:
-                # Commands arrive with later features; reading them keeps the stream open.
                 for command in agent_pb2_grpc.ControlStub(channel).Session(self._beat(channel)):  # type: ignore[no-untyped-call]
-                    log.debug("a command that this agent does not know", name=command.name[:64])
+                    self._give(command, channel)
             except (grpc.RpcError, ValueError) as problem:  # ValueError: the channel was closed under us
-                log.debug("the heartbeat stopped", problem=str(problem)[:200])
+                log.debug("the control session ended", problem=str(problem)[:200])
             with self._changed:
                 if self._channel is channel and not self._stopping:
                     self._changed.wait(RETRY_S)
 
+    def _give(self, command: agent_pb2.Command, channel: grpc.Channel) -> None:
+        """A command that cannot even be begun (no thread to be had) must not end the heartbeat."""
+        try:
+            self._handle(command, channel)
+        except Exception:
+            self.failures += 1
+            log.exception("a command could not be begun", command=command.id[:64])
+
     def _beat(self, channel: grpc.Channel) -> Iterator[agent_pb2.AgentStatus]:
+        first = True
         while True:
             with self._changed:
                 self._seen = self._news
-            yield self._status()
+            yield self._status(first)
+            first = False
             with self._changed:
                 self.beats += 1
                 self._changed.wait_for(lambda: self._news != self._seen or self._stopping, self._period_s)

@@ -1,0 +1,82 @@
+"""The certificate of a running agent: renewed at half of its life or when it is refused, in a child."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from fieldwatch_proto.logs import get_logger
+
+from fieldwatch_agent.enrolment.identity import ENROL_AGAIN, Identity, load_identity
+
+RETRY_S = 600.0
+RECOVER_RETRY_S = 60.0  # past its end nothing is shipped
+
+log = get_logger(__name__)
+
+
+class CertificateCare:
+    """`look` is called every second or so; `is_refused` asks whether the collector accepts the certificate no more;
+    `renewed` is told when a new one is in force.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        address: str,
+        identity: Identity,
+        is_refused: Callable[[], bool],
+        renewed: Callable[[], None],
+    ) -> None:
+        self.identity = identity
+        self._folder, self._address = folder, address
+        self._is_refused, self._renewed = is_refused, renewed
+        self._child: subprocess.Popen[str] | None = None
+        self._not_before = 0.0
+        self._spread = int.from_bytes(os.urandom(4)) / 2**32
+
+    @property
+    def is_due(self) -> bool:
+        return time.time() >= self.identity.renew_at(self._spread)
+
+    def look(self) -> None:
+        """Begin a renewal that is due, end one that is done; what the child says is logged."""
+        if self._child is not None:
+            self._end(self._child)
+        elif time.monotonic() >= self._not_before and (self.is_due or self._is_refused()):
+            self._begin()
+
+    def _end(self, child: subprocess.Popen[str]) -> None:
+        if child.poll() is None:
+            return
+        self._child = None
+        problem = child.communicate()[1].strip()
+        renewed = load_identity(self._folder) if child.returncode == 0 else None
+        if renewed is None:
+            log.warning("the certificate was not renewed; trying again later", problem=problem)
+            return
+        self.identity = renewed
+        log.info("the certificate was renewed")
+        self._renewed()
+
+    def _begin(self) -> None:
+        expired = time.time() > self.identity.not_after
+        self._not_before = time.monotonic() + (RECOVER_RETRY_S if expired else RETRY_S)
+        if expired:
+            log.warning(
+                "the certificate has expired; asking for another with its key, records are kept in the spool",
+                expired=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.identity.not_after)),
+                remedy=f"where that fails: check the clock, or {ENROL_AGAIN}",
+            )
+        command = [sys.executable, "-m", "fieldwatch_agent.enrolment.renew", "--data", str(self._folder)]
+        self._child = subprocess.Popen(  # noqa: S603
+            [*command, "--address", self._address], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+
+    def close(self) -> None:
+        if self._child is not None:
+            self._child.terminate()

@@ -1,0 +1,156 @@
+"""The collector's configuration on disk: the one that is confirmed, the one on trial, the newest that was tried.
+
+    signed, newer, valid ─► on trial ─► confirmed          a fresh record reached the collector
+                               └──────► reverted           none did in time, or the agent was started a third time
+    signed, newer ─► rejected                              what it says is not valid here
+
+A version that was signed is never taken again, nor one below it (`floor`): an old configuration cannot be played back.
+What was not signed leaves no trace here: else a forger could choose the version that the collector has to beat.
+The trial is on disk before the settings count: whatever they do to the agent, its third start is without them.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+from fieldwatch_proto.v1 import agent_pb2
+
+from fieldwatch_agent.control.files import read_object, write_object
+from fieldwatch_agent.control.settings import Pushed
+
+FILE_NAME = "remote.json"
+MOST_STARTS = 2
+MAX_PROBLEM_CHARS = 1_000
+
+_STATES = (
+    *(agent_pb2.CONFIG_APPLIED, agent_pb2.CONFIG_CONFIRMED),
+    *(agent_pb2.CONFIG_REVERTED, agent_pb2.CONFIG_REJECTED),
+)
+
+
+class RemoteConfiguration:
+    """For several threads. What changes it is on disk when it returns. Raises OSError where it cannot be written."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._lock = threading.RLock()
+        found = read_object(data, FILE_NAME)
+        self._confirmed = _pushed(found.get("confirmed"))
+        self._trial = _pushed(found.get("trial"))
+        self._starts = _number(found.get("starts"))
+        self.floor = _number(found.get("floor"))
+        """The newest version that the collector is known to have signed."""
+        told = found.get("told")
+        told = told if isinstance(told, dict) else {}
+        self.version, self.problem = _number(told.get("version")), str(told.get("problem", ""))
+        self.state: agent_pb2.ConfigState = agent_pb2.CONFIG_STATE_UNSPECIFIED
+        for state in _STATES:
+            if agent_pb2.ConfigState.Name(state) == told.get("state"):
+                self.state = state
+
+    @property
+    def in_force(self) -> Pushed | None:
+        return self._trial or self._confirmed
+
+    @property
+    def on_trial(self) -> bool:
+        return self._trial is not None
+
+    @property
+    def state_name(self) -> str:
+        """For people and programs: none, applied (on trial), confirmed, reverted, rejected."""
+        if self.state == agent_pb2.CONFIG_STATE_UNSPECIFIED:
+            return "none"
+        return agent_pb2.ConfigState.Name(self.state).removeprefix("CONFIG_").lower()
+
+    def count_start(self) -> None:
+        """The agent starts: with a configuration on trial at most `MOST_STARTS` times, then it is reverted."""
+        with self._lock:
+            if self._trial is None:
+                return
+            if self._starts >= MOST_STARTS:
+                self.revert("the agent ended and was started for the third time while this was on trial")
+                return
+            self._starts += 1
+            self._write()
+
+    def count_stop(self) -> None:
+        """The agent was told to stop: that start was no failure."""
+        with self._lock:
+            if self._trial is not None and self._starts:
+                self._starts -= 1
+                self._write()
+
+    def try_out(self, pushed: Pushed) -> None:
+        with self._lock:
+            before = (self._trial, self._starts, self.floor, self.version, self.state, self.problem)
+            self._trial, self._starts, self.floor = pushed, 0, pushed.version
+            self.version, self.state, self.problem = pushed.version, agent_pb2.CONFIG_APPLIED, ""
+            try:
+                self._write()
+            except OSError:
+                self._trial, self._starts, self.floor, self.version, self.state, self.problem = before
+                raise
+
+    def confirm(self) -> None:
+        with self._lock:
+            if self._trial is not None:
+                self._confirmed, self._trial = self._trial, None
+                self.state, self.problem = agent_pb2.CONFIG_CONFIRMED, ""
+                self._write()
+
+    def revert(self, problem: str) -> None:
+        """The one before is in force again."""
+        with self._lock:
+            if self._trial is not None:
+                self._trial = None
+                self.state, self.problem = agent_pb2.CONFIG_REVERTED, problem[:MAX_PROBLEM_CHARS]
+                self._write()
+
+    def reject(self, version: int, problem: str) -> None:
+        """The one before stays in force."""
+        with self._lock:
+            self.floor = max(self.floor, version)
+            self.version, self.state, self.problem = version, agent_pb2.CONFIG_REJECTED, problem[:MAX_PROBLEM_CHARS]
+            self._write()
+
+    def drop(self, problem: str) -> None:
+        """The confirmed one cannot be used by this agent; nothing of the collector's is in force."""
+        with self._lock:
+            if self._confirmed is not None:
+                version, self._confirmed = self._confirmed.version, None
+                self.reject(version, problem)
+
+    def retell(self) -> None:
+        """What is in force was sent again: that is what there is to tell."""
+        with self._lock:
+            if self.in_force is not None and self.version != self.in_force.version:
+                self.version, self.problem = self.in_force.version, ""
+                self.state = agent_pb2.CONFIG_APPLIED if self.on_trial else agent_pb2.CONFIG_CONFIRMED
+                self._write()
+
+    def _write(self) -> None:
+        value = {
+            "floor": self.floor,
+            "confirmed": self._confirmed and self._confirmed._asdict(),
+            "trial": self._trial and self._trial._asdict(),
+            "starts": self._starts,
+            "told": {
+                "version": self.version,
+                "state": agent_pb2.ConfigState.Name(self.state),
+                "problem": self.problem,
+            },
+        }
+        write_object(self._data, FILE_NAME, value)
+
+
+def _pushed(entry: Any) -> Pushed | None:
+    if not isinstance(entry, dict) or not isinstance(entry.get("settings"), dict):
+        return None
+    return Pushed(_number(entry.get("version")), entry["settings"])
+
+
+def _number(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0

@@ -1,0 +1,265 @@
+"""What a collector has a running agent do: real daemon, real gRPC, a collector that does what the test says.
+
+Rows 35 and 36 of the failure matrix: a configuration that breaks shipping, one that is not the collector's.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fieldwatch_agent.spool.control import ask_daemon
+from fieldwatch_proto.columns import open_body
+from fieldwatch_proto.schema import Kind
+from fieldwatch_proto.v1 import agent_pb2 as pb
+from support.net import require_namespaces
+from support.scripted import Authority, Conversation, ScriptedCollector
+from support.signing import Signer
+from support.stack import Agent, wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.live, pytest.mark.timeout(120)]
+SEAL_S = "0.3"
+DEADLINE_S = 30.0
+MOST_GROWTH_BYTES = 6_000_000  # what four commands of a run leave behind
+
+
+class Site:
+    """A running agent that listens on loopback, and its collector. `acks`: whether the collector acks batches."""
+
+    def __init__(self, folder: Path, collector: ScriptedCollector, environ: dict[str, str]) -> None:
+        self.collector = collector
+        self.acks = True
+        self.events: list[dict[str, Any]] = []
+        self.signer = Signer(collector.authority)
+        self.agent = Agent(folder / "agent", environ={"FIELDWATCH_AGENT__SPOOL__SEAL_AGE": SEAL_S, **environ})
+
+    async def take(self, talk: Conversation) -> None:
+        """Ack what comes, and read the events in it."""
+        await talk.welcome()
+        while (message := await talk.hear()) is not None:
+            if isinstance(message, pb.Bye):
+                return
+            if isinstance(message, pb.Batch) and message.kind == Kind.EVENT:
+                rows = open_body(Kind.EVENT, message.records, message.raw_bytes, message.body).rows()
+                self.events += [{**row, "data": json.loads(row["data"])} for row in rows]
+            if self.acks:
+                last = message.seq if isinstance(message, pb.Batch) else message.to_seq
+                await talk.say(pb.Ack(epoch=message.epoch, upto=last))
+
+    def start(self, *more: str) -> None:
+        """`more`: interfaces to name beside loopback."""
+        address = f"127.0.0.1:{self.collector.port}"
+        seen = len(self.collector.statuses)
+        names = [part for name in (*more, "lo") for part in ("-i", name)]
+        self.agent.spawn("run", "--data", str(self.agent.data), "--collector", address, *names)
+        wait_for(lambda: len(self.collector.statuses) > seen or not self.agent.running, "a heartbeat", DEADLINE_S)
+        assert self.agent.running, self.agent.tail()
+
+    def give(self, command_id: str, name: str, /, **arguments: Any) -> None:
+        octets = json.dumps(arguments).encode()
+        self.collector.command(pb.Command(id=command_id, name=name, arguments=octets, actor="user:ada"))
+
+    def end(self, command_id: str) -> pb.CommandReport:
+        ends = {"done", "failed", "refused", "cancelled"}
+        wait_for(lambda: bool(ends & set(self.collector.states(command_id))), f"{command_id} has ended", DEADLINE_S)
+        return self.collector.last(command_id)
+
+    def push(self, version: int, settings: dict[str, Any], signer: Signer | None = None) -> pb.CommandReport:
+        config = (signer or self.signer).sign(version, settings)
+        self.collector.command(pb.Command(id=f"config-{version}", name="config", config=config, actor="user:ada"))
+        return self.end(f"config-{version}")
+
+    def told(self) -> tuple[int, int]:
+        """Version and state of the configuration in the newest heartbeat."""
+        newest = self.collector.statuses[-1].config
+        return newest.version, newest.state
+
+    def health(self) -> dict[str, pb.Health]:
+        return {part.component: part for part in self.collector.statuses[-1].health}
+
+    def effective(self) -> dict[str, Any]:
+        """The newest effective configuration that was told."""
+        told = [status.config.effective for status in self.collector.statuses if status.config.effective]
+        found: dict[str, Any] = json.loads(told[-1])
+        return found
+
+
+@contextmanager
+def running(folder: Path, *, allow: str = "", trial: str = "60 s") -> Iterator[Site]:
+    require_namespaces()  # that is: root, for the packet socket
+    environ = {"FIELDWATCH_AGENT__REMOTE__TRIAL": trial}
+    if allow:
+        environ["FIELDWATCH_AGENT__REMOTE__ALLOW"] = allow
+    holder: list[Site] = []
+
+    async def script(talk: Conversation) -> None:
+        await holder[0].take(talk)
+
+    with ScriptedCollector(Authority(), script) as collector:
+        site = Site(folder, collector, environ)
+        holder.append(site)
+        collector.authority.enrol(site.agent.data, collector.port)
+        site.start()
+        try:
+            yield site
+        finally:
+            if site.agent.running:
+                site.agent.kill()
+
+
+def test_commands_of_a_running_agent(tmp_path: Path) -> None:
+    """Each does its work beside capture and shipping; all of it is told; the daemon stays lean."""
+    with running(tmp_path, allow="reload,diagnostics,log_level,capture") as site:
+        first = site.collector.statuses[0]
+        before_bytes = site.agent.spool()["rss_bytes"]
+        site.give("c1", "diagnostics")
+        bundle = site.end("c1")
+        site.give("c2", "capture", interface="lo", packets=50, filter="tcp")
+        packets = site.end("c2")
+        site.give("c3", "log_level", level="debug")
+        site.end("c3")
+        site.give("c4", "reload")
+        reloaded = site.end("c4")
+        site.collector.command(pb.Command(id="c5", name="config", config=site.signer.sign(1, {})))
+        refused = site.end("c5")
+        ended = {"diagnostics", "capture", "log_level", "reload"}
+
+        def audited() -> bool:
+            told = [event["data"] for event in site.events if event["type"] == "agent.command"]
+            return ended <= {data["name"] for data in told if data["outcome"] == "done"}
+
+        wait_for(audited, "the audit has arrived", DEADLINE_S)
+        wait_for(lambda: site.health()["agent"].level != pb.HEALTH_FAILED, "it is well", DEADLINE_S)
+        modules = set(next(ask_daemon(site.agent.data, "modules")))
+        after_bytes = site.agent.spool()["rss_bytes"]
+        octets = b"".join(report.chunk for report in site.collector.reports if report.id == "c1")
+        with tarfile.open(fileobj=io.BytesIO(octets), mode="r:gz") as tar:
+            names = {member.name.partition("/")[2] for member in tar.getmembers()}
+        assert site.agent.stop() == 0, site.agent.tail()
+
+    assert list(first.allowed_commands) == ["reload", "diagnostics", "log_level", "capture"]
+    assert json.loads(first.config.effective)["remote"]["trial"] == 60.0
+    assert (bundle.state, packets.state, reloaded.state) == (pb.COMMAND_DONE,) * 3
+    assert {"versions.json", "config.json", "status.json", "log.ndjson", "limits.json", "interfaces.json"} <= names
+    assert json.loads(packets.result)["packets"] == 50
+    assert (refused.state, "does not allow config" in refused.text) == (pb.COMMAND_REFUSED, True)
+    assert {event["subject"] for event in site.events if event["type"] == "agent.command"} == {"agent-1"}
+    assert after_bytes - before_bytes < MOST_GROWTH_BYTES, (before_bytes, after_bytes)
+    assert modules & {"cryptography", "pcapy", "tarfile", "gzip", "sqlite_utils", "argparse"} == set()
+    assert {"agent/capture/lo", "agent/spool", "agent/shipper", "agent/certificate"} <= set(site.health())
+
+
+def test_a_configuration_is_tried_and_confirmed(tmp_path: Path) -> None:
+    """What cannot change live begins the agent anew in its place; a fresh record confirms; a restart keeps it."""
+    with running(tmp_path) as site:
+        assert site.agent.process is not None
+        pid = site.agent.process.pid
+        pushed = site.push(1, {"flows": {"idle": "30 s"}, "log": {"level": "debug"}})
+        wait_for(lambda: site.told() == (1, pb.CONFIG_CONFIRMED), "it is confirmed", DEADLINE_S)
+        same = site.agent.running and site.agent.spool()["pid"] == pid
+        confirmed = site.effective()
+        assert site.agent.stop() == 0, site.agent.tail()
+        site.start()
+        after = site.collector.statuses[-1].config
+        assert site.agent.stop() == 0, site.agent.tail()
+
+    assert json.loads(pushed.result)["restart"] == ["flows.idle"]
+    assert same
+    assert (confirmed["flows"]["idle"], confirmed["log"]["level"]) == (30.0, "debug")
+    assert (after.version, after.state) == (1, pb.CONFIG_CONFIRMED)
+    states = [event["data"]["state"] for event in site.events if event["type"] == "agent.config"]
+    assert states[:2] == ["applied", "confirmed"]
+
+
+def test_row_35_a_configuration_that_breaks_shipping_is_reverted(tmp_path: Path) -> None:
+    """It parses and is signed, but nothing is sealed any more: after the trial the one before is in force again."""
+    with running(tmp_path, trial="4 s") as site:
+        del site.agent.environ["FIELDWATCH_AGENT__SPOOL__SEAL_AGE"]
+        assert site.agent.stop() == 0, site.agent.tail()
+        site.start()  # with nothing local to say about the age of a batch
+        site.push(1, {"spool": {"seal_age": 0.3}})
+        wait_for(lambda: site.told() == (1, pb.CONFIG_CONFIRMED), "the first is confirmed", DEADLINE_S)
+        site.push(2, {"spool": {"seal_age": 3_600, "seal_bytes": "1 MiB"}})
+        wait_for(lambda: site.told() == (2, pb.CONFIG_REVERTED), "the second is reverted", DEADLINE_S)
+        wait_for(lambda: site.effective()["spool"]["seal_age"] == 0.3, "it has begun anew without it", DEADLINE_S)
+        problem = site.collector.statuses[-1].config.problem
+        part = site.health()["agent/config"]
+        effective = site.effective()
+
+        def event_of_the_end() -> bool:
+            return any(event["data"].get("state") == "reverted" for event in site.events)
+
+        wait_for(event_of_the_end, "records are shipped again", DEADLINE_S)
+        assert site.agent.stop() == 0, site.agent.tail()
+
+    assert problem == "no fresh record reached the collector within 4 s"
+    assert (part.level, problem in part.reason) == (pb.HEALTH_DEGRADED, True)
+    assert effective["spool"]["seal_age"] == 0.3
+
+
+def test_row_35_a_configuration_with_which_the_agent_dies_is_reverted_at_the_third_start(tmp_path: Path) -> None:
+    """The trial is on disk: killed on it twice, the agent starts without it, and says so."""
+    with running(tmp_path) as site:
+        site.acks = False  # nothing confirms it
+        site.push(1, {"flows": {"idle": "30 s"}})
+        wait_for(lambda: site.effective()["flows"]["idle"] == 30.0, "it is on trial", DEADLINE_S)
+        seen = []
+        for _ in range(2):
+            seen.append(site.told())
+            site.agent.kill()
+            site.start()
+        seen.append(site.told())
+        problem = site.collector.statuses[-1].config.problem
+        effective = site.effective()
+        site.acks = True
+        assert site.agent.stop() == 0, site.agent.tail()
+
+    assert seen == [(1, pb.CONFIG_APPLIED), (1, pb.CONFIG_APPLIED), (1, pb.CONFIG_REVERTED)]
+    assert "third time" in problem
+    assert effective["flows"]["idle"] == 60.0
+
+
+def test_row_35_a_configuration_with_which_the_agent_cannot_start_is_reverted_at_once(tmp_path: Path) -> None:
+    """It begins anew with it, fails, and begins anew without it: the same process, without anybody's help."""
+    with running(tmp_path) as site:
+        assert site.agent.stop() == 0, site.agent.tail()
+        site.start(*(f"gone{number}" for number in range(8)))
+        assert site.agent.process is not None
+        pid = site.agent.process.pid
+        site.push(1, {"capture": {"workers": 16}})  # of nine interfaces: more than the ledger has room for
+        wait_for(lambda: site.told() == (1, pb.CONFIG_REVERTED), "it is reverted", DEADLINE_S)
+        problem = site.collector.statuses[-1].config.problem
+        same = site.agent.spool()["pid"] == pid
+        assert site.agent.stop() == 0, site.agent.tail()
+
+    assert problem.startswith("the agent does not start with it: ")
+    assert same
+
+
+def test_row_36_a_configuration_that_is_not_the_collectors_is_refused(tmp_path: Path) -> None:
+    """Signed by another CA's key, or older than one that was seen: refused with the reason, and nothing changes."""
+    with running(tmp_path) as site:
+        site.push(5, {"log": {"level": "debug"}})
+        wait_for(lambda: site.told() == (5, pb.CONFIG_CONFIRMED), "it is confirmed", DEADLINE_S)
+        forged = site.push(6, {"log": {"level": "error"}}, Signer(Authority()))
+        older = site.push(4, {"log": {"level": "error"}})
+        told, effective = site.told(), site.effective()
+        refusals = {"config-6", "config-4"}
+
+        def audited() -> bool:
+            failed = {event["data"].get("id") for event in site.events if event["data"].get("outcome") == "failed"}
+            return refusals <= failed
+
+        wait_for(audited, "the audit has arrived", DEADLINE_S)
+        assert site.agent.stop() == 0, site.agent.tail()
+
+    assert (forged.state, older.state) == (pb.COMMAND_FAILED, pb.COMMAND_FAILED)
+    assert "was not issued by this agent's CA" in forged.text
+    assert "versions rise" in older.text
+    assert (told, effective["log"]["level"]) == ((5, pb.CONFIG_CONFIRMED), "debug")

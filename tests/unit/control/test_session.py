@@ -1,0 +1,70 @@
+"""Control.Session over a real channel: beats on time and on change, commands on their way in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import grpc
+from fieldwatch_agent.control.session import ControlSession
+from fieldwatch_agent.shipper.shipper import open_channel
+from fieldwatch_proto.v1 import agent_pb2 as pb
+from support.scripted import Authority, Conversation, ScriptedCollector
+from support.stack import wait_for
+
+
+async def silent(talk: Conversation) -> None:
+    await talk.hear()
+
+
+def test_the_heart_beats_on_time_and_on_change(tmp_path: Path) -> None:
+    """A status at once, one each period, one when something changes; none without a channel. The first says so."""
+    asked: list[bool] = []
+
+    def status(first: bool) -> pb.AgentStatus:
+        asked.append(first)
+        return pb.AgentStatus(version="1", frames_seen=len(asked))
+
+    authority = Authority()
+    with ScriptedCollector(authority, silent) as collector:
+        address = authority.enrol(tmp_path, collector.port).address
+        session = ControlSession(status, lambda command, channel: None, period_s=60)
+        session.start()
+        channel = open_channel(tmp_path, address)
+        session.use(channel)
+        wait_for(lambda: len(collector.statuses) == 1, "the first beat")
+        session.change()
+        wait_for(lambda: len(collector.statuses) == 2, "the beat on change")
+        session.use(None)
+        session.change()
+        session.stop()
+        channel.close()
+
+    assert [beat.frames_seen for beat in collector.statuses] == [1, 2]
+    assert asked == [True, False]
+
+
+def test_commands_come_in_order(tmp_path: Path) -> None:
+    """Each with the channel that it came by; one that cannot be begun does not keep the next from coming."""
+    got: list[tuple[str, grpc.Channel]] = []
+
+    def handle(command: pb.Command, channel: grpc.Channel) -> None:
+        got.append((command.id, channel))
+        if command.id == "c7":
+            raise RuntimeError("can't start new thread")
+
+    authority = Authority()
+    with ScriptedCollector(authority, silent) as collector:
+        address = authority.enrol(tmp_path, collector.port).address
+        session = ControlSession(lambda first: pb.AgentStatus(), handle, period_s=60)
+        session.start()
+        channel = open_channel(tmp_path, address)
+        session.use(channel)
+        for number in range(20):
+            collector.command(pb.Command(id=f"c{number}"))
+        wait_for(lambda: len(got) == 20, "all commands are here")
+        session.use(None)
+        session.stop()
+        channel.close()
+
+    assert session.failures == 1
+    assert got == [(f"c{number}", channel) for number in range(20)]
