@@ -22,6 +22,7 @@ from fieldwatch_collector.config import CollectorConfig, is_loopback, split_addr
 LOW_DISK_BYTES = 1 << 30
 SHORT_DISK_BYTES = 64 << 20
 EXPIRY_WARNING_S = 14 * 86_400
+CA_WARNING_S = 365 * 86_400  # every agent and every token has to hear of a new one while the old one is valid
 OLDEST_SANE_CLOCK_S = 1_735_689_600  # 2025-01-01: before it the clock was never set
 
 
@@ -131,7 +132,11 @@ def _clock() -> Iterator[Finding]:
 def _certificate(config: CollectorConfig) -> Iterator[Finding]:
     from fieldwatch_collector.identity.authority import certificate_expiry_ns
 
-    for name, remedy in (("ca.crt", "agents must enrol again with a new CA"), ("server.crt", "restart the server")):
+    places = (
+        ("ca.crt", "replace it while agents still trust it: fieldwatch-collector ca rotate --begin", CA_WARNING_S),
+        ("server.crt", "restart the server", EXPIRY_WARNING_S),
+    )
+    for name, remedy, soon_s in places:
         path = config.data_dir / "pki" / name
         try:
             left_s = certificate_expiry_ns(path.read_bytes()) / 1e9 - time.time()
@@ -143,7 +148,7 @@ def _certificate(config: CollectorConfig) -> Iterator[Finding]:
         what = f"{name} is valid for {left_s / 86_400:.0f} days"
         if left_s <= 0:
             yield Finding(Level.BROKEN, "certificate", f"{name} has expired", remedy)
-        elif left_s < EXPIRY_WARNING_S:
+        elif left_s < soon_s:
             yield Finding(Level.NOTE, "certificate", what, remedy)
         else:
             yield Finding(Level.OK, "certificate", what)
@@ -160,6 +165,7 @@ def _store(config: CollectorConfig) -> Iterator[Finding]:
             behind = newest - connection.execute("SELECT coalesce(min(position), 0) FROM projection").fetchone()[0]
             dead = connection.execute("SELECT count(*) FROM dead_letter").fetchone()[0]
             admins = connection.execute("SELECT count(*) FROM user WHERE role = 'admin'").fetchone()[0]
+            waiting = _waiting(connection)
         finally:
             connection.close()
     except sqlite3.Error as problem:
@@ -170,6 +176,9 @@ def _store(config: CollectorConfig) -> Iterator[Finding]:
     if not admins:
         remedy = "fieldwatch-collector user add NAME --role admin"
         yield Finding(Level.NOTE, "people", "nobody can log in to the page as an administrator yet", remedy)
+    if waiting:
+        what = f"{amount_text(waiting, 'device waits', 'devices wait')} for approval"
+        yield Finding(Level.NOTE, "agents", what, "fieldwatch-collector agents pending")
     if dead:
         yield Finding(
             Level.NOTE,
@@ -177,3 +186,12 @@ def _store(config: CollectorConfig) -> Iterator[Finding]:
             f"{amount_text(dead, 'batch', 'batches')} kept that could not be decoded",
             "update the collector, then: fieldwatch-collector rebuild",
         )
+
+
+def _waiting(connection: sqlite3.Connection) -> int:
+    """Devices that wait for approval; 0 in a database that the next start has yet to migrate."""
+    try:
+        found = connection.execute("SELECT count(*) FROM pending_enrolment WHERE state = 'waiting'").fetchone()
+    except sqlite3.OperationalError:
+        return 0
+    return int(found[0])
