@@ -64,6 +64,10 @@ def open_cas(folder: Path, now: dt.datetime) -> Cas:
     if not isinstance(loaded, ec.EllipticCurvePrivateKey):
         raise ValueError(f"{key_file}: is no P-256 key; restore the data folder from a backup")
     root = x509.load_pem_x509_certificate(certificate_file.read_bytes())
+    if loaded.public_key() != root.public_key():
+        raise ValueError(
+            f"{key_file}: is not the key of {certificate_file.name}; restore the data folder from a backup"
+        )
     return Cas(root, loaded, _read_earlier(folder / "earlier.json"))
 
 

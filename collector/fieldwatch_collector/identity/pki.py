@@ -98,7 +98,7 @@ def private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 def write(path: Path, octets: bytes, mode: int) -> None:
-    """The whole file or none, with its mode from the first octet on."""
+    """The whole file or none, with its mode from the first octet on; on the disk, in this order, when it returns."""
     draft = path.with_name(path.name + ".new")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
@@ -107,3 +107,8 @@ def write(path: Path, octets: bytes, mode: int) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     draft.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

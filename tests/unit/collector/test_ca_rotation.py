@@ -147,6 +147,15 @@ def test_a_damaged_file_of_earlier_cas_says_what_to_do(tmp_path: Path) -> None:
         at(tmp_path)
 
 
+def test_a_key_of_another_ca_is_not_used(tmp_path: Path) -> None:
+    """What it signed nobody would trust: said at the start, not by each agent."""
+    at(tmp_path)
+    (tmp_path / "pki" / "ca.key").write_bytes(pki.private_pem(private_key()))
+
+    with pytest.raises(ValueError, match=r"ca.key: is not the key of ca.crt; restore the data folder from a backup"):
+        at(tmp_path)
+
+
 def test_a_strict_verifier_follows_the_chain_from_the_old_root(tmp_path: Path) -> None:
     """RFC 5280 as another implementation reads it; a root that has nothing to do with it is refused."""
     authority = Authority.open(tmp_path)
