@@ -75,11 +75,11 @@ class Proxy:
 
     def cut(self) -> None:
         """Close every connection as an orderly peer does (FIN)."""
-        self._loop.call_soon_threadsafe(lambda: [pair.close() for pair in list(self._open)])
+        self._loop.call_soon_threadsafe(self._close_all, False)
 
     def reset(self) -> None:
         """Reset every connection (RST), whatever is under way."""
-        self._loop.call_soon_threadsafe(lambda: [pair.close(reset=True) for pair in list(self._open)])
+        self._loop.call_soon_threadsafe(self._close_all, True)
 
     def reset_after(self, octets: Callable[[], int | None]) -> None:
         """From now on reset each connection once the agent has sent `octets()` on it, to the octet; None = never."""
@@ -92,6 +92,10 @@ class Proxy:
     def stall(self, *, stalled: bool) -> None:
         """Take nothing any more, until told otherwise: both ends see a full window."""
         self._stalled = stalled
+
+    def _close_all(self, reset: bool) -> None:
+        for pair in list(self._open):
+            pair.close(reset=reset)
 
     # --- the thread ---------------------------------------------------------------------------------------------
 
@@ -106,10 +110,10 @@ class Proxy:
         self._ready.set()
         await self._stop.wait()
         server.close()
-        for pair in list(self._open):
-            pair.close(reset=True)
+        self._close_all(True)
         others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        await asyncio.wait(others, timeout=START_S) if others else None
+        if others:
+            await asyncio.wait(others, timeout=START_S)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1

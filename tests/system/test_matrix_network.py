@@ -22,6 +22,8 @@ from support.scripted import Authority, Conversation, ScriptedCollector
 from support.shipping import agent_id_of, enrolled, facts, fill, flows, marks, ship, stored_records
 from support.stack import Agent, Collector, wait_for
 
+from system import outage
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 RECORDS = 20  # a batch
 LINE_SPEED = 4  # row 17 runs so many times as fast as its name says: all times shorter, the rate higher
@@ -38,6 +40,20 @@ def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
 @pytest.fixture
 def agent(collector: Collector, tmp_path: Path) -> Agent:
     return enrolled(collector, tmp_path / "agent")
+
+
+def test_row_15_days_without_a_network(tmp_path: Path) -> None:
+    """The backlog of a quarter of a day (`python -m system.outage --days 7` by hand) over connections that are reset:
+    every record is delivered or declared evicted, facts outlive flows, and memory does not know how much waited.
+    """
+    verdict = outage.run(tmp_path, 0.25, seconds=100)
+
+    assert verdict.lost == 0, verdict.line()
+    assert verdict.declared > 0
+    assert verdict.facts_stored == verdict.facts_put
+    assert verdict.resets >= 2
+    assert verdict.peak_kib < verdict.idle_kib + (20_000_000 >> 10), verdict.line()
+    assert [sparse for _, sparse in verdict.marks] == ["[]"]
 
 
 def test_row_16_a_half_open_connection_is_found_out(collector: Collector, agent: Agent) -> None:
