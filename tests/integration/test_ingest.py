@@ -11,6 +11,7 @@ import pytest
 from fieldwatch_collector import admin
 from fieldwatch_collector.identity.authority import Authority
 from fieldwatch_collector.ingest import gate
+from fieldwatch_collector.ingest.returning import RETURNS_PER_S
 from fieldwatch_proto.columns import digest
 from fieldwatch_proto.schema import Kind
 from fieldwatch_proto.v1 import agent_pb2 as pb
@@ -365,3 +366,23 @@ async def test_a_renewed_certificate_is_for_the_same_agent(tmp_path: Path) -> No
 
         assert identity.agent_id == reply.agent_id
         assert [(identity.agent_id,)] == collector.rows("SELECT agent FROM batch")
+
+
+async def test_agents_hear_over_how_long_they_shall_come_back(tmp_path: Path) -> None:
+    """The Welcome names a time that grows with the fleet; a collector that stops names each agent a moment."""
+    async with running(tmp_path / "data") as collector:
+        identity = await enrol(collector)
+        await collector.services.store.transact(
+            lambda connection: connection.executemany(
+                "INSERT INTO agent(id, name, site, enrolled_ns, serial, csr_digest) VALUES(?, ?, '', 0, '', x'')",
+                [(f"agent-{number}", f"agent-{number}") for number in range(RETURNS_PER_S - 1)],
+            )
+        )
+        async with talk(collector, identity) as stream:
+            welcome = await stream.hello((EPOCH, 1, 1))
+            collector.server.request_stop()
+            away = await stream.read()
+
+    assert welcome.return_spread_ms == 1_000
+    assert isinstance(away, pb.GoAway)
+    assert 100 <= away.retry_ms <= 3_000

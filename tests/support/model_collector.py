@@ -125,7 +125,7 @@ class Line:
             self.pace,
             b"boot",
             lambda: self.now,
-            on_welcome=lambda: None,
+            on_welcome=lambda welcome: None,
             on_ack=self.acked.append,
             alarm=lambda kind, data: None,
         )

@@ -68,7 +68,7 @@ class Conversation:
         boot: bytes,
         clock: Callable[[], float],
         *,
-        on_welcome: Callable[[], None],
+        on_welcome: Callable[[agent_pb2.Welcome], None],
         on_ack: Callable[[Acked], None],
         alarm: Callable[[str, dict[str, Any]], None],
     ) -> None:
@@ -170,7 +170,7 @@ class Conversation:
         if not self._rolled_back:
             self._agenda.begin(self.window.messages)
         self.welcomed = True
-        self._on_welcome()
+        self._on_welcome(welcome)
 
     def _acked(self, ack: agent_pb2.Ack) -> None:
         flights = self.window.ack(ack.epoch, ack.upto, [(part.from_seq, part.to_seq) for part in ack.also])

@@ -42,7 +42,7 @@ class Session:
         boot: bytes,
         *,
         stopping: threading.Event,
-        on_welcome: Callable[[], None],
+        on_welcome: Callable[[agent_pb2.Welcome], None],
         on_ack: Callable[[Acked], None],
         alarm: Callable[[str, dict[str, Any]], None],
     ) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import grpc
 from fieldwatch_proto.logs import get_logger
+from fieldwatch_proto.v1 import agent_pb2
 
 from fieldwatch_agent.enrolment.identity import TARGET_NAME, EnrolmentError, load_credentials
 from fieldwatch_agent.shipper.agenda import Agenda
@@ -126,7 +127,7 @@ class Shipper(threading.Thread):
             self.pace,
             self._boot,
             stopping=self._stopping,
-            on_welcome=lambda: self._welcomed(channel),
+            on_welcome=lambda welcome: self._welcomed(channel, welcome),
             on_ack=self._acked,
             alarm=self._alarm,
         )
@@ -139,7 +140,8 @@ class Shipper(threading.Thread):
             channel.close()
         return session.retry_s or self._backoff.next()
 
-    def _welcomed(self, channel: grpc.Channel) -> None:
+    def _welcomed(self, channel: grpc.Channel, welcome: agent_pb2.Welcome) -> None:
+        self._backoff.spread_s = welcome.return_spread_ms / 1000
         if not self._announced:
             log.info("connected to the collector", address=self._address)
         self._announced = True

@@ -36,8 +36,9 @@ from fieldwatch_collector.ingest.alarm import StoreAlarm
 from fieldwatch_collector.ingest.budget import Budget
 from fieldwatch_collector.ingest.checks import CODECS, MAX_BATCH_BYTES, batch_item, gap_item
 from fieldwatch_collector.ingest.credit import Credit
-from fieldwatch_collector.ingest.fleet import REVOKED, Fleet, Line
+from fieldwatch_collector.ingest.fleet import REVOKED, STOPPING, Fleet, Line
 from fieldwatch_collector.ingest.gate import Gate, refuse
+from fieldwatch_collector.ingest.returning import Returning, stop_ms
 from fieldwatch_collector.journal import record
 from fieldwatch_collector.store import BatchItem, Item, Outcome, PutResult, Store, StoreError
 
@@ -48,6 +49,8 @@ RETRY_LATER_MS = 1_000
 RETRY_STORE_MS = 5_000
 STREAM_AGE_S = 30 * 60.0
 LOOKS_AN_ALARM = round(ALARM_EVERY_S / credit.LOOK_EVERY_S)
+
+_DICE = random.Random()  # noqa: S311 - spreads load
 
 log = get_logger(__name__)
 Context = grpc.aio.ServicerContext[pb.Up, pb.Down]
@@ -80,6 +83,7 @@ class IngestService(agent_pb2_grpc.IngestServicer):
         self._gate = gate
         self.total = Budget(TOTAL_BYTES)
         self.credit = Credit(store, self.total, limits)
+        self.returning = Returning(store)
         self._alarm = StoreAlarm(store, hub)
 
     async def Push(self, request_iterator: AsyncIterator[pb.Up], context: Context) -> None:  # noqa: N802 - gRPC's name
@@ -134,7 +138,8 @@ class _Stream:
         if self._line.reason == REVOKED:
             await refuse(self._context)
         elif self._line.closing.is_set():
-            away = pb.GoAway(reason=self._line.reason, retry_ms=random.randint(100, 3_000))  # noqa: S311 - spreads load
+            spread = await self._service.returning.spread_ms() if self._line.reason == STOPPING else 0
+            away = pb.GoAway(reason=self._line.reason, retry_ms=stop_ms(spread, _DICE))
             await self._write(pb.Down(goaway=away))
         elif isinstance(problem, _ProtocolError):
             await self._context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(problem))
@@ -198,6 +203,7 @@ class _Stream:
             max_batch_bytes=MAX_BATCH_BYTES,
             codecs=CODECS,
             server_wall_ns=time.time_ns(),
+            return_spread_ms=await self._service.returning.spread_ms(),
         )
         words = [pb.Down(welcome=welcome)]
         for stream in hello.streams:

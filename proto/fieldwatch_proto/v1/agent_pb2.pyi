@@ -272,20 +272,22 @@ class Down(_message.Message):
     def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., goaway: _Optional[_Union[GoAway, _Mapping]] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("have", "window_messages", "window_bytes", "max_batch_bytes", "codecs", "server_wall_ns")
+    __slots__ = ("have", "window_messages", "window_bytes", "max_batch_bytes", "codecs", "server_wall_ns", "return_spread_ms")
     HAVE_FIELD_NUMBER: _ClassVar[int]
     WINDOW_MESSAGES_FIELD_NUMBER: _ClassVar[int]
     WINDOW_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_BATCH_BYTES_FIELD_NUMBER: _ClassVar[int]
     CODECS_FIELD_NUMBER: _ClassVar[int]
     SERVER_WALL_NS_FIELD_NUMBER: _ClassVar[int]
+    RETURN_SPREAD_MS_FIELD_NUMBER: _ClassVar[int]
     have: _containers.RepeatedCompositeFieldContainer[Have]
     window_messages: int
     window_bytes: int
     max_batch_bytes: int
     codecs: _containers.RepeatedScalarFieldContainer[int]
     server_wall_ns: int
-    def __init__(self, have: _Optional[_Iterable[_Union[Have, _Mapping]]] = ..., window_messages: _Optional[int] = ..., window_bytes: _Optional[int] = ..., max_batch_bytes: _Optional[int] = ..., codecs: _Optional[_Iterable[int]] = ..., server_wall_ns: _Optional[int] = ...) -> None: ...
+    return_spread_ms: int
+    def __init__(self, have: _Optional[_Iterable[_Union[Have, _Mapping]]] = ..., window_messages: _Optional[int] = ..., window_bytes: _Optional[int] = ..., max_batch_bytes: _Optional[int] = ..., codecs: _Optional[_Iterable[int]] = ..., server_wall_ns: _Optional[int] = ..., return_spread_ms: _Optional[int] = ...) -> None: ...
 
 class Have(_message.Message):
     __slots__ = ("epoch", "upto", "also")
