@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import random
 
+import grpc
+import pytest
 from fieldwatch_agent.shipper.backoff import Backoff
+from fieldwatch_agent.shipper.errors import explain
 from fieldwatch_agent.shipper.window import Window
 from fieldwatch_agent.spool.items import Gap
 from fieldwatch_proto.v1 import agent_pb2 as pb
@@ -45,3 +48,50 @@ def test_a_window_counts_messages_and_octets() -> None:
     assert window.room() == (64, 4 << 20)
     window.grant(0, 100)
     assert (window.room(), window.paused) == ((0, 0), True)
+
+
+class Ended(grpc.RpcError):
+    """A call that ended, as gRPC tells it."""
+
+    def __init__(self, code: grpc.StatusCode, details: str = "") -> None:
+        super().__init__()
+        self._code, self._details = code, details
+
+    def code(self) -> grpc.StatusCode:
+        return self._code
+
+    def details(self) -> str:
+        return self._details
+
+
+@pytest.mark.parametrize("code", list(grpc.StatusCode))
+def test_every_end_of_a_stream_is_tried_again_at_its_own_pace(code: grpc.StatusCode) -> None:
+    """A refused certificate wants a renewal, another version a person, all else a pause; each names who said it."""
+    problem = explain(Ended(code, "words of the  collector"), "127.0.0.1:7443")
+
+    refused = code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+    other_version = code in (
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.FAILED_PRECONDITION,
+    )
+    assert (problem.identity, problem.permanent) == (refused, refused or other_version)
+    assert "127.0.0.1:7443" in str(problem)
+    assert "words of the collector" in str(problem)
+
+
+def test_the_collector_may_spread_its_agents() -> None:
+    """No bound is shorter than the Welcome says, the longest pause stays the longest."""
+    pause = Backoff(1.0, 300.0, random.Random(1))
+    pause.spread_s = 111.0
+    pauses = [pause.next() for _ in range(200)]
+    pause.reset()
+    first = [Backoff(1.0, 300.0, random.Random(seed)) for seed in range(200)]
+    for one in first:
+        one.spread_s = 111.0
+    firsts = [one.next() for one in first]
+
+    assert max(pauses) <= 300.0
+    assert 100.0 < max(firsts) <= 111.0
+    pause.spread_s = 1e6
+    assert pause.next() <= 300.0
