@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from fieldwatch_agent.shipper.shipper import KEEPALIVE_S, KEEPALIVE_TIMEOUT_S
 from fieldwatch_agent.shipper.window import DEFAULT_BYTES
+from fieldwatch_agent.spool.store import Store
 from fieldwatch_proto.schema import Kind
 from fieldwatch_proto.v1 import agent_pb2 as pb
 from support.collector import Talk, batch, enrol, running, talk
@@ -100,6 +101,29 @@ def test_row_17_a_bad_link_makes_progress(collector: Collector, agent: Agent) ->
     assert carried < 1.3 * sent + 30_000, (carried, sent)
 
 
+def test_row_17_a_line_that_stands_still(collector: Collector, agent: Agent) -> None:
+    """For a while nothing passes in either direction and nothing is lost: what is sealed waits on disk, no more is in
+    flight than the window allows, and it goes on over the same connection.
+    """
+    with Proxy(collector.ports["grpc"]) as proxy, ship(agent.data, proxy.address) as line:
+        line.seal(flows(0))
+        wait_for(lambda: line.is_empty, "the first batch is acked")
+        proxy.stall(stalled=True)
+        for number in range(1, 101):
+            line.seal(flows(number))
+        before = proxy.carried
+        still_there = line.spool.call(Store.status).batches
+        proxy.stall(stalled=False)
+        wait_for(lambda: line.is_empty, "all is acked")
+        connections = proxy.connections
+
+    assert still_there == 100
+    assert proxy.carried > before
+    assert connections == 1
+    assert stored_records(collector, agent_id_of(agent), Kind.FLOW) == 101 * RECORDS
+    assert marks(collector, agent_id_of(agent)) == [(101, "[]")]
+
+
 def test_row_18_resets_in_the_middle_of_messages(collector: Collector, agent: Agent) -> None:
     """Every connection is reset after some octets, in both halves of a message, and made to the collector twice: all
     is stored once, and no number is missing.
@@ -111,6 +135,8 @@ def test_row_18_resets_in_the_middle_of_messages(collector: Collector, agent: Ag
         proxy.twice = True
         proxy.reset_after(lambda: dice.randrange(500, 25_000))
         with ship(agent.data, proxy.address) as line:
+            wait_for(lambda: proxy.resets >= 2, "some resets", 60)
+            proxy.cut()
             wait_for(lambda: line.is_empty, "all is acked", 60)
     assert proxy.resets >= 5
 
