@@ -1,4 +1,4 @@
-"""`./dev fuzz SECONDS`: the targets against a kernel built with ASan and UBSan, on every core.
+"""`./dev fuzz SECONDS`: a running collector, then the targets against a kernel built with ASan and UBSan, on every core.
 
 Prints the seed, and for a failure the case that repeats it. The instrumented build stands in build/sanitized.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build/sanitized"
+INGEST_SHARE = 4  # a quarter of the time is the collector's
 
 
 def compile_kernel(library: Path, switches: dict[str, str]) -> None:
@@ -70,7 +71,7 @@ def campaign(seconds: float, seed: int) -> list[str]:
 
 
 def main() -> None:
-    from fuzz import guided
+    from fuzz import guided, ingest
 
     parser = argparse.ArgumentParser(prog="./dev fuzz")
     parser.add_argument("what", metavar="SECONDS|FINDING", help="how long, or a file of build/fuzz/findings to repeat")
@@ -80,15 +81,17 @@ def main() -> None:
         guided.build()
         sys.exit(guided.repeat(Path(options.what)))
     seconds = int(options.what)
+    failures = ingest.campaign(seconds / INGEST_SHARE, options.seed)
+    seconds -= seconds // INGEST_SHARE
     build()
     if guided.is_available():
         guided.build()
-        failures = campaign(seconds // 4, options.seed) + guided.fuzz(seconds - seconds // 4, options.seed)
+        failures += campaign(seconds // 4, options.seed) + guided.fuzz(seconds - seconds // 4, options.seed)
     else:
         print(
             "fuzz: atheris has no wheel for this machine: seeded mutations alone, not coverage-guided", file=sys.stderr
         )
-        failures = campaign(seconds, options.seed)
+        failures += campaign(seconds, options.seed)
     for failure in failures:
         print(failure)
     print(f"fuzz: {len(failures)} failures")

@@ -40,7 +40,7 @@ class RawCall:
         connection.sendall(frame(HEADERS, END_HEADERS, 1, block))
 
     def send(self, octets: bytes, *, end: bool = False) -> None:
-        for at in range(0, len(octets), 16_384):
+        for at in range(0, max(len(octets), 1), 16_384):
             last = end and at + 16_384 >= len(octets)
             self._connection.sendall(frame(DATA, END_STREAM if last else 0, 1, octets[at : at + 16_384]))
 

@@ -25,6 +25,7 @@ import grpc
 from fieldwatch_proto.logs import get_logger
 from fieldwatch_proto.v1 import agent_pb2 as pb
 from fieldwatch_proto.v1 import agent_pb2_grpc
+from google.protobuf.message import DecodeError
 
 from fieldwatch_collector import faults
 from fieldwatch_collector.config import Limits
@@ -164,6 +165,12 @@ class _Stream:
     # From the agent ---------------------------------------------------------------------------------------------
 
     async def _read(self, messages: AsyncIterator[pb.Up]) -> None:
+        try:
+            await self._read_all(messages)
+        except DecodeError:
+            raise _ProtocolError("a message cannot be parsed; is this an agent, and of a version near ours?") from None
+
+    async def _read_all(self, messages: AsyncIterator[pb.Up]) -> None:
         greeted = False
         async for up in messages:
             await self._slots.acquire()

@@ -119,7 +119,7 @@ class DedupeMachine(RuleBasedStateMachine):
 
     @invariant()
     def holds_what_the_model_holds(self) -> None:
-        """Each batch once, marks as counted, a stream counts the records of its batches, gaps less what came through."""
+        """Each batch once, marks as counted, a stream counts records of its batches, gaps less what came through."""
         model = {key: stream for key, stream in self.model.items() if stream.held}
         with self.store.reader() as connection:
             marks = {
