@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import sub
@@ -37,6 +37,8 @@ DIGEST_BYTES = 16
 _CODES = {"u8": "B", "u16": "H", "u32": "I", "u64": "Q", "i64": "q", "f64": "d"}
 _SIGNED = ((1, "b", 1 << 7), (2, "h", 1 << 15), (4, "i", 1 << 31))
 _INDEX = {1: "B", 2: "H", 4: "I"}
+_INDEX_WIDTH = 4  # of Texts in memory
+_TYPES, _ENCODINGS = {*WIDTHS, "str"}, {"plain", "const", "delta", "dict"}
 _COMPRESSOR = zstandard.ZstdCompressor(level=3, write_content_size=True)
 
 if sys.byteorder != "little":  # pragma: no cover
@@ -87,13 +89,7 @@ class Records:
     def values(self, name: str) -> list[Any]:
         """One column as Python values (int, float, bytes, str)."""
         data = self.columns[name]
-        if isinstance(data, Texts):
-            return data.rows()
-        kind = _type_of(self.kind, name)
-        if kind in _CODES:
-            return array(_CODES[kind], data).tolist()
-        width = WIDTHS[kind]
-        return [data[i : i + width] for i in range(0, len(data), width)]
+        return data.rows() if isinstance(data, Texts) else column_values(_type_of(self.kind, name), data)
 
     def rows(self) -> list[dict[str, Any]]:
         """Every record as a dict: for tests, tools and small batches."""
@@ -172,7 +168,46 @@ def digest(body: bytes) -> bytes:
 
 
 def open_body(kind: Kind, records: int, raw_bytes: int, body: bytes) -> Records:
-    """The records of a sealed body. Raises DecodeError where it contradicts itself or breaks a limit."""
+    """The records of a sealed body. Raises DecodeError where it contradicts itself or breaks a limit.
+
+    Columns that the schema does not know ride along, but for those whose type or encoding is a later one.
+    """
+    known = {column.name: column.type for column in COLUMNS[kind]}
+    columns: dict[str, ColumnData] = {}
+    for name, (type_, data) in open_columns(records, raw_bytes, body, known).items():
+        if name in known and type_ != known[name]:
+            raise DecodeError(f"column {name} has type {type_}, the schema says {known[name]}")
+        if data is not None:
+            columns[name] = data
+    return Records(kind, records, columns)
+
+
+def open_columns(
+    records: int, raw_bytes: int, body: bytes, known: Container[str] = ()
+) -> dict[str, tuple[str, ColumnData | None]]:
+    """Name -> (type, data) of every column of a sealed body, whatever its kind. Raises DecodeError.
+
+    None stands for the data of a column in a type or encoding of a later version; one of `known` names must not be.
+    """
+    columns: dict[str, tuple[str, ColumnData | None]] = {}
+    room = MAX_RAW_BYTES
+    for name, parts in _unpack(records, raw_bytes, body).items():
+        if not (isinstance(name, str) and isinstance(parts, list) and len(parts) == 3):
+            raise DecodeError(f"column {name!r:.60} is not [type, encoding, octets]")
+        type_, encoding, octets = parts
+        if not (isinstance(type_, str) and isinstance(encoding, str)):
+            raise DecodeError(f"column {name!r:.60} does not name its type and encoding")
+        if name not in known and not (type_ in _TYPES and encoding in _ENCODINGS):
+            columns[name] = type_, None
+            continue
+        room -= records * WIDTHS.get(type_, _INDEX_WIDTH)
+        if room < 0:  # a constant of a few octets stands for one in each row
+            raise DecodeError(f"the columns of {records} records hold more than {MAX_RAW_BYTES} octets")
+        columns[name] = type_, _decode(name, type_, encoding, octets, records)
+    return columns
+
+
+def _unpack(records: int, raw_bytes: int, body: bytes) -> dict[Any, Any]:
     if not 0 < records <= MAX_RECORDS:
         raise DecodeError(f"{records} records, the limit is {MAX_RECORDS}")
     if raw_bytes > MAX_RAW_BYTES:
@@ -191,27 +226,23 @@ def open_body(kind: Kind, records: int, raw_bytes: int, body: bytes) -> Records:
             max_bin_len=MAX_WIDTH * (records + 1),
             max_ext_len=0,
         )
-        del raw  # before the columns come to take as much again
     except DecodeError:
         raise
     except Exception as problem:  # msgpack and zstandard raise many kinds; all mean the same here
         raise DecodeError(f"the body cannot be unpacked: {problem}") from None
     if not isinstance(packed, dict):
         raise DecodeError("the body is no map of columns")
-    columns: dict[str, ColumnData] = {}
-    room = MAX_RAW_BYTES
-    for name, parts in packed.items():
-        if not (isinstance(name, str) and isinstance(parts, list) and len(parts) == 3):
-            raise DecodeError(f"column {name!r:.60} is not [type, encoding, octets]")
-        room -= records * (WIDTHS.get(parts[0], 4) if isinstance(parts[0], str) else 0)
-        if room < 0:  # a constant of a few octets stands for one in each row
-            raise DecodeError(f"the columns of {records} records hold more than {MAX_RAW_BYTES} octets")
-        columns[name] = _decode(name, parts[0], parts[1], parts[2], records)
-    known = {column.name: column.type for column in COLUMNS[kind]}
-    for name, parts in packed.items():
-        if name in known and parts[0] != known[name]:
-            raise DecodeError(f"column {name} has type {parts[0]}, the schema says {known[name]}")
-    return Records(kind, records, columns)
+    return packed
+
+
+def column_values(type_: str, data: ColumnData) -> list[Any]:
+    """A column as Python values (int, float, bytes, str)."""
+    if isinstance(data, Texts):
+        return data.rows()
+    if type_ in _CODES:
+        return array(_CODES[type_], data).tolist()
+    width = WIDTHS[type_]
+    return [data[i : i + width] for i in range(0, len(data), width)]
 
 
 def _type_of(kind: Kind, name: str) -> str:

@@ -1,4 +1,4 @@
-"""`./dev fuzz SECONDS`: a running collector, then the targets against a kernel built with ASan and UBSan, on every core.
+"""`./dev fuzz SECONDS`: a running collector, then the targets against a kernel with ASan and UBSan on every core.
 
 Prints the seed, and for a failure the case that repeats it. The instrumented build stands in build/sanitized.
 """

@@ -33,7 +33,7 @@ class RawCall:
             ":scheme": "https",
             ":path": PUSH,
             ":authority": COLLECTOR_NAME,
-            "te": "trailers",
+            "te": "trailers",  # codespell:ignore te
             "content-type": "application/grpc",
         }
         block = b"".join(b"\0" + literal(name) + literal(value) for name, value in fields.items())

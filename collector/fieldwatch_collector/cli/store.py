@@ -1,8 +1,9 @@
-"""`fieldwatch-collector migrate`, `rebuild`, `fsck`, `expire`."""
+"""`fieldwatch-collector migrate`, `rebuild`, `fsck`, `expire`, `batch`."""
 
 from __future__ import annotations
 
 import argparse
+import json
 
 from fieldwatch_proto.cli.command import Failure, Program
 
@@ -38,6 +39,13 @@ def register(program: Program) -> None:
         example="fieldwatch-collector expire --older-than 90d",
         arguments=_expire_arguments,
     )
+    program.add(
+        "batch",
+        batch,
+        "show a batch as it came, columns that this version does not know among them",
+        example="fieldwatch-collector batch 1234",
+        arguments=_batch_arguments,
+    )
 
 
 def _rebuild_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +57,11 @@ def _rebuild_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _expire_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--older-than", metavar="AGE", required=True, help='by the time of receipt, such as "90d"')
+    add_place(parser)
+
+
+def _batch_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("position", type=int, help="its place in the log, as events of dead letters tell it")
     add_place(parser)
 
 
@@ -74,6 +87,10 @@ def expire(args: argparse.Namespace) -> None:
         raise UsageError(f"--older-than {args.older_than}: {problem}") from None
     dropped = call(args, "store.expire", older_than_s=older_than_s)
     print(f"dropped the bodies of {amount_text(dropped['batches'], 'batch', 'batches')}, {dropped['bytes']:,} bytes")
+
+
+def batch(args: argparse.Namespace) -> None:
+    print(json.dumps(call(args, "store.batch", position=args.position), indent=2))
 
 
 def fsck(args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Operations on the store: migrate, rebuild, check, expire; see `admin`."""
+"""Operations on the store: migrate, rebuild, check, expire, look into a batch; see `admin`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fieldwatch_proto.columns import digest
+from fieldwatch_proto.columns import DecodeError, column_values, digest, open_columns
+from fieldwatch_proto.schema import COLUMNS, Kind, time_text
 
 from fieldwatch_collector.admin import AdminError, operation
 from fieldwatch_collector.audit import log as audit_log
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from fieldwatch_collector.services import Services
 
 MAX_PROBLEMS = 100
+ROWS_SHOWN = 20  # of a batch
 REBUILD_STALL_S = 60.0
 
 
@@ -69,6 +71,39 @@ def expire_store(services: Services, arguments: Mapping[str, Any]) -> dict[str, 
         dropped = services.store.transact_sync(partial(drop_bodies, before_ns=before_ns, after=position))
         batches, octets, position = batches + dropped.batches, octets + dropped.octets, dropped.position
     return {"batches": batches, "bytes": octets}
+
+
+@operation("store.batch")
+def show_batch(services: Services, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """A batch of the log as it came: its envelope, and every column with its type, known here or not.
+
+    Arguments: `position`. Raises AdminError. `columns`: name -> type, `known`, `values` of the first rows (none where
+    the type or encoding is of a later version); empty, with a `problem`, where the body cannot be opened.
+    """
+    with services.store.reader() as connection:
+        row = connection.execute(
+            "SELECT batch.*, problem FROM batch LEFT JOIN dead_letter USING (position) WHERE position = ?",
+            (arguments["position"],),
+        ).fetchone()
+    if row is None:
+        raise AdminError(f"there is no batch at position {arguments['position']}; events of dead letters name theirs")
+    names = ("position", "agent", "seq", "kind", "schema", "codec", "records", "raw_bytes")
+    shown: dict[str, Any] = {**{name: row[name] for name in names}, "bytes": len(row["body"])}
+    shown |= {"received": time_text(row["received_ns"]), "problem": row["problem"] or "", "columns": {}}
+    known = {column.name for column in COLUMNS[Kind(row["kind"])]} if row["kind"] in set(Kind) else set()
+    try:
+        opened = open_columns(row["records"], row["raw_bytes"], row["body"])
+    except DecodeError as problem:
+        shown["problem"] = shown["problem"] or ("expired" if not row["body"] else str(problem))
+        return shown
+    for name, (type_, data) in opened.items():
+        values = [] if data is None else [_shown(value) for value in column_values(type_, data)[:ROWS_SHOWN]]
+        shown["columns"][name] = {"type": type_, "known": name in known, "values": values}
+    return shown
+
+
+def _shown(value: Any) -> Any:
+    return value.hex() if isinstance(value, bytes) else value
 
 
 @operation("store.fsck")
