@@ -60,11 +60,16 @@ class Desk:
         return agent_pb2_grpc.ControlStub(self._channel).Report(timeout=3 * DEADLINE_S)
 
 
-@contextlib.asynccontextmanager
-async def desk(collector: Running, identity: Identity, **status: Any) -> AsyncIterator[Desk]:
+def desk(collector: Running, identity: Identity, **status: Any) -> contextlib.AbstractAsyncContextManager[Desk]:
     """A session of this agent, which has said its first status."""
-    async with identity.channel(collector.server.ports["grpc"]) as channel:
-        call = agent_pb2_grpc.ControlStub(channel).Session(timeout=3 * DEADLINE_S)
+    return desk_at(collector.server.ports["grpc"], identity, **status)
+
+
+@contextlib.asynccontextmanager
+async def desk_at(port: int, identity: Identity, **status: Any) -> AsyncIterator[Desk]:
+    """The same, at a port on this machine."""
+    async with identity.channel(port) as channel:
+        call = agent_pb2_grpc.ControlStub(channel).Session(timeout=12 * DEADLINE_S)
         try:
             opened = Desk(channel, call)
             await opened.say(**status)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MAX_TEXT = 1_000
 MAX_RESULT_BYTES = 64 << 10
-PROGRESS_EVERY_S = 0.5  # what comes faster is shown with the next one
+PROGRESS_EVERY_S = 0.5  # of what comes faster the newest is told when its time has come
 FOREIGN_EVERY_S = 60.0  # at most so often an agent that names other agents' commands fills the audit log
 
 _PROGRESS = {pb.COMMAND_ACCEPTED: table.ACCEPTED, pb.COMMAND_RUNNING: table.RUNNING}
@@ -60,24 +60,42 @@ class Reports:
     async def take(self, agent_id: str, reports: AsyncIterator[pb.CommandReport]) -> bool:
         """Read one call to its end; True = nobody wants the result any more. Raises ReportError, StoreError."""
         call: _Call | None = None
+        arriving = aiter(reports)
+        coming: asyncio.Task[pb.CommandReport] | None = None
         try:
-            async for report in reports:
-                if call is None:
-                    call = await asyncio.to_thread(self._begin, agent_id, report.id)
-                    self._calls[report.id] = call
-                elif report.id != call.command_id:
-                    raise ReportError("a call of Report is of one command")
-                if self._calls.get(call.command_id) is not call:
-                    raise ReportError("another call reports this command now")
-                if await asyncio.to_thread(call.take, report):
+            while True:
+                coming = coming or asyncio.create_task(_next(arriving))
+                done, _ = await asyncio.wait({coming}, timeout=call.held_back_s if call is not None else None)
+                if not done:
+                    assert call is not None
+                    over = await asyncio.to_thread(call.tell)
+                else:
+                    try:
+                        report, coming = coming.result(), None
+                    except StopAsyncIteration:
+                        break
+                    if call is None:
+                        call = await asyncio.to_thread(self._begin, agent_id, report.id)
+                        self._calls[report.id] = call
+                    over = await asyncio.to_thread(self._hear, call, report)
+                if over:
                     break
             return call is not None and call.unwanted
         finally:
+            if coming is not None:
+                coming.cancel()
             if call is not None:
                 # Not awaited: this task may have been cancelled, and a chunk that is being written holds the lock.
                 asyncio.get_running_loop().run_in_executor(None, call.close)
                 if self._calls.get(call.command_id) is call:
                     del self._calls[call.command_id]
+
+    def _hear(self, call: _Call, report: pb.CommandReport) -> bool:
+        if report.id != call.command_id:
+            raise ReportError("a call of Report is of one command")
+        if self._calls.get(call.command_id) is not call:
+            raise ReportError("another call reports this command now")
+        return call.take(report)
 
     def _begin(self, agent_id: str, command_id: str) -> _Call:
         row: sqlite3.Row | None = None
@@ -119,6 +137,7 @@ class _Call:
         self._draft: Draft | None = None
         self._file_name = ""
         self._told_at = -PROGRESS_EVERY_S
+        self._held_back: tuple[str, int, str] | None = None
         self._state: str = row["state"]
         self.unwanted = row["state"] in (table.CANCELLED, table.EXPIRED)
         self._over = row["ended_ns"] is not None
@@ -217,18 +236,37 @@ class _Call:
             self.unwanted = True
 
     def _advance(self, state: str, percent: int, text: str) -> None:
-        now = time.monotonic()
-        if state == self._state and now - self._told_at < PROGRESS_EVERY_S:
-            return
-        self._told_at, self._state = now, state
-        row = self._commands.transact(
-            lambda connection: table.advance(connection, self.command_id, state, percent=percent, text=text)
-        )
-        if row["ended_ns"] is not None:
-            self._over = self.unwanted = True
-        else:
-            data = {"id": row["id"], "agent": row["agent"], "site": row["site"], **table.brief(row)}
-            self._commands.hub.publish_transient({"type": table.PROGRESS, "data": data})
+        self._held_back = state, percent, text
+        if state != self._state or self.held_back_s == 0.0:
+            self.tell()
+
+    @property
+    def held_back_s(self) -> float | None:
+        """Seconds until the progress that is held back is to be told; None where there is none."""
+        if self._held_back is None:
+            return None
+        return max(0.0, self._told_at + PROGRESS_EVERY_S - time.monotonic())
+
+    def tell(self) -> bool:
+        """Tell the progress that is held back; True = the command is over. Raises StoreError."""
+        with self._lock:
+            if self._held_back is None or self._over:
+                return self._over
+            (state, percent, text), self._held_back = self._held_back, None
+            self._told_at, self._state = time.monotonic(), state
+            row = self._commands.transact(
+                lambda connection: table.advance(connection, self.command_id, state, percent=percent, text=text)
+            )
+            if row["ended_ns"] is not None:
+                self._over = self.unwanted = True
+            else:
+                data = {"id": row["id"], "agent": row["agent"], "site": row["site"], **table.brief(row)}
+                self._commands.hub.publish_transient({"type": table.PROGRESS, "data": data})
+            return self._over
+
+
+async def _next(reports: AsyncIterator[pb.CommandReport]) -> pb.CommandReport:
+    return await anext(reports)
 
 
 def clean(text: str) -> str:

@@ -73,15 +73,13 @@ class ControlService(agent_pb2_grpc.ControlServicer):
             visit = _Visit(agent_id)
             reading = asyncio.create_task(self._read(visit, request_iterator))
             sending = asyncio.create_task(self._send(visit, context))
+            sending.add_done_callback(_note_end)
             closing = asyncio.create_task(line.closing.wait())
             try:
                 await asyncio.wait({reading, sending, closing}, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 closing.cancel()
                 sending.cancel()
-                await asyncio.wait({sending})
-                if not sending.cancelled() and (problem := sending.exception()) is not None:
-                    log.debug("commands could not be sent", agent=agent_id, problem=str(problem)[:200])
                 await self._finish(visit, reading, line)
             if line.reason == REVOKED:
                 await refuse(context)
@@ -111,7 +109,8 @@ class ControlService(agent_pb2_grpc.ControlServicer):
             if pending is not None:
                 pending.cancel()
             if newest is not None:
-                await self._write(visit, newest)
+                # A call that breaks off is cancelled, and so would be the write of what the agent said last.
+                await asyncio.shield(self._write(visit, newest))
 
     async def _send(self, visit: _Visit, context: Context) -> None:
         """Commands as they come, on a session that has said something; until it is cancelled, or a write fails."""
@@ -207,6 +206,12 @@ class ControlService(agent_pb2_grpc.ControlServicer):
         except StoreError as problem:
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(problem))
         return enrol_reply(self._authority, agent_id, site, issued)
+
+
+def _note_end(sending: asyncio.Task[None]) -> None:
+    """Why commands are no longer sent; nothing waits for that task, since a call that breaks off must end at once."""
+    if not sending.cancelled() and (problem := sending.exception()) is not None:
+        log.debug("commands could not be sent", problem=str(problem)[:200])
 
 
 async def _next(statuses: AsyncIterator[pb.AgentStatus]) -> pb.AgentStatus:
