@@ -48,6 +48,7 @@ async function call(method, url, body, signal) {
 
 export const get = (path, params, signal) => call("GET", address(path, params), undefined, signal);
 export const post = (path, body) => call("POST", address(path), body);
+export const patch = (path, body) => call("PATCH", address(path), body);
 export const remove = (path) => call("DELETE", address(path));
 
 // The next page of a list, by the URL that the list gave; its host is this one, whatever a proxy made of it.

@@ -5,6 +5,7 @@ import { get, whenSignedOut } from "./api.js";
 import { html } from "./html.js";
 import { Shell } from "./parts/shell.js";
 import { Problem } from "./parts/notice.js";
+import { AgentPage } from "./pages/agent.js";
 import { AgentsPage } from "./pages/agents.js";
 import { DevicePage } from "./pages/device.js";
 import { DevicesPage } from "./pages/devices.js";
@@ -20,6 +21,7 @@ function Page({ route }) {
   const [place, id] = route.path;
   if (place === "devices" && id) return html`<${DevicePage} key=${id} id=${id} />`;
   if (place === "flows") return html`<${FlowsPage} params=${route.params} />`;
+  if (place === "agents" && id) return html`<${AgentPage} key=${id} id=${id} />`;
   if (place === "agents") return html`<${AgentsPage} />`;
   return html`<${DevicesPage} params=${route.params} />`;
 }

@@ -1,0 +1,177 @@
+"""An agent's page: its health, its commands live, what they made, its settings and tags; by role, wide and narrow."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fieldwatch_collector.services import open_services
+from fieldwatch_proto.v1 import agent_pb2 as pb
+from support.obedient import ObedientAgent
+from support.stack import Collector
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
+
+PASSWORD = "correct horse battery"
+STATUS: dict[str, Any] = {
+    "version": "0.0.9",
+    "frames_seen": 1_284_332,
+    "rss_bytes": 41_500_000,
+    "uptime_s": 93_784,
+    "clock_offset_ns": 1_700_000_000,
+    "written_bytes_day": 160_000_000,
+    "write_budget_bytes_day": 1_000_000_000,
+    "card_life_years": 19.4,
+    "interfaces": [pb.InterfaceStatus(name="eth0", frames=1_284_332, up=True), pb.InterfaceStatus(name="wlan0")],
+    "health": [
+        pb.Health(component="agent", level=pb.HEALTH_DEGRADED),
+        pb.Health(component="agent/capture", level=pb.HEALTH_OK),
+        pb.Health(component="agent/capture/eth0", level=pb.HEALTH_OK),
+        pb.Health(component="agent/spool", level=pb.HEALTH_DEGRADED, reason="the disk took 5.2 s for the last commit"),
+    ],
+    "allowed_commands": ["reload", "diagnostics", "log_level", "config", "capture"],
+    "config": pb.ConfigStatus(effective=b'{"flows":{"idle_timeout":"60 s"}}'),
+}
+
+
+def start(collector: Collector, **roles: str) -> None:
+    with open_services(collector.data) as services:
+        for name, role in roles.items():
+            services.accounts.add_user(name, PASSWORD, role)
+    collector.start()
+
+
+def log_in(page: Page, name: str) -> None:
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+
+
+def too_wide(page: Page) -> list[str]:
+    found: list[str] = page.evaluate(
+        """() => [...document.querySelectorAll("html, main, .page, .table-box, .agent, .strip, .orders, .settings")]
+            .filter((box) => box.scrollWidth > box.clientWidth + 1)
+            .map((box) => `${box.tagName} ${box.className}: ${box.scrollWidth} in ${box.clientWidth}`)"""
+    )
+    return found
+
+
+def test_commands_are_given_followed_and_fetched(collector: Collector, visit: Any) -> None:
+    """From the list to the agent; progress shows as it comes, a capture is stopped, its packets are downloaded."""
+    from playwright.sync_api import expect
+
+    start(collector, chief="admin")
+    with ObedientAgent(collector, "pi-attic", **STATUS) as agent:
+        visitor = visit(collector, viewport={"width": 1360, "height": 900})
+        page = visitor.open("/#/agents")
+        log_in(page, "chief")
+        card = page.get_by_role("article", name="Agent pi-attic")
+        expect(card).to_contain_text("the disk took 5.2 s for the last commit")
+        expect(card).to_contain_text("older than the collector")
+        expect(card).to_contain_text(re.compile(r"1\.7\ss behind"))
+        expect(card).to_contain_text(re.compile(r"160\sMB.*of 1.00\sGB; storage lasts 19 years"))
+        expect(page.locator(".summary")).to_have_text("1 of 1 agent online, 1 not well")
+        page.get_by_role("link", name="pi-attic").click()
+        expect(page.get_by_role("heading", name="pi-attic", exact=True)).to_be_visible()
+        expect(page.get_by_role("table", name="Parts").locator("tbody tr")).to_have_count(4)
+
+        rows = page.get_by_role("table", name="Commands").locator("tbody tr")
+        page.get_by_role("button", name="Reload").click()
+        expect(rows).to_have_count(1)
+        given = agent.command()
+        expect(rows.first).to_contain_text("sent")
+        agent.report(given.id, {"state": pb.COMMAND_DONE, "text": "capture.workers needs a restart"})
+        expect(rows.first).to_contain_text("done")
+        expect(rows.first).to_contain_text("capture.workers needs a restart")
+
+        page.get_by_role("button", name="Capture packets …").click()
+        form = page.get_by_role("form", name="Capture packets")
+        form.get_by_label("interface").fill("eth0")
+        form.get_by_label("filter").fill("port 53")
+        form.get_by_role("button", name="Capture packets").click()
+        expect(rows).to_have_count(2)
+        given = agent.command()
+        call = agent.begin(given.id, state=pb.COMMAND_RUNNING, percent=1, text="7 packets")
+        expect(rows.first).to_contain_text("running")
+        agent.go_on(call, given.id, state=pb.COMMAND_RUNNING, percent=1, chunk=b"pcap", file_name="eth0.pcap")
+        agent.go_on(call, given.id, state=pb.COMMAND_RUNNING, percent=60, text="600 packets")
+        expect(rows.first).to_contain_text("600 packets")
+        expect(rows.first.get_by_role("progressbar")).to_have_attribute("value", "60")
+        rows.first.get_by_role("button", name="Cancel").click()
+        stop = agent.command()
+        expect(rows.first).to_contain_text("stopping")
+        agent.go_on(call, given.id, state=pb.COMMAND_CANCELLED, text="cancelled by user:chief")
+        expect(rows.first).to_contain_text("cancelled by user:chief")
+        with page.expect_download() as download:
+            rows.first.get_by_role("link", name=re.compile("4.B")).click()
+
+    assert given.arguments == b'{"interface":"eth0","packets":1000,"filter":"port 53","seconds":60,"snaplen":65535}'
+    assert (stop.id, stop.cancel, given.actor) == (given.id, True, "user:chief")
+    assert download.value.suggested_filename == "eth0.pcap"
+    assert download.value.path().read_bytes() == b"pcap"
+    assert visitor.complaints == []
+
+
+def test_settings_and_tags_are_set_on_the_page(collector: Collector, visit: Any) -> None:
+    """Set for this agent, seen beside what is in force, rejected with the agent's reason, unset again."""
+    from playwright.sync_api import expect
+
+    start(collector, chief="admin")
+    with ObedientAgent(collector, "pi-attic", **STATUS) as agent:
+        visitor = visit(collector, viewport={"width": 1360, "height": 900})
+        page = visitor.open(f"/#/agents/{agent.id}")
+        log_in(page, "chief")
+        page.get_by_role("button", name="Add tags").click()
+        page.get_by_label("New tag").fill("role=edge")
+        page.get_by_role("button", name="Add", exact=True).click()
+        expect(page.locator(".tag-line")).to_contain_text("role=edge")
+        page.get_by_role("button", name="Done").click()
+
+        form = page.get_by_role("form", name="Set for this agent")
+        form.get_by_label("Setting").fill("flows.idle_timeout")
+        form.get_by_label("Value").fill("30 s")
+        form.get_by_role("button").click()
+        settings = page.get_by_role("table", name="Settings")
+        expect(settings.locator("tbody tr")).to_have_count(1)
+        expect(settings).to_contain_text("30 s")
+        expect(settings).to_contain_text("60 s")
+        expect(page.locator(".settings h2")).to_contain_text("version 1 waiting for the agent")
+        given = agent.command()
+        problem = "flows.idle_timeout = 30 s: accepted is 1 min to 1 h"
+        agent.say(config=pb.ConfigStatus(version=1, state=pb.CONFIG_REJECTED, problem=problem))
+        expect(page.locator(".settings h2")).to_contain_text(f"rejected {problem}", timeout=15_000)
+        settings.get_by_role("button", name="Unset").click()
+        expect(page.locator(".settings")).to_contain_text("Nothing is set from here")
+
+    assert given.config.settings == b'{"flows":{"idle_timeout":"30 s"}}'
+    assert visitor.complaints == []
+
+
+def test_the_page_offers_what_role_and_agent_allow(collector: Collector, visit: Any) -> None:
+    """A viewer looks, an operator does an operator's, what the agent's own file forbids says so; all within 390 px."""
+    from playwright.sync_api import expect
+
+    start(collector, watcher="viewer", worker="operator", chief="admin")
+    with ObedientAgent(collector, "pi-attic", **{**STATUS, "allowed_commands": ["reload", "diagnostics"]}) as agent:
+        offered = {}
+        for name in ("watcher", "worker", "chief"):
+            page = visit(collector, viewport={"width": 390, "height": 844}).open(f"/#/agents/{agent.id}")
+            log_in(page, name)
+            buttons = page.locator(".orders .buttons button")
+            expect(buttons).to_have_count(4)
+            offered[name] = [one.inner_text() for one in buttons.all() if one.is_enabled()]
+        refused = page.get_by_role("button", name="Capture packets …").get_attribute("title")
+        page.get_by_role("button", name="Reload").click()
+        expect(page.get_by_role("table", name="Commands").locator("tbody tr")).to_have_count(1)
+        wide = too_wide(page)
+        page.goto(f"http://127.0.0.1:{collector.ports['http']}/#/agents")
+        expect(page.get_by_role("article")).to_be_visible()
+        wide += too_wide(page)
+
+    assert offered == {"watcher": [], "worker": ["Reload", "Diagnostics"], "chief": ["Reload", "Diagnostics"]}
+    assert "[remote] allow" in (refused or "")
+    assert wide == []
