@@ -223,6 +223,24 @@ async def test_the_signing_key_stays_and_is_renewed_in_time(tmp_path: Path) -> N
     assert stat.S_IMODE((tmp_path / "pki/config.key").stat().st_mode) == 0o600
 
 
+def test_the_signer_outlives_its_ca_until_agents_have_heard_of_the_next(tmp_path: Path) -> None:
+    """During a rotation agents know the old CA, or both; afterwards the new one alone."""
+    from fieldwatch_collector.identity.authority import Authority
+    from fieldwatch_collector.identity.signing import ConfigSigner
+
+    authority = Authority.open(tmp_path)
+    signer = ConfigSigner(authority)
+    signer.prepare()
+    first = signer.sign(b"x")[1]
+    authority.begin_rotation()
+    during = [signer.sign(b"x")[1], ConfigSigner(authority).sign(b"x")[1]]
+    authority.finish_rotation()
+    after = x509.load_der_x509_certificate(signer.sign(b"x")[1])
+
+    assert during == [first, first]
+    after.verify_directly_issued_by(authority.certificate)
+
+
 @pytest.mark.parametrize(
     ("select", "settings", "unset", "problem"),
     [

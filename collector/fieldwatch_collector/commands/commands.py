@@ -265,7 +265,7 @@ class Commands:
         """Until it is cancelled: end what is overdue, delete what is old."""
         loop, due = asyncio.get_running_loop(), asyncio.Event()
         self._changed = lambda: loop.call_soon_threadsafe(due.set)
-        await asyncio.to_thread(self._forget_strays)
+        await asyncio.to_thread(self._begin)
         try:
             while True:
                 due.clear()
@@ -278,8 +278,8 @@ class Commands:
         finally:
             self._changed = None
 
-    def _forget_strays(self) -> None:
-        """At a start: what a kill left half done."""
+    def _begin(self) -> None:
+        """At a start: what a kill left half done. And a key for settings, before a rotation of the CA may come."""
         with self.store.reader() as connection:
             kept = {
                 row["id"]
@@ -288,6 +288,10 @@ class Commands:
                 )
             }
         self.files.forget_all_but(kept)
+        try:
+            self.signer.prepare()
+        except OSError as problem:
+            log.warning("there is no key to sign settings with", problem=str(problem))
 
     def _look(self) -> float:
         """Seconds until the next look."""
