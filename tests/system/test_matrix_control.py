@@ -37,6 +37,8 @@ class Site:
         self.acks = True
         self.events: list[dict[str, Any]] = []
         self.signer = Signer(collector.authority)
+        self.file = folder / "agent.toml"
+        self.file.write_text("")
         self.agent = Agent(folder / "agent", environ={"FIELDWATCH_AGENT__SPOOL__SEAL_AGE": SEAL_S, **environ})
 
     async def take(self, talk: Conversation) -> None:
@@ -57,7 +59,8 @@ class Site:
         address = f"127.0.0.1:{self.collector.port}"
         seen = len(self.collector.statuses)
         names = [part for name in (*more, "lo") for part in ("-i", name)]
-        self.agent.spawn("run", "--data", str(self.agent.data), "--collector", address, *names)
+        data = ("--config", str(self.file), "--data", str(self.agent.data))
+        self.agent.spawn("run", *data, "--collector", address, *names)
         wait_for(lambda: len(self.collector.statuses) > seen or not self.agent.running, "a heartbeat", DEADLINE_S)
         assert self.agent.running, self.agent.tail()
 
@@ -124,8 +127,10 @@ def test_commands_of_a_running_agent(tmp_path: Path) -> None:
         packets = site.end("c2")
         site.give("c3", "log_level", level="debug")
         site.end("c3")
+        site.file.write_text('[spool]\nmax_bytes = "70 MiB"\n[flows]\nidle = 30\n')
         site.give("c4", "reload")
         reloaded = site.end("c4")
+        max_bytes = site.agent.spool()["max_bytes"]
         site.collector.command(pb.Command(id="c5", name="config", config=site.signer.sign(1, {})))
         refused = site.end("c5")
         ended = {"diagnostics", "capture", "log_level", "reload"}
@@ -148,6 +153,8 @@ def test_commands_of_a_running_agent(tmp_path: Path) -> None:
     assert (bundle.state, packets.state, reloaded.state) == (pb.COMMAND_DONE,) * 3
     assert {"versions.json", "config.json", "status.json", "log.ndjson", "limits.json", "interfaces.json"} <= names
     assert json.loads(packets.result)["packets"] == 50
+    assert json.loads(reloaded.result) == {"applied": ["spool.max_bytes"], "restart": ["flows.idle"]}
+    assert max_bytes == 70 << 20
     assert (refused.state, "does not allow config" in refused.text) == (pb.COMMAND_REFUSED, True)
     assert {event["subject"] for event in site.events if event["type"] == "agent.command"} == {"agent-1"}
     assert after_bytes - before_bytes < MOST_GROWTH_BYTES, (before_bytes, after_bytes)
