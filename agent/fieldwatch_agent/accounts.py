@@ -18,6 +18,7 @@ from fieldwatch_agent.ledger import LedgerState
 from fieldwatch_agent.spool.items import Loss
 
 if TYPE_CHECKING:
+    from fieldwatch_agent.spool.state import Mark
     from fieldwatch_agent.spool.store import Store
 
 PREFIX = "interface:"
@@ -43,10 +44,19 @@ def interface_accounts(store: Store) -> dict[str, InterfaceAccount]:
 
 def reconcile(store: Store, run: int, left: LedgerState | None, boot: bytes) -> list[Loss]:
     """Start the account of `run`: declare what the run before lost, all in one transaction. The losses."""
-    same_run = left is not None and left.run == store.state.run
+    mark = left.mark if left is not None else None
+    in_memory = mark is not None and mark.volatile and mark.epoch not in store.epochs
+    same_run = left is not None and (in_memory or left.run == store.state.run)
     same_boot = left is not None and left.boot == boot
     losses: list[Loss] = []
-    if left is not None and same_run:
+    lost_epoch: tuple[int, int, int, Loss] | None = None
+    if left is not None and mark is not None and in_memory:
+        loss = _in_memory(left, mark, count_known=same_boot)
+        if loss is not None and mark.waiting:
+            lost_epoch = (mark.epoch, mark.next_seq - mark.waiting, mark.next_seq - 1, loss)
+        elif loss is not None:
+            losses.append(loss)
+    elif left is not None and same_run:
         losses += _unsealed(store, left, count_known=same_boot)
     elif store.state.run and store.get_meta("clean_stop") != "1" and left is None:
         losses.append(Loss(GapReason.UNCLEAN_STOP, count_known=False, detail="the ledger was not there"))
@@ -62,8 +72,8 @@ def reconcile(store: Store, run: int, left: LedgerState | None, boot: bytes) -> 
             base = slot.base
         position = None if base is None else base + observed + drops
         meta.update(replace(account, base=position, generation=0, drops=0).meta(name))
-    store.begin_run(run, losses, meta)
-    return losses
+    store.begin_run(run, losses, meta, lost_epoch)
+    return [*losses, lost_epoch[3]] if lost_epoch else losses
 
 
 def _unsealed(store: Store, left: LedgerState, *, count_known: bool) -> list[Loss]:
@@ -79,6 +89,15 @@ def _unsealed(store: Store, left: LedgerState, *, count_known: bool) -> list[Los
     if frames <= 0 and not records:
         return []
     return [Loss(GapReason.UNCLEAN_STOP, max(0, frames), records, detail="the agent was killed")]
+
+
+def _in_memory(left: LedgerState, mark: Mark, *, count_known: bool) -> Loss | None:
+    """The run ended with its spool in memory: what was not acked of it is gone, with what was not sealed."""
+    frames, records = max(0, left.frames - mark.frames), differences(left.records, mark.records)
+    if not (frames or records or mark.waiting):
+        return None
+    detail = "the agent was killed while its spool was in memory"
+    return Loss(GapReason.UNCLEAN_STOP, frames, records, count_known=count_known, detail=detail)
 
 
 def differences(observed: Mapping[int, int], accounted: Mapping[int, int]) -> dict[int, int]:

@@ -17,7 +17,7 @@ Beside that the page remembers the spool's newest commit (`spool.state.Mark`): a
 start has lost what was committed since, and it is known how much that was.
 
 Layout, little-endian u64 where not said otherwise: magic (8 octets), run, boot id (16 octets), at 32 the mark's epoch,
-next number, frames and checksum, at 64 records of each kind (16), at 192 the mark's records of each kind (8), then at
+numbers, frames and checksum, at 64 records of each kind (16), at 192 the mark's records of each kind (8), then at
 256 one slot of 128 octets for each worker: observed, earlier, drops, base, generation, interface index, name (32
 octets, UTF-8, zero-padded). Every counter is written by one aligned store.
 
@@ -50,6 +50,7 @@ _RUN, _BOOT, _RECORDS, _SLOTS, _SLOT_BYTES = 8, 16, 64, 256, 128
 _OBSERVED, _EARLIER, _DROPS, _BASE, _GENERATION, _NAME = 0, 1, 2, 3, 4, 48
 _KINDS = 16
 _MARK, _MARK_RECORDS, _MARK_KINDS = 32, 192, 8
+_SEQ_BITS, _WAITING_BITS = 40, 23  # of the mark's second word; the last bit is `volatile`
 
 
 def boot_id() -> bytes:
@@ -116,11 +117,13 @@ def read_ledger(folder: Path) -> LedgerState | None:
 def _read_mark(words: memoryview) -> Mark | None:
     """None where there is none, or where it was being written when the process was killed."""
     run = words[_RUN // 8]
-    epoch, next_seq, frames, check = words[_MARK // 8 : _MARK // 8 + 4]
+    epoch, numbers, frames, check = words[_MARK // 8 : _MARK // 8 + 4]
     counts = list(words[_MARK_RECORDS // 8 : _MARK_RECORDS // 8 + _MARK_KINDS])
-    if not epoch or check != _mark_check(run, epoch, next_seq, frames, counts):
+    if not epoch or check != _mark_check(run, epoch, numbers, frames, counts):
         return None
-    return Mark(epoch, next_seq, run, frames, {kind: count for kind, count in enumerate(counts) if count})
+    records = {kind: count for kind, count in enumerate(counts) if count}
+    next_seq, waiting = numbers & (1 << _SEQ_BITS) - 1, numbers >> _SEQ_BITS & (1 << _WAITING_BITS) - 1
+    return Mark(epoch, next_seq, run, frames, records, waiting, bool(numbers >> _SEQ_BITS + _WAITING_BITS))
 
 
 def _mark_check(*words: object) -> int:
@@ -211,8 +214,9 @@ class Ledger:
         self._words[place + 3] = 0
         for kind, count in enumerate(counts):
             self._words[_MARK_RECORDS // 8 + kind] = count
-        self._words[place], self._words[place + 1], self._words[place + 2] = mark.epoch, mark.next_seq, mark.frames
-        self._words[place + 3] = _mark_check(self.run, mark.epoch, mark.next_seq, mark.frames, counts)
+        numbers = mark.next_seq | mark.waiting << _SEQ_BITS | mark.volatile << _SEQ_BITS + _WAITING_BITS
+        self._words[place], self._words[place + 1], self._words[place + 2] = mark.epoch, numbers, mark.frames
+        self._words[place + 3] = _mark_check(self.run, mark.epoch, numbers, mark.frames, counts)
 
     def observe(self, kind: Kind, records: int) -> None:
         """Count records that came to be. The caller serialises."""

@@ -43,7 +43,7 @@ def leave(folder: Path, octets: list[int], *, checkpoint_after: int = 0) -> Left
             store.checkpoint()
     for name in (FILE_NAME, WAL_NAME):
         (left / name).write_bytes((live / name).read_bytes())
-    mark, epoch = store.state.mark, store.current.epoch
+    mark, epoch = store.mark, store.current.epoch
     store.close(clean=True)
     return Left(left, {n: body(n, size) for n, size in enumerate(octets, 1)}, epoch, mark)
 

@@ -29,7 +29,10 @@ FORMAT = 3
 APPLICATION_ID = 0x46575350  # "FWSP"
 MAX_QUARANTINES = 2
 RENEWED_NAME = "spool.db.renewed"
-DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_CONSTRAINT", "SQLITE_MISMATCH", "SQLITE_TOOBIG")
+DAMAGE = (
+    *("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_CONSTRAINT", "SQLITE_MISMATCH", "SQLITE_TOOBIG"),
+    *("SQLITE_IOERR_READ", "SQLITE_IOERR_SHORT_READ"),  # a part of the disk cannot be read: the rest can
+)
 MIGRATE_TIMEOUT_S = 600
 WAL_PAGES = 256
 WAL_BYTES = WAL_PAGES * 4096
@@ -251,3 +254,8 @@ def quarantine(folder: Path) -> Path:
     for old in sorted(base.iterdir(), key=lambda entry: entry.stat().st_mtime_ns)[:-MAX_QUARANTINES]:
         shutil.rmtree(old, ignore_errors=True)
     return place
+
+
+def drop_quarantines(folder: Path) -> None:
+    """Make room: what is waiting to be salvaged is worth more."""
+    shutil.rmtree(folder / "quarantine", ignore_errors=True)

@@ -97,3 +97,5 @@ class Status(NamedTuple):
     next_seq: int
     declared_records: int  # records in all gaps since the file was made
     declared_frames: int
+    memory_only: str = ""  # why nothing is written to the disk now
+    memory_records: int = 0  # what of `records` a power cut would take

@@ -32,6 +32,8 @@ class Limits:
 
     def allowed(self, folder: Path, used_bytes: int) -> int:
         """The bound that holds now: below the free floor the spool does not grow."""
+        if not self.min_free_bytes:
+            return self.max_bytes
         disk = os.statvfs(folder)
         if disk.f_bavail * disk.f_frsize >= self.min_free_bytes:
             return self.max_bytes

@@ -38,13 +38,19 @@ class Stream:
 
 @dataclass(frozen=True)
 class Mark:
-    """The newest commit, as another file than the spool's remembers it: shows a file that lost commits."""
+    """The newest commit, as another file than the spool's remembers it: shows a file that lost commits.
+
+    `volatile`: the epoch was in memory; `waiting` numbers before `next_seq` may be lost with it, and frames and records
+    are the account without them.
+    """
 
     epoch: int
     next_seq: int
     run: int
     frames: int
     records: Mapping[int, int]
+    waiting: int = 0
+    volatile: bool = False
 
 
 @dataclass
@@ -72,15 +78,12 @@ class State:
     def used_bytes(self) -> int:
         return self.body_bytes + ROW_BYTES * (self.batches + self.gaps)
 
-    @property
-    def mark(self) -> Mark:
-        newest = self.streams[-1]
-        return Mark(newest.epoch, newest.next_seq, self.run, self.account_frames, self.account_records)
-
 
 def is_behind(state: State, mark: Mark) -> bool:
     """Whether the file lacks commits that were made, or is not there at all."""
     known = {stream.epoch: stream.next_seq for stream in state.streams}
+    if mark.volatile:
+        return False
     if mark.epoch in known:
         return known[mark.epoch] < mark.next_seq
     return mark.run == state.run or not known
@@ -159,7 +162,7 @@ def save_state(db: sqlite3.Connection, state: State) -> None:
         "INSERT INTO stream VALUES(?, ?, ?) ON CONFLICT(epoch) DO UPDATE SET"
         " ordinal=excluded.ordinal, next_seq=excluded.next_seq"
         " WHERE ordinal != excluded.ordinal OR next_seq != excluded.next_seq",
-        [(stream.epoch, stream.ordinal, stream.next_seq) for stream in state.streams],
+        [(stream.epoch, stream.ordinal, stream.next_seq) for stream in reversed(state.streams)],  # they move up
     )
     values = {
         "changes": state.changes,

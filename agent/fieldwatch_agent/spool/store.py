@@ -38,6 +38,7 @@ from fieldwatch_agent.spool.file import FILE_NAME, UnusableError, is_damage, ope
 from fieldwatch_agent.spool.image import Image
 from fieldwatch_agent.spool.items import START, Batch, Gap, Loss, Place, Put, Status, StreamState
 from fieldwatch_agent.spool.limits import Limits
+from fieldwatch_agent.spool.numbers import Numbers
 from fieldwatch_agent.spool.rows import (
     BATCH_COLUMNS,
     GAP_COLUMNS,
@@ -111,7 +112,7 @@ class Store:
         self._clock_before_s = self.state.clock_s
         if not self.state.streams:
             with self.transaction():
-                self._add_stream()
+                self.add_stream()
         else:
             self._own[self.current.epoch] = self.current.next_seq
 
@@ -127,6 +128,16 @@ class Store:
     @property
     def current(self) -> Stream:
         return self.state.streams[-1]
+
+    @property
+    def epochs(self) -> set[int]:
+        return {stream.epoch for stream in self.state.streams}
+
+    @property
+    def mark(self) -> Mark:
+        """Where the file stands, for another one to remember."""
+        state, newest = self.state, self.current
+        return Mark(newest.epoch, newest.next_seq, state.run, state.account_frames, state.account_records)
 
     # --- transactions -------------------------------------------------------------------------------------------
 
@@ -150,7 +161,7 @@ class Store:
         eviction = Eviction(self)
         allowed = self.limits.allowed(self.folder, self.state.used_bytes)
         with self.transaction():
-            self._delete_acked()
+            self.delete_acked()
             for put in puts:
                 self._insert_batch(put)
             for loss in losses:
@@ -166,11 +177,22 @@ class Store:
         if puts:
             faults.reach("seal-after-commit")
 
-    def begin_run(self, run: int, losses: Sequence[Loss], meta: Mapping[str, str]) -> None:
-        """Declare what the run before lost and start a new account, in one transaction."""
+    def begin_run(
+        self,
+        run: int,
+        losses: Sequence[Loss],
+        meta: Mapping[str, str],
+        lost_epoch: tuple[int, int, int, Loss] | None = None,
+    ) -> None:
+        """Declare what the run before lost and start a new account, in one transaction.
+
+        `lost_epoch`: an epoch that was in memory, from and to which number it was in use, and what was lost with it.
+        """
         with self.transaction():
             for loss in losses:
                 self._insert_loss(loss)
+            if lost_epoch is not None:
+                self._declare_epoch(*lost_epoch)
             self.state.run = run
             self.state.account_frames = 0
             self.state.account_records = {}
@@ -181,7 +203,7 @@ class Store:
         """Evict at least so many octets (as far as there are any): the disk is full."""
         eviction = Eviction(self)
         with self.transaction():
-            self._delete_acked()
+            self.delete_acked()
             eviction.fit(max(0, self.state.used_bytes - octets))
         self.acks.clear()
 
@@ -207,7 +229,8 @@ class Store:
         """Write the WAL into the file and cut it to nothing."""
         self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
-    def _delete_acked(self) -> None:
+    def delete_acked(self) -> None:
+        """Within a transaction."""
         if not self.acks:
             return
         faults.reach("ack-before-delete")
@@ -353,8 +376,9 @@ class Store:
 
     # --- epochs -------------------------------------------------------------------------------------------------
 
-    def _add_stream(self) -> None:
-        ordinal = self.state.streams[-1].ordinal + 1 if self.state.streams else 1
+    def add_stream(self, *, behind: int = 0) -> None:
+        """A new epoch for new seals. Within a transaction."""
+        ordinal = self.state.streams[-1].ordinal + 1 if self.state.streams else behind + 1
         epoch = 0
         while epoch == 0 or any(stream.epoch == epoch for stream in self.state.streams):
             epoch = int.from_bytes(os.urandom(8)) >> 1
@@ -369,8 +393,25 @@ class Store:
         if self.current.epoch != epoch:
             return 0
         with self.transaction():
-            self._add_stream()
+            self.add_stream()
         return self.current.epoch
+
+    def adopt_numbers(self, other: Store) -> None:
+        """The numbers that `other` gave in this process are this store's from now on."""
+        self._own.update(other._own)
+        self._leased.update(other._leased)
+
+    def _declare_epoch(self, epoch: int, from_seq: int, to_seq: int, loss: Loss) -> None:
+        """A loss under the numbers that it had in an epoch of which the file knows nothing."""
+        lost = Stream(epoch, self.current.ordinal, to_seq + 1, Numbers([(1, from_seq - 1)]))
+        self.current.ordinal += 1
+        self.state.streams.insert(-1, lost)
+        now_ns, counts = time.time_ns(), loss.records
+        gap = Gap(epoch, from_seq, to_seq, counts, loss.frames, loss.reason, loss.count_known, now_ns, loss.detail)
+        self.write_gap(gap)
+        self.state.gaps += 1
+        self.state.declared_frames += loss.frames
+        self.state.declared_records += sum(counts.values())
 
     def relabel(self, epoch: int, seq: int) -> tuple[int, int] | None:
         """Give a batch a new number because the collector holds other data under its own; None if it is gone."""
@@ -383,7 +424,7 @@ class Store:
             return None
         with self.transaction():
             if self.current.epoch == epoch:
-                self._add_stream()
+                self.add_stream()
             new = self._take_number()
             next(stream for stream in self.state.streams if stream.epoch == epoch).done.add(seq, seq)
             moved = Batch(*head[:10], body)._replace(epoch=new[0], seq=new[1])
@@ -419,7 +460,7 @@ class Store:
             sums = [total - part for total, part in zip(sums, self.sums(*span), strict=True)]
             query = "SELECT count(*) FROM gap WHERE epoch=? AND from_seq >= ? AND to_seq <= ?"
             gaps -= self.db.execute(query, span).fetchone()[0]
-        return Status(
+        found = Status(
             records=sums[1],
             batches=sums[0],
             frames=sums[2],
@@ -433,6 +474,11 @@ class Store:
             declared_records=state.declared_records,
             declared_frames=state.declared_frames,
         )
+        return self.with_others(found)
+
+    def with_others(self, status: Status) -> Status:
+        """What the status of this store is together with that of one which waits behind it."""
+        return status
 
     def close(self, *, clean: bool) -> None:
         """Delete what is acked, remember how it ended, close the file."""

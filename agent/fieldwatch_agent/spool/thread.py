@@ -4,13 +4,12 @@
   counted and declared as a gap (BACKPRESSURE) by the next commit. The network or a slow disk never blocks capture.
 - `call` runs a function on the store in this thread and gives its result: leases, status, anything that reads.
 - What is queued is committed together. After a commit `on_change` is told, so that the shipper wakes.
-- A commit that fails stays queued and is tried again: a full disk is met with the ballast and eviction, a damaged file
-  is salvaged. Both are logged once, not once a try. A call that fails for one of these is made once more.
+- A commit that fails stays queued and is tried again, with the store that `recovery` makes of it; a call that fails
+  is made once more.
 """
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 import time
@@ -22,12 +21,10 @@ from typing import Any, TypeVar
 from fieldwatch_proto.logs import get_logger
 from fieldwatch_proto.v1.agent_pb2 import GapReason
 
-from fieldwatch_agent.spool import ballast
-from fieldwatch_agent.spool.file import WAL_BYTES, is_damage
 from fieldwatch_agent.spool.items import Loss, Put, SpoolError
 from fieldwatch_agent.spool.limits import Limits
+from fieldwatch_agent.spool.recovery import RETRY_S, Recovery
 from fieldwatch_agent.spool.rows import added
-from fieldwatch_agent.spool.salvage import Salvaged
 from fieldwatch_agent.spool.state import Mark
 from fieldwatch_agent.spool.store import Store
 
@@ -37,9 +34,7 @@ QUEUE_BYTES = 8 << 20
 COMMIT_BYTES = 2 << 20  # at most so much in one transaction
 ACK_FLUSH_S = 5.0
 ACK_FLUSH_MESSAGES = 256
-RETRY_S = 1.0
 SHRINK_BYTES = 1 << 20
-EASE_BYTES = ballast.BALLAST_BYTES + WAL_BYTES  # free again, beside what is written, before the file may grow
 
 log = get_logger(__name__)
 
@@ -64,7 +59,6 @@ class SpoolThread(threading.Thread):
         self._alarm: Callable[[str, dict[str, Any]], None] | None = None
         self._untold: list[tuple[str, dict[str, Any]]] = []
         self.failed_commits = 0
-        self.quarantines = 0
         self._queue_bytes, self._mark = queue_bytes, mark
         self._wake = threading.Condition()
         self._puts: list[Put] = []
@@ -75,10 +69,7 @@ class SpoolThread(threading.Thread):
         self._stopping = False
         self._clean = False
         self._opened: Future[None] = Future()
-        self._trouble = ""
-        self._tight = False  # the disk is full: the file must not grow
-        self._eased = False  # there seems to be room again: try with one batch
-        self._retry_at = 0.0
+        self.recovery = Recovery(folder, self._raise_alarm)
         self._acks_due = 0.0
 
     # --- for other threads --------------------------------------------------------------------------------------
@@ -93,6 +84,21 @@ class SpoolThread(threading.Thread):
             self._alarm, untold, self._untold = alarm, self._untold, []
         for kind, data in untold:
             alarm(kind, data)
+
+    def spare_disk(self) -> None:
+        """Saver mode from now on: batches are written only when the collector does not ack them, and at the end."""
+
+        def spare(store: Store) -> None:
+            self.recovery.saver = True
+
+        self.post(spare)
+
+    def _raise_alarm(self, kind: str, data: dict[str, Any]) -> None:
+        with self._wake:
+            if self._alarm is None:
+                self._untold.append((kind, data))
+                return
+        self._alarm(kind, data)
 
     def put(self, put: Put) -> bool:
         """Queue a sealed batch; False where the queue was full and the batch was declared lost instead."""
@@ -142,9 +148,19 @@ class SpoolThread(threading.Thread):
             self._wake.notify()
         return future.result(timeout)
 
+    @property
+    def quarantines(self) -> int:
+        """Files that had to be salvaged since the start."""
+        return self.recovery.salvages
+
     def ack(self, epoch: int, upto: int, also: list[tuple[int, int]]) -> None:
         """The collector holds these numbers; their rows go with the next commit."""
-        self.post(lambda store: store.ack(epoch, upto, also))
+
+        def acked(store: Store) -> None:
+            store.ack(epoch, upto, also)
+            self.recovery.acked()
+
+        self.post(acked)
 
     def post(self, function: Callable[[Store], object]) -> None:
         """Like `call`, without waiting and without a result."""
@@ -178,13 +194,10 @@ class SpoolThread(threading.Thread):
 
     def run(self) -> None:
         try:
-            store = Store(self.folder, self.limits, self._mark)
-            ballast.make(self.folder)
+            store = self.recovery.open(self.limits, self._mark)
         except BaseException as problem:
             self._opened.set_exception(problem)
             return
-        if store.salvaged is not None:
-            self._tell_salvaged(store.salvaged)
         self._opened.set_result(None)
         while True:
             with self._wake:
@@ -196,6 +209,8 @@ class SpoolThread(threading.Thread):
             done = True
             if self._is_due(store, stopping):
                 store, done = self._commit(store)
+            if not stopping:
+                store = self._balance(store)
             if stopping and (done or self._clean_failed()):
                 with self._wake:
                     more = bool(self._calls or self._puts or self._losses)
@@ -203,14 +218,27 @@ class SpoolThread(threading.Thread):
                     self._close(store)
                     return
 
+    def _balance(self, store: Store) -> Store:
+        try:
+            balanced = self.recovery.balance(store)
+        except (sqlite3.DatabaseError, OSError) as problem:
+            return self.recovery.meet(store, problem)
+        if balanced is not store:
+            self.remember(balanced.mark)
+            self.on_change()
+        return balanced
+
     def _wait(self, store: Store) -> None:
         """Until there is something to do; under the condition's lock."""
         while not (self._calls or self._stopping):
             now = time.monotonic()
+            due = self.recovery.pause(store)
+            if due == 0.0:
+                return
             if self._puts or self._losses or self._meta:
-                if now >= self._retry_at:
+                if now >= self.recovery.retry_at:
                     return
-                pause = self._retry_at - now
+                pause = self.recovery.retry_at - now
             elif store.acks:
                 if store.acks.messages >= ACK_FLUSH_MESSAGES:
                     return
@@ -219,47 +247,46 @@ class SpoolThread(threading.Thread):
                     return
                 pause = self._acks_due - now
             else:
-                self._wake.wait()
+                self._wake.wait(due)
                 continue
-            self._wake.wait(pause)
+            self._wake.wait(pause if due is None else min(pause, due))
 
     def _is_due(self, store: Store, stopping: bool) -> bool:
         now = time.monotonic()
-        if now < self._retry_at and not stopping:
+        if now < self.recovery.retry_at and not stopping:
             return False
         queued = bool(self._puts or self._losses or self._meta)
         due = bool(store.acks) and (store.acks.messages >= ACK_FLUSH_MESSAGES or 0 < self._acks_due <= now or stopping)
         return queued or due
 
     def _run_call(self, store: Store, function: Callable[[Store], Any], future: Future[Any]) -> Store:
-        try:
-            future.set_result(function(store))
-        except sqlite3.DatabaseError as problem:
-            store = self._recover(store, problem)
-            self._try_again(store, function, future)
-        except BaseException as problem:
-            future.set_exception(problem)
-        self.remember(store.state.mark)
+        """What fails for the disk is done again with what `recovery` makes of it, at most twice."""
+        for again in (False, True, None):
+            try:
+                future.set_result(function(store))
+            except (sqlite3.DatabaseError, OSError) as problem:
+                before = store
+                if again is not None:
+                    store = self.recovery.meet(store, problem, again=again)
+                if again is None or (again and store is before):
+                    future.set_exception(SpoolError(f"{self.folder}: {problem}"))
+                    break
+                continue
+            except BaseException as problem:
+                future.set_exception(problem)
+            break
+        self.remember(store.mark)
         return store
-
-    @staticmethod
-    def _try_again(store: Store, function: Callable[[Store], Any], future: Future[Any]) -> None:
-        try:
-            future.set_result(function(store))
-        except sqlite3.DatabaseError as problem:
-            future.set_exception(SpoolError(f"spool: {problem}"))
-        except BaseException as problem:
-            future.set_exception(problem)
 
     def _take(self, store: Store) -> tuple[list[Put], int, list[Loss], dict[str, str]]:
         """What is written next, and its octets. On a full disk only what fits into the file's free pages, and, once
         there seems to be room again, one batch more; when the queue gets crowded, room is made by eviction.
         """
         most, one_more = COMMIT_BYTES, True
-        if self._tight:
+        if self.recovery.tight:
             if self._queued_bytes > self._queue_bytes // 2:
                 store.shrink(SHRINK_BYTES)
-            most, one_more = min(most, store.free_inside()), self._eased
+            most, one_more = min(most, store.free_inside()), self.recovery.eased
         with self._wake:
             puts: list[Put] = []
             size = 0
@@ -287,99 +314,26 @@ class SpoolThread(threading.Thread):
             puts, size, losses, meta = self._take(store)
         except (sqlite3.DatabaseError, OSError) as problem:
             self.failed_commits += 1
-            self._retry_at = time.monotonic() + RETRY_S
-            return self._recover(store, problem), False
+            self.recovery.retry_at = time.monotonic() + RETRY_S
+            return self.recovery.meet(store, problem), False
         try:
             store.commit(puts, losses, meta)
         except (sqlite3.DatabaseError, OSError) as problem:
             self._put_back(losses, meta)
             self.failed_commits += 1
-            self._retry_at = time.monotonic() + RETRY_S
-            return self._recover(store, problem), False
+            self.recovery.retry_at = time.monotonic() + RETRY_S
+            return self.recovery.meet(store, problem), False
         with self._wake:
             del self._puts[: len(puts)]
             self._queued_bytes -= size
-            waiting = bool(self._puts)
-        self.remember(store.state.mark)
-        self._acks_due = 0.0
-        self._retry_at = 0.0
-        if self._tight:
-            self._look_at_disk(grew=bool(puts) and self._eased, idle=not puts)
-        if self._trouble and not self._tight:
-            log.info("the spool can be written again")
-            self._trouble = ""
-        if puts or losses:
-            self.on_change()
-        return store, not self._tight or not waiting
-
-    def _look_at_disk(self, *, grew: bool, idle: bool) -> None:
-        """After a commit on a full disk: whether the file may grow, a batch at a time as long as room is scarce.
-
-        The trouble is over when the file grew and, with the ballast in its place, there is room for all that waits.
-        """
-        with self._wake:
             queued = self._queued_bytes
             following = len(self._puts[0].sealed.body) if self._puts else 0
-        disk = os.statvfs(self.folder)
-        room = disk.f_bavail * disk.f_frsize - EASE_BYTES
-        self._eased = room >= 2 * following  # in the WAL and in the file
-        if grew and room >= 2 * queued and ballast.make(self.folder):
-            self._tight = self._eased = False
-        elif idle:
-            self._retry_at = time.monotonic() + (0.0 if self._eased else RETRY_S)
-
-    def _recover(self, store: Store, problem: Exception) -> Store:
-        """Make the next try possible."""
-        if ballast.is_full(problem):
-            self._complain("no room on the disk", str(problem), "free some space; records wait in memory, bounded")
-            self._give_up_ballast(store)
-            return store
-        if isinstance(problem, sqlite3.Error) and is_damage(problem):
-            return self._salvage(store, problem)
-        self._complain("the spool cannot be written", str(problem), "see the disk and the folder's rights")
-        return store
-
-    def _salvage(self, store: Store, problem: Exception) -> Store:
-        """Go on with a new file that has what the old one held; the numbers that are in use stay as they are."""
-        try:
-            renewed = store.salvage(str(problem))
-        except (sqlite3.Error, OSError) as trouble:
-            self._complain("the spool file is damaged", str(problem), f"it could not be salvaged yet: {trouble}")
-            return store
-        assert renewed.salvaged is not None
-        self._tell_salvaged(renewed.salvaged)
-        return renewed
-
-    def _tell_salvaged(self, done: Salvaged) -> None:
-        self.quarantines += 1
-        data = {"why": done.why, "kept_batches": done.batches, "kept_gaps": done.gaps, "declared_gaps": done.lost}
-        log.error(
-            "the spool file was damaged: what is whole was kept, the rest is declared", **data, old=str(done.place)
-        )
-        self._raise_alarm("agent.spool_salvaged", data)
-
-    def _raise_alarm(self, kind: str, data: dict[str, Any]) -> None:
-        with self._wake:
-            if self._alarm is None:
-                self._untold.append((kind, data))
-                return
-        self._alarm(kind, data)
-
-    def _complain(self, event: str, problem: str, remedy: str) -> None:
-        if self._trouble != event:
-            log.error(event, problem=problem, folder=str(self.folder), remedy=remedy)
-            self._trouble = event
-
-    def _give_up_ballast(self, store: Store) -> None:
-        """With the ballast's room the WAL can be written: from now on the file does not grow."""
-        self._tight, self._eased = True, False
-        if (self.folder / ballast.FILE_NAME).exists():
-            self._retry_at = 0.0
-        try:
-            ballast.drop(self.folder)
-            store.checkpoint()
-        except (sqlite3.Error, OSError) as problem:
-            log.debug("no room could be made yet", problem=str(problem))
+        self.remember(store.mark)
+        self._acks_due = 0.0
+        self.recovery.after_commit(store, puts=len(puts), queued=queued, following=following)
+        if puts or losses:
+            self.on_change()
+        return store, not self.recovery.tight or not following
 
     def _clean_failed(self) -> bool:
         """Whether to end though the queue could not be written: a stop does not wait for a disk."""

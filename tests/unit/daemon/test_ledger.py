@@ -252,7 +252,7 @@ def test_a_spool_that_lost_its_last_commits(tmp_path: Path) -> None:
     store.commit([put(1, frames=10, records=1)])
     store.checkpoint()
     store.commit([put(2, frames=7, records=2), put(3, frames=5, records=2)])
-    mark = store.state.mark
+    mark = store.mark
     kept = (tmp_path / "spool.db").read_bytes()
     store.db.close()  # which writes the WAL into the file
     (tmp_path / "spool.db").write_bytes(kept)

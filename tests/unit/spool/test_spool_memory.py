@@ -1,0 +1,119 @@
+"""A spool in memory: the disk cannot be written, or is spared. What it costs is bounded, declared, and made good."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fieldwatch_agent.accounts import reconcile
+from fieldwatch_agent.ledger import Ledger, boot_id, read_ledger
+from fieldwatch_agent.spool import recovery
+from fieldwatch_agent.spool.items import START, Batch, Gap, Loss
+from fieldwatch_agent.spool.memory import MemoryStore
+from fieldwatch_agent.spool.recovery import SAVER
+from fieldwatch_agent.spool.store import Store
+from fieldwatch_agent.spool.thread import SpoolThread
+from fieldwatch_proto.schema import Kind
+from fieldwatch_proto.v1.agent_pb2 import GapReason
+from support.spooling import WIDE, body, put
+from support.stack import wait_for
+
+
+def test_row_12_a_disk_that_cannot_be_written(tmp_path: Path) -> None:
+    """Every write fails: shipped from memory, one alarm, bounded; on the disk again when it can be; all balances."""
+    inside = [sys.executable, str(Path(__file__).with_name("broken_disk.py")), str(tmp_path)]
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])}
+
+    done = subprocess.run(inside, capture_output=True, text=True, timeout=60, env=environ)
+
+    assert done.stdout.splitlines()[-1:] == ["conserved"], done.stdout + done.stderr
+
+
+def test_what_was_in_memory_keeps_its_numbers(tmp_path: Path) -> None:
+    """It comes before what waited on the disk, because it may be on its way; the account goes on; seals follow."""
+    disk = Store(tmp_path, WIDE)
+    disk.begin_run(7, [], {})
+    disk.commit([put(1, frames=1), put(2, frames=2)])
+    memory = MemoryStore(disk, "a test")
+    memory.commit([put(3, frames=3), put(4, frames=4)], [Loss(GapReason.KERNEL_DROP, 9, detail="eth0")], {"key": "new"})
+    memory.ack(memory.current.epoch, 1)
+    leased = [item for _, item in memory.lease()]
+    status = memory.status()
+
+    memory.move_to_disk()
+
+    found = [item for _, item in disk.peek(max_items=100)]
+    assert found[:2] == leased
+    assert [item.body for item in found if isinstance(item, Batch)] == [body(n) for n in (4, 1, 2)]
+    assert disk.status() == status._replace(
+        memory_only="", memory_records=0, epoch=disk.current.epoch, next_seq=1, oldest_ns=disk.status().oldest_ns
+    )
+    assert (disk.state.account_frames, disk.state.account_records, disk.get_meta("key")) == (10, {1: 12}, "new")
+    disk.commit([put(5)])
+    disk.close(clean=True)
+    again = Store(tmp_path, WIDE)
+    assert [place.seq for place, _ in again.peek(max_items=100)] == [2, 3, 1, 2, 1]
+
+
+@pytest.mark.parametrize(("acked", "sealed"), [(0, 0), (0, 3), (2, 3), (3, 3)])
+def test_a_kill_takes_what_was_in_memory_and_it_is_declared(tmp_path: Path, acked: int, sealed: int) -> None:
+    """Under the numbers that were in use, with what was not sealed: a collector takes off what it has of them."""
+    disk = Store(tmp_path, WIDE)
+    disk.begin_run(7, [], {})
+    disk.commit([put(1, frames=100)])
+    ledger = Ledger(tmp_path, 7)
+    memory = MemoryStore(disk, "a test")
+    for number in range(1, sealed + 1):
+        memory.commit([put(number, frames=10 * number)])
+    memory.ack(memory.current.epoch, acked)
+    ledger.remember(memory.mark)
+    ledger.slot("eth0").observed[:] = (100 + 60 + 7).to_bytes(8, "little")
+    ledger.observe(Kind.FLOW, 3 + 3 * sealed + 2)
+    disk.db.close()
+    left = read_ledger(tmp_path)
+    assert left is not None
+
+    again = Store(tmp_path, WIDE, left.mark)
+    losses = reconcile(again, 8, left, boot_id())
+
+    gaps = [item for _, item in again.peek(max_items=100) if isinstance(item, Gap)]
+    everything = acked == sealed
+    lost = 67 - sum(10 * n for n in range(1, sealed + 1) if everything)
+    assert again.salvaged is None
+    assert [(gap.frames, gap.reason, gap.count_known) for gap in gaps] == [(lost, GapReason.UNCLEAN_STOP, True)]
+    assert [loss.frames for loss in losses] == [lost]
+    if not everything:  # from the last time that nothing waited
+        assert [(gap.epoch, gap.from_seq, gap.to_seq) for gap in gaps] == [(memory.current.epoch, 1, sealed)]
+        assert gaps[0].records == {1: 3 * sealed + 2}
+
+
+def test_saver_mode_writes_what_is_not_acked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In memory while acks come; on the disk when they do not, and in memory again when all is acked."""
+    monkeypatch.setattr(recovery, "SAVER_S", 1.0)
+    thread = SpoolThread(tmp_path, WIDE)
+    thread.start()
+    thread.spare_disk()
+    wait_for(lambda: thread.call(Store.status).memory_only == SAVER, "it begins in memory")
+    written = thread.call(lambda store: store.disk.state.changes)  # type: ignore[attr-defined]
+    for number in range(1, 30):
+        thread.put(put(number))
+        assert thread.flush()
+        (place, item), *_ = thread.call(lambda store: store.lease(START, 100)[-1:])
+        thread.ack(item.epoch, place.seq, [])
+    assert thread.call(lambda store: store.disk.state.changes) == written  # type: ignore[attr-defined]
+
+    thread.put(put(30))
+    wait_for(lambda: not thread.call(Store.status).memory_only, "what is not acked is written", 10)
+    (_, item), *_ = thread.call(lambda store: store.lease())
+    thread.ack(item.epoch, 30, [])
+    wait_for(lambda: thread.call(Store.status).memory_only == SAVER, "in memory again", 10)
+    thread.put(put(31))
+    assert thread.flush()
+    thread.close(clean=True)
+
+    again = Store(tmp_path, WIDE)
+    assert [item.body for _, item in again.peek() if isinstance(item, Batch)] == [body(31)]
+    assert again.get_meta("clean_stop") == "1"
