@@ -14,6 +14,8 @@ from pathlib import Path
 from fieldwatch_proto.settings import Loaded, Offer, find_file, load, setting
 from fieldwatch_proto.shared_settings import Log, Network
 
+from fieldwatch_agent.spool.wear import parse_budget
+
 DEFAULT_FILE = Path("/etc/fieldwatch/agent.toml")
 DEFAULT_DATA = "/var/lib/fieldwatch/agent"
 ENV_PREFIX = "FIELDWATCH_AGENT"
@@ -39,6 +41,14 @@ def _check_interfaces(names: Sequence[str]) -> str | None:
     # IFNAMSIZ of Linux: 16 octets with the NUL.
     wrong = [name for name in names if not 0 < len(name.encode()) < 16 or "/" in name]
     return f"{wrong[0]!r} cannot be the name of an interface" if wrong else None
+
+
+def _check_budget(text: str) -> str | None:
+    try:
+        parse_budget(text)
+    except ValueError as problem:
+        return str(problem)
+    return None
 
 
 @dataclass(frozen=True)
@@ -108,6 +118,15 @@ class Spool:
         48 << 10, "records in memory are sealed at about this size", unit="bytes", low=4 << 10, high=1 << 20
     )
     seal_age: float = setting(5.0, "records in memory are sealed at this age", unit="seconds", low=0.1, high=3_600)
+    write_budget: str = setting(
+        "",
+        'most that is written to the disk, "50 MB/day": batches are sealed later and larger to keep it, at most 5 min'
+        " old; empty = none",
+        check=_check_budget,
+    )
+    saver: bool = setting(
+        False, "write batches only when the collector does not ack them, and at the stop; a power cut loses the others"
+    )
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ from fieldwatch_agent.control.vitals import Doctor
 from fieldwatch_agent.enrolment.identity import usable_identity
 from fieldwatch_agent.filters import compile_filter
 from fieldwatch_agent.ledger import Ledger, LedgerState, boot_id, read_ledger
+from fieldwatch_agent.metrics import WrittenMetric
 from fieldwatch_agent.sealer import Sealer
 from fieldwatch_agent.shipping import Shipping
 from fieldwatch_agent.spool.control import ControlServer
@@ -50,6 +51,7 @@ from fieldwatch_agent.spool.items import Loss
 from fieldwatch_agent.spool.limits import Limits
 from fieldwatch_agent.spool.store import Store
 from fieldwatch_agent.spool.thread import SpoolThread
+from fieldwatch_agent.spool.wear import Pace, Wear, parse_budget
 from fieldwatch_agent.worker import Replay, Worker
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -90,6 +92,7 @@ class Daemon:
         self._acks_seen = 0
         self._stop = threading.Event()
         self._problem: BaseException | None = None
+        self._written = WrittenMetric()
 
     @property
     def workers(self) -> list[Worker | Replay]:
@@ -181,6 +184,10 @@ class Daemon:
         )
         self.sealer.start()
         self.spool.tell(self._alarm)
+        pace = Pace(settings.seal_bytes, settings.seal_age)
+        self.wear = Wear(self.folder, pace, parse_budget(settings.write_budget))
+        if settings.saver:
+            self.spool.spare_disk()
         self._control = ControlServer(self.folder, self.spool, self.describe)
         self._control.start()
         self._runner = Runner(self, self._audit)
@@ -263,12 +270,20 @@ class Daemon:
             self.log.look()
             self._look_after_freshness()
             self.shipping.look()
+            self._look_at_wear()
             if time.monotonic() >= tidy:
                 tidy = time.monotonic() + TIDY_S
                 give_back()
             if time.monotonic() >= look_again:
                 look_again = time.monotonic() + INTERFACES_S
                 self.captures.look_for_new()
+
+    def _look_at_wear(self) -> None:
+        """Seal as the write budget asks for, and tell what was written."""
+        if pace := self.wear.look():
+            self.sealer.pace(seal_bytes=pace.seal_bytes, seal_age_s=pace.seal_age_s)
+        if records := self._written.records(self.wear.octets):
+            self.sealer.add(records, 0)
 
     def _replay_is_over(self) -> bool:
         """The file has been read and everything is at the collector (or on disk, where nothing is shipped)."""

@@ -1,4 +1,4 @@
-"""An interface in numbers, as records of kind metric: what grew since the last time, and nothing where nothing did.
+"""An interface, and the disk, in numbers, as records of kind metric: what grew since the last time, else nothing.
 
 Frames are never counted here for the conservation equation (see `lane.Books`): a metric that is lost takes no frame
 with it.
@@ -18,6 +18,7 @@ from fieldwatch_proto.schema import Kind
 from fieldwatch_agent import wire
 
 PERIOD_S = 60.0
+WRITTEN_METRIC = "agent_disk_written_bytes_total"
 
 # metric -> counter of the engine
 ENGINE_METRICS = {
@@ -39,6 +40,25 @@ def labels_text(**labels: str) -> str:
 def of_engine(counters: Counters) -> dict[str, int]:
     """The engine's counters that are told as metrics."""
     return {metric: getattr(counters, counter) for metric, counter in ENGINE_METRICS.items()}
+
+
+class WrittenMetric:
+    """What the agent wrote to the disk, once a minute. For one thread."""
+
+    def __init__(self) -> None:
+        self._told = 0
+        self._due = time.monotonic() + PERIOD_S
+
+    def records(self, written_bytes: int) -> Records | None:
+        """What the total has grown by since it was told last; None where it is not time, or did not grow."""
+        if time.monotonic() < self._due:
+            return None
+        self._due = time.monotonic() + PERIOD_S
+        increase, self._told = written_bytes - self._told, written_bytes
+        if increase <= 0:
+            return None
+        row = {"ts_ns": time.time_ns(), "name": WRITTEN_METRIC, "labels": "{}", "value": float(increase)}
+        return records_of(Kind.METRIC, [row])
 
 
 class InterfaceMetrics:

@@ -135,6 +135,12 @@ class Sealer(threading.Thread):
         ratio = self._ratio.get(kind, START_RATIO)
         return batch.raw >= min(self._seal_bytes * ratio, MAX_BATCH_RAW_BYTES) or batch.records >= MAX_RECORDS
 
+    def pace(self, *, seal_bytes: int, seal_age_s: float) -> None:
+        """Seal at this size and age from now on."""
+        with self._wake:
+            self._seal_bytes, self._seal_age_s = seal_bytes, seal_age_s
+            self._wake.notify()
+
     def flush(self) -> None:
         """Seal everything that was added by now, in the caller's thread."""
         with self._sealing:

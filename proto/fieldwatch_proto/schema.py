@@ -172,6 +172,7 @@ AGENT_METRICS = {
     "agent_dissector_frames_repeated_total": "Frames not looked into: their sender had said the same.",
     "agent_dissector_frames_silent_total": "Frames not looked into: they tell nothing that a dissector looks for.",
     "agent_dissector_frames_dropped_total": "Frames for which dissectors had no room.",
+    "agent_disk_written_bytes_total": "Bytes that the agent wrote to its disk.",
     "agent_flows_evicted_total": "Flows that were written out early because the table was full.",
     "agent_sightings_evicted_total": "Sightings that were written out early because the table was full.",
     "agent_fragments_lost_total": "Later fragments whose first one was not seen within a minute.",

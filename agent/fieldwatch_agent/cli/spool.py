@@ -115,7 +115,11 @@ def _status_lines(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("on disk", f"{found['used_bytes']} B of at most {bytes_exact(found['max_bytes'])}"),
         ("declared lost", lost),
     ]
+    if found["memory_only"]:
+        at_risk = f"{amount_text(found['memory_records'], 'record')} in memory only: {found['memory_only']}"
+        lines.append(("at risk", at_risk))
     if found["running"]:
+        lines += _wear_lines(found)
         lines.append(("collector", str(found["collector"])))
         lines.append(("got through", _fresh_text(found["fresh_acked_ns"], found["fresh_acked_age_s"])))
     return lines
@@ -126,6 +130,24 @@ def _fresh_text(newest_ns: int, age_s: float | None) -> str:
     from fieldwatch_proto.schema import time_text
 
     return "no fresh record yet" if age_s is None else f"record of {time_text(newest_ns)}, {age_s:.0f} s ago"
+
+
+def _wear_lines(found: dict[str, Any]) -> list[tuple[str, str]]:
+    from fieldwatch_proto.quantities import seconds_exact
+
+    if not found["write_measured"]:
+        return [("written", "not measured: the folder is in memory, on no disk")]
+    written = f"{found['written_bytes'] / 1e6:.1f} MB since the start"
+    if found["written_bytes_day"]:
+        written += f", {found['written_bytes_day'] / 1e6:.0f} MB a day at the rate of the last hours"
+    if found["write_budget_bytes_day"]:
+        written += f", of at most {found['write_budget_bytes_day'] / 1e6:.0f} MB a day"
+    lines = [("written", written)]
+    if found["card_life_years"]:
+        capacity = f"{found['card_capacity_bytes'] / 1e9:.0f} GB x {found['card_cycles']} cycles"
+        lines.append(("card life", f"{found['card_life_years']} years, for a disk of {capacity}"))
+    lines.append(("unsealed", f"records of the last {seconds_exact(found['seal_age_s'])} at most"))
+    return lines
 
 
 def fsck(args: argparse.Namespace) -> int:

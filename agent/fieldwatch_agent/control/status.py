@@ -36,6 +36,7 @@ def describe(daemon: Daemon) -> dict[str, Any]:
         "frames_seen": sum(worker.seen.frames for worker in workers),
         "rss_bytes": rss_bytes(),
         "interfaces": [worker.interface for worker in workers],
+        **daemon.wear.describe(),
         "giant_frames": {worker.interface: worker.seen.giants for worker in workers if worker.seen.giants},
         "health": [
             {"component": part.component, "level": _LEVELS[part.level], "reason": part.reason}
@@ -79,6 +80,10 @@ def agent_status(daemon: Daemon, *, first: bool) -> agent_pb2.AgentStatus:
         boot_id=daemon.boot.hex(),
         health=[agent_pb2.Health(**part._asdict()) for part in daemon.doctor.look(spool)],
         config=config_status(daemon, first=first),
+        written_bytes=daemon.wear.octets,
+        written_bytes_day=daemon.wear.rate(),
+        write_budget_bytes_day=daemon.wear.budget_bytes_day,
+        card_life_years=daemon.wear.card_life_years,
         allowed_commands=daemon.settings.value.remote.allow,
     )
 
