@@ -43,7 +43,8 @@ T = TypeVar("T")
 class Spool(Protocol):
     """What a conversation needs of the spool's thread."""
 
-    quarantines: int
+    @property
+    def quarantines(self) -> int: ...
 
     def call(self, function: Callable[[Store], T]) -> T: ...
 
