@@ -24,7 +24,7 @@ def _died(victim: Daemon) -> None:
     assert victim.process.returncode == -9, victim.tail()
 
 
-def test_the_agent_dies_at_every_point(tmp_path: Path) -> None:
+def test_row_01_the_agent_dies_at_every_point(tmp_path: Path) -> None:
     """One after the other, frames flowing before and while nobody listens: sent = stored + declared, by the sender."""
     require_namespaces()
     with target_site(tmp_path) as site:
@@ -53,7 +53,7 @@ def test_the_agent_dies_at_every_point(tmp_path: Path) -> None:
     assert verdict.stored > 0
 
 
-def test_the_collector_dies_at_every_point(tmp_path: Path) -> None:
+def test_row_02_row_03_the_collector_dies_at_every_point(tmp_path: Path) -> None:
     """Before the commit, after it, and before the ack: what was sent is stored once, and nothing is declared."""
     require_namespaces()
     with target_site(tmp_path) as site:

@@ -104,7 +104,7 @@ def test_memory_with_a_full_table_of_flows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_ring_that_overflows_is_declared_to_the_frame(tmp_path: Path, workers: int) -> None:
+def test_row_41_a_ring_that_overflows_is_declared_to_the_frame(tmp_path: Path, workers: int) -> None:
     """The agent stands still while frames pass: sent = stored + KERNEL_DROP, by the sender's own count."""
     require_namespaces()
     small = {

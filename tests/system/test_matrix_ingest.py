@@ -2,7 +2,7 @@
 
 Rows 2 and 3 (the collector is killed before the commit, after it, and before the ack) are
 `tests/integration/test_collector_commands.py::test_killed_at_a_point_of_ingest`, and with whole agents
-`tests/system/test_faults.py::test_the_collector_dies_at_every_point`.
+`tests/system/test_faults.py::test_row_02_row_03_the_collector_dies_at_every_point`.
 """
 
 from __future__ import annotations
