@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
@@ -24,6 +25,9 @@ from fieldwatch_ext.sightings cimport Sighting, SightingRow, sightings_free, sig
 from fieldwatch_ext.slow cimport SlowFrame, slow_clear, slow_make
 from fieldwatch_ext.streams cimport streams_flush
 from fieldwatch_ext.tunnels cimport Tunnel
+
+cdef extern from "Python.h":
+    void PyObject_GC_UnTrack(PyObject* made)
 
 STAGE_READ = READ
 STAGE_DECODE = DECODE
@@ -357,11 +361,13 @@ cdef class Engine:
         taken = []
         while at < kernel.slow.used:
             s = <SlowFrame*>(kernel.slow.octets + at)
-            taken.append(_make(Slow, (
+            frame = _make(Slow, (
                 s.number, s.ts_ns, SLOW_NAMES[s.kind], _octets(s.mac[0], 6), _octets(s.mac[1], 6), s.vlans,
                 _address(s.version, s.src), _address(s.version, s.dst), s.src_port, s.dst_port,
                 _octets(s + 1, s.payload_octets),
-            )))
+            ))
+            PyObject_GC_UnTrack(<PyObject*>frame)   # octets and numbers: it is in no cycle, ever
+            taken.append(frame)
             at += sizeof(SlowFrame) + ((s.payload_octets + 7) & ~<size_t>7)
         slow_clear(&kernel.slow)
         return taken

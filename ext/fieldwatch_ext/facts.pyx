@@ -1,6 +1,7 @@
 """Facts, of the rare frames that a dissector looks into. The contract stands in facts.pyi."""
 
 cimport cython
+from cpython.object cimport PyObject
 
 from fieldwatch_ext.text cimport plain
 
@@ -14,6 +15,9 @@ cdef enum:                      # fields of the frame and of the fact
     FACT_KEY = 1
     FACT_VALUE = 2
     FACT_CONFIDENCE = 5
+
+cdef extern from "Python.h":
+    void PyObject_GC_UnTrack(PyObject* made)
 
 cdef object _make = tuple.__new__      # without the call of a function that checks the number of fields
 
@@ -32,10 +36,12 @@ def make_fact(
     told = plain(evidence, most_octets)
     if told is None:
         told = clean(evidence)
-    return _make(kind, (
+    fact = _make(kind, (
         subject, key, text, frame[SLOW_PROTOCOL], told, confidence, frame[SLOW_TS_NS], frame[SLOW_NUMBER],
         frame[SLOW_VLANS], frame[SLOW_SRC_IP],
     ))
+    PyObject_GC_UnTrack(<PyObject*>fact)    # texts, octets and numbers: it is in no cycle, ever
+    return fact
 
 
 @cython.boundscheck(True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import struct
 
@@ -30,6 +31,14 @@ def spared(*timed: tuple[int, bytes]) -> list[bool]:
     assert result.counters.slow_repeated == len(timed) - len(handed)
     assert result.counters.slow_frames == len(handed)
     return [number not in handed for number in range(1, len(timed) + 1)]
+
+
+def test_frames_are_no_work_for_the_collector() -> None:
+    """Octets and numbers are in no cycle: they go with their last reference."""
+    said = llmnr(ANSWER)
+    (frame,) = run([(0, said, len(said))]).slow
+
+    assert not gc.is_tracked(frame)
 
 
 def test_what_a_host_says_again_is_spared_for_ten_minutes() -> None:
