@@ -38,6 +38,7 @@ from zlib import crc32
 from fieldwatch_proto.schema import Kind
 
 from fieldwatch_agent.ownership import give
+from fieldwatch_agent.spool import ballast
 from fieldwatch_agent.spool.state import Mark
 
 FILE_NAME = "ledger"
@@ -171,21 +172,32 @@ class Slot:
             self._words[self._word + _GENERATION] = generation
 
 
+def _mapped(path: Path, run: int) -> mmap.mmap:
+    """A new ledger file, mapped, with room on the disk for all of it. Raises OSError."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        give(fd, path.parent)
+        os.posix_fallocate(fd, 0, LEDGER_BYTES)
+        os.pwrite(fd, (_MAGIC + run.to_bytes(8, "little") + boot_id()).ljust(LEDGER_BYTES, b"\0"), 0)
+        os.fsync(fd)
+        return mmap.mmap(fd, LEDGER_BYTES, mmap.MAP_SHARED)
+    finally:
+        os.close(fd)
+
+
 class Ledger:
     """This run's ledger. Replaces the file of the run before, in one rename."""
 
     def __init__(self, folder: Path, run: int) -> None:
         self.run = run
         fresh = folder / f"{FILE_NAME}.new"
-        fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            give(fd, folder)
-            head = _MAGIC + run.to_bytes(8, "little") + boot_id()
-            os.write(fd, head.ljust(LEDGER_BYTES, b"\0"))
-            os.fsync(fd)
-            self._map = mmap.mmap(fd, LEDGER_BYTES, mmap.MAP_SHARED)
-        finally:
-            os.close(fd)
+            self._map = _mapped(fresh, run)
+        except OSError as problem:
+            if not ballast.is_full(problem):
+                raise
+            ballast.drop(folder)  # this is what it is for
+            self._map = _mapped(fresh, run)
         fresh.rename(folder / FILE_NAME)
         self._octets = memoryview(self._map)
         self._words = self._octets.cast("Q")

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from fieldwatch_agent.spool.file import FILE_NAME
-from fieldwatch_agent.spool.items import START, Batch, Gap
+from fieldwatch_agent.spool.items import START, Batch, Gap, Place
 from fieldwatch_agent.spool.state import Mark
 from fieldwatch_agent.spool.store import Store
 from fieldwatch_agent.spool.thread import SpoolThread
@@ -36,7 +36,7 @@ def leave(folder: Path, octets: list[int], *, checkpoint_after: int = 0) -> Left
     live.mkdir(parents=True)
     left.mkdir()
     store = Store(live, WIDE)
-    store.begin_run(7, [], {"interface:eth0": "kept"})
+    store.begin_run(7, [], {"key": "kept"})
     for number, size in enumerate(octets, 1):
         store.commit([put(number, (Kind.FLOW, Kind.FACT)[number % 2], frames=number, octets=size)])
         if number == checkpoint_after:
@@ -52,36 +52,47 @@ def drain(folder: Path, mark: Mark | None) -> tuple[list[Batch], list[Gap], int]
     """All that a fresh agent sends, as its spool's thread gives it; and how many files it had to salvage."""
     thread = SpoolThread(folder, WIDE, mark=mark)
     thread.start()
-    place, found = START, []
-    while items := thread.call(lambda store, place=place: store.lease(place, 8)):
-        place = items[-1][0]
-        found += [item for _, item in items]
+    place, found = _all_behind(thread, START)
     thread.put(put(1_000, octets=50))
     assert thread.flush()
-    fresh = [item for _, item in thread.call(lambda store: store.lease(place, 8))]
+    _, fresh = _all_behind(thread, place)
     assert [item.body for item in fresh if isinstance(item, Batch)] == [body(1_000, 50)]
     thread.close(clean=True)
     batches = [item for item in found if isinstance(item, Batch)]
     return batches, [item for item in found if isinstance(item, Gap)], thread.quarantines
 
 
+def _all_behind(thread: SpoolThread, place: Place) -> tuple[Place, list[Batch | Gap]]:
+    found: list[Batch | Gap] = []
+    while items := thread.call(lambda store, place=place: store.lease(place, 8)):  # type: ignore[misc]
+        place = items[-1][0]
+        found += [item for _, item in items]
+    return place, found
+
+
 def judge(left: Left, folder: Path, most_lost: int) -> tuple[int, int]:
     """Open it and hold it to the promise; (rows that are lost, files that were salvaged)."""
     batches, gaps, salvaged = drain(folder, left.mark)
+    lost = promised(left, [*batches, *gaps])
+    assert len(lost) <= most_lost, f"rows {sorted(lost)} are whole in the file and were not sent"
+    return len(lost), salvaged
 
-    sent = {item.seq: item.body for item in batches if item.epoch == left.epoch}
-    assert len(sent) == len(batches), "a row was sent twice, or under another epoch"
+
+def promised(left: Left, items: list[Batch | Gap]) -> set[int]:
+    """Hold what is sent of a damaged file to the promise; the numbers that are lost, and declared."""
+    last = max(left.bodies)  # what was sealed since has numbers of the same epoch, or of another
+    batches = [item for item in items if isinstance(item, Batch) and item.epoch == left.epoch and item.seq <= last]
+    gaps = [item for item in items if isinstance(item, Gap) and item.epoch == left.epoch and item.to_seq <= last]
+    sent = {item.seq: item.body for item in batches}
+    assert len(sent) == len(batches), "a row was sent twice"
     assert all(left.bodies[seq] == octets for seq, octets in sent.items()), "a damaged record was sent"
-    covered = {seq for gap in gaps if gap.epoch == left.epoch for seq in range(gap.from_seq, gap.to_seq + 1)}
+    covered = {seq for gap in gaps for seq in range(gap.from_seq, gap.to_seq + 1)}
     assert not covered & sent.keys()
     assert covered | sent.keys() == left.bodies.keys(), "a row is neither sent nor declared"
     assert all(gap.reason == GapReason.CORRUPT for gap in gaps)
     for gap in gaps:
-        if gap.count_known and gap.epoch == left.epoch:
-            assert gap.frames == sum(range(gap.from_seq, gap.to_seq + 1))
-    lost = left.bodies.keys() - sent.keys()
-    assert len(lost) <= most_lost, f"rows {sorted(lost)} are whole in the file and were not sent"
-    return len(lost), salvaged
+        assert not gap.count_known or gap.frames == sum(range(gap.from_seq, gap.to_seq + 1))
+    return left.bodies.keys() - sent.keys()
 
 
 def flip(path: Path, bit: int) -> None:

@@ -127,7 +127,7 @@ async def test_row_21_slow_disk_lets_credit_fall_and_memory_stays_bounded(tmp_pa
 @pytest.mark.live
 @pytest.mark.parametrize("limit", ["floor", "disk"])
 def test_row_22_full_disk_pauses_agents_and_recovers(tmp_path: Path, limit: str) -> None:
-    """On a filesystem of 32 MiB, at the floor of free space and with no octet left: see `full_disk.py`."""
+    """On a filesystem of 32 MiB, at the floor of free space and with no octet left: see `full_store.py`."""
     if os.geteuid() != 0:
         pytest.skip("needs root to mount a filesystem in a namespace of its own")
     data = tmp_path / "data"
@@ -143,7 +143,7 @@ def test_row_22_full_disk_pauses_agents_and_recovers(tmp_path: Path, limit: str)
             str(data),
             sys.executable,
             "-m",
-            "system.full_disk",
+            "system.full_store",
             limit,
             str(data),
         ],

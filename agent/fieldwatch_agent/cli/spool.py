@@ -119,6 +119,8 @@ def _status_lines(found: dict[str, Any]) -> list[tuple[str, str]]:
         at_risk = f"{amount_text(found['memory_records'], 'record')} in memory only: {found['memory_only']}"
         lines.append(("at risk", at_risk))
     if found["running"]:
+        if found["check"]["state"] != "not needed":
+            lines.append(("check", _check_text(found["check"])))
         lines += _wear_lines(found)
         lines.append(("collector", str(found["collector"])))
         lines.append(("got through", _fresh_text(found["fresh_acked_ns"], found["fresh_acked_age_s"])))
@@ -130,6 +132,14 @@ def _fresh_text(newest_ns: int, age_s: float | None) -> str:
     from fieldwatch_proto.schema import time_text
 
     return "no fresh record yet" if age_s is None else f"record of {time_text(newest_ns)}, {age_s:.0f} s ago"
+
+
+def _check_text(check: dict[str, Any]) -> str:
+    from fieldwatch_proto.cli.tables import amount_text
+
+    rows = amount_text(check["rows"], "row")
+    damage = f"{amount_text(check['damaged'], 'row')} damaged and declared lost" if check["damaged"] else "all sound"
+    return f"after an unclean stop, {check['state']}: {rows} read, {damage}"
 
 
 def _wear_lines(found: dict[str, Any]) -> list[tuple[str, str]]:

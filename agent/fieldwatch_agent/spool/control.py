@@ -6,7 +6,7 @@ the answer. Without a daemon the caller takes the folder's lock and reads the fi
 ====================  =========================================================================================
 request               answer
 ====================  =========================================================================================
-{"ask": "status"}     one object: `store_status`, and running, pid, state, collector, interfaces, fresh_acked_*
+{"ask": "status"}     one object: `store_status`, check, and running, pid, state, collector, interfaces, fresh_acked_*
 {"ask": "export"}     one object for each batch and gap that waits
 {"ask": "modules"}    one list: names of the daemon's imported top-level modules (what it costs, for tests)
 ====================  =========================================================================================
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -37,6 +38,7 @@ from fieldwatch_agent.spool.thread import SpoolThread
 TIMEOUT_S = 10.0
 MAX_REQUEST_BYTES = 1024
 EXPORT_ITEMS = 64
+RETRY_S = 0.2
 
 log = get_logger(__name__)
 
@@ -72,6 +74,7 @@ class ControlServer(threading.Thread):
         super().__init__(name="control", daemon=True)
         self._folder, self._spool, self._describe = folder, spool, describe
         self.failures = 0
+        self._closing = threading.Event()
         (folder / SOCKET_NAME).unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with _address(folder) as address:
@@ -83,8 +86,11 @@ class ControlServer(threading.Thread):
         while True:
             try:
                 connection, _ = self._socket.accept()
-            except OSError:  # closed
-                return
+            except OSError as problem:
+                if problem.errno in (errno.EMFILE, errno.ENFILE):  # who asks waits until there is a descriptor
+                    self._closing.wait(RETRY_S)
+                    continue
+                return  # closed
             with connection:
                 connection.settimeout(TIMEOUT_S)
                 try:
@@ -98,7 +104,8 @@ class ControlServer(threading.Thread):
         with connection.makefile("w", encoding="ascii") as out:
             if request["ask"] == "status":
                 status = self._spool.call(store_status, TIMEOUT_S)
-                out.write(json.dumps({**status, **self._describe()}) + "\n")
+                check = self._spool.recovery.check.describe()
+                out.write(json.dumps({**status, "check": check, **self._describe()}) + "\n")
             elif request["ask"] == "export":
                 place = START
                 while items := self._spool.call(partial(Store.peek, after=place, max_items=EXPORT_ITEMS), TIMEOUT_S):
@@ -109,6 +116,7 @@ class ControlServer(threading.Thread):
                 out.write(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})) + "\n")
 
     def close(self) -> None:
+        self._closing.set()
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
@@ -123,9 +131,13 @@ def ask_daemon(folder: Path, what: str) -> Iterator[Any]:
             with _address(folder) as address:
                 connection.connect(address)
             connection.sendall(json.dumps({"ask": what}).encode() + b"\n")
+            answered = False
             with connection.makefile("rb") as stream:
                 for line in stream:
                     yield json.loads(line)
+                    answered = True
+            if not answered and what == "status":
+                raise ValueError("it said nothing")
         except (OSError, ValueError) as problem:
             raise SpoolError(f"{folder}: the running agent does not answer ({problem}); try again") from None
 
@@ -149,13 +161,19 @@ def closed_store(folder: Path) -> Iterator[Store | None]:
 
 def read_status(folder: Path) -> dict[str, Any]:
     """The spool's status, of the running daemon or of the file. Raises SpoolError."""
+    silent: SpoolError | None = None
     if (folder / SOCKET_NAME).exists():
-        with contextlib.suppress(SpoolError):
+        try:
             return dict(next(ask_daemon(folder, "status")))
-    with closed_store(folder) as store:
-        if store is None:
-            raise SpoolError(f"{folder}: no spool there; it is made by: fieldwatch-agent run --data {folder}")
-        return {**store_status(store), "running": False}
+        except SpoolError as problem:
+            silent = problem
+    try:
+        with closed_store(folder) as store:
+            if store is None:
+                raise SpoolError(f"{folder}: no spool there; it is made by: fieldwatch-agent run --data {folder}")
+            return {**store_status(store), "running": False}
+    except SpoolError as problem:  # somebody has the folder: the agent that did not answer
+        raise (silent or problem) from None
 
 
 def export_lines(folder: Path) -> Iterator[str]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fieldwatch_agent.spool.store import Store
 
 MARKS = 64  # over the age limit: so fine is its grain
+MOST_ROWS = 256  # in one transaction: the WAL is bounded
 
 
 class Eviction:
@@ -28,10 +29,10 @@ class Eviction:
         self.store = store
 
     def fit(self, allowed_bytes: int) -> None:
-        """Evict until the bound holds."""
-        store = self.store
+        """Evict until the bound holds, or so many rows that the next transaction has to go on."""
+        store, evicted = self.store, 0
         for eviction_class in sorted(Class):
-            while store.state.used_bytes > allowed_bytes:
+            while store.state.used_bytes > allowed_bytes and evicted < MOST_ROWS:
                 row = store.db.execute(
                     f"SELECT {HEAD_COLUMNS} FROM batch WHERE class=? ORDER BY rowid LIMIT 1",  # noqa: S608
                     (int(eviction_class),),
@@ -39,6 +40,8 @@ class Eviction:
                 if row is None:
                     break
                 self._evict(Head(*row), GapReason.QUOTA, "the spool is full")
+                evicted += 1
+        store.crowded = evicted == MOST_ROWS
 
     def expire(self, max_age_s: float) -> None:
         """Evict what was sealed more than `max_age_s` ago, and remember where the numbers stand now."""

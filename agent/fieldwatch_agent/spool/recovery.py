@@ -26,6 +26,7 @@ from typing import Any
 from fieldwatch_proto.logs import get_logger
 
 from fieldwatch_agent.spool import ballast
+from fieldwatch_agent.spool.background import BackgroundCheck
 from fieldwatch_agent.spool.file import WAL_BYTES, drop_quarantines, is_damage
 from fieldwatch_agent.spool.items import SpoolError
 from fieldwatch_agent.spool.limits import Limits
@@ -56,6 +57,7 @@ class Recovery:
         self.eased = False  # there seems to be room again: try with one batch
         self.retry_at = 0.0
         self.salvages = 0
+        self.check = BackgroundCheck()
         self._raise_alarm = raise_alarm
         self._trouble = ""
         self._moving_at = 0.0
@@ -78,6 +80,8 @@ class Recovery:
         ballast.make(self.folder)
         if store.salvaged is not None:
             self._tell_salvaged(store.salvaged)
+        elif store.state.run and store.get_meta("clean_stop") != "1":
+            self.check.begin()
         return store
 
     def _make_room(self) -> None:
@@ -140,6 +144,7 @@ class Recovery:
 
     def _tell_salvaged(self, done: Salvaged) -> None:
         self.salvages += 1
+        self.check.salvaged()
         data = {"why": done.why, "kept_batches": done.batches, "kept_gaps": done.gaps, "declared_gaps": done.lost}
         log.error(
             "the spool file was damaged: what is whole was kept, the rest is declared", **data, old=str(done.place)
@@ -183,8 +188,10 @@ class Recovery:
 
     def pause(self, store: Store) -> float | None:
         """Seconds until `balance` has something to do; None where it waits for something to happen."""
+        if store.crowded:
+            return 0.0
         if not isinstance(store, MemoryStore):
-            return None
+            return self.check.pause()
         return max(0.0, self._moving_at - time.monotonic())
 
     def acked(self) -> None:
@@ -194,6 +201,8 @@ class Recovery:
     def balance(self, store: Store) -> Store:
         """Move to the disk what should be there, or away from it what need not be; the store to go on with."""
         now = time.monotonic()
+        if store.crowded:
+            store.commit([])
         if isinstance(store, MemoryStore):
             if now < self._moving_at:
                 return store
@@ -204,6 +213,8 @@ class Recovery:
             if self._should_spill(store, now):
                 return self._move(store)
             return store
+        if self.check.step(store) and self.check.damaged:
+            self._raise_alarm("agent.spool_damaged_rows", self.check.describe())
         if self.saver and not self.tight and self._is_empty(store):
             store.commit([])
             self._flowing_at = now

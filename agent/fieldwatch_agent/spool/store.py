@@ -69,6 +69,8 @@ class Store:
         self.sending = Sending(self)
         self.salvaged: Salvaged | None = None
         """What became of a file that could not be used as it was; None where it could."""
+        self.crowded = False
+        """Whether the bound could not be kept yet: there was too much to evict for one transaction."""
         self._started_s = time.monotonic()
         self._leased: dict[int, int] = {}  # epoch -> greatest number leased
         self._own: dict[int, int] = {}  # epoch -> first number that this process gives

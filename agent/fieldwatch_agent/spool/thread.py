@@ -34,7 +34,6 @@ QUEUE_BYTES = 8 << 20
 COMMIT_BYTES = 2 << 20  # at most so much in one transaction
 ACK_FLUSH_S = 5.0
 ACK_FLUSH_MESSAGES = 256
-SHRINK_BYTES = 1 << 20
 
 log = get_logger(__name__)
 
@@ -152,6 +151,11 @@ class SpoolThread(threading.Thread):
     def quarantines(self) -> int:
         """Files that had to be salvaged since the start."""
         return self.recovery.salvages
+
+    @property
+    def queued_bytes(self) -> int:
+        """What is sealed and waits for the disk."""
+        return self._queued_bytes
 
     def ack(self, epoch: int, upto: int, also: list[tuple[int, int]]) -> None:
         """The collector holds these numbers; their rows go with the next commit."""
@@ -280,12 +284,15 @@ class SpoolThread(threading.Thread):
 
     def _take(self, store: Store) -> tuple[list[Put], int, list[Loss], dict[str, str]]:
         """What is written next, and its octets. On a full disk only what fits into the file's free pages, and, once
-        there seems to be room again, one batch more; when the queue gets crowded, room is made by eviction.
+        there seems to be room again, one batch more; when the queue gets crowded, and at the end, room is made by
+        eviction.
         """
         most, one_more = COMMIT_BYTES, True
         if self.recovery.tight:
-            if self._queued_bytes > self._queue_bytes // 2:
-                store.shrink(SHRINK_BYTES)
+            missing = self._queued_bytes - store.free_inside()
+            crowded = self._queued_bytes > self._queue_bytes // 2 or self._stopping
+            if crowded and missing > 0:
+                store.shrink(missing)
             most, one_more = min(most, store.free_inside()), self.recovery.eased
         with self._wake:
             puts: list[Put] = []

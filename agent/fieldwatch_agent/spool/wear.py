@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -104,10 +105,17 @@ class Wear:
         self.pace = self._configured = pace
         self.measured = filesystem_type(folder) not in IN_MEMORY
         self._capacity = capacity_bytes(folder)
-        self._read, self._clock = read, clock
+        self._count, self._clock = read, clock
+        self._octets = 0
         self._factor = 1.0
-        self._samples: deque[Sample] = deque([Sample(clock(), read())], maxlen=int(WINDOW_S / SAMPLE_S))
+        self._samples: deque[Sample] = deque([Sample(clock(), self._read())], maxlen=int(WINDOW_S / SAMPLE_S))
         self._paced_at = clock()
+
+    def _read(self) -> int:
+        """The count, or the one before where it cannot be had: no file may be opened, say."""
+        with contextlib.suppress(OSError):
+            self._octets = self._count()
+        return self._octets
 
     def look(self) -> Pace | None:
         """Take a reading when one is due; the pace, when it has changed."""

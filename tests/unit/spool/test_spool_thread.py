@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -145,23 +142,3 @@ def test_status_and_export_ask_the_running_daemon(tmp_path: Path) -> None:
     lock.release()
     assert read_status(tmp_path)["running"] is False
     assert list(export_lines(tmp_path)) == lines
-
-
-@pytest.mark.live
-@pytest.mark.slow
-@pytest.mark.parametrize("batches", ["few", "many"])
-def test_a_disk_that_others_fill(tmp_path: Path, batches: str) -> None:
-    """On a real filesystem of 8 MiB with no octet left: no crash, acks free rows, and it goes on when there is room."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root to mount a filesystem in a namespace of its own")
-    inside = [sys.executable, str(Path(__file__).with_name("full_disk.py")), batches, str(tmp_path)]
-    mounting = 'mount -t tmpfs -o size=8m none "$0" && exec "$@"'
-    done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", mounting, str(tmp_path), *inside],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-    )
-
-    assert done.stdout.splitlines()[-1:] == ["conserved"], done.stdout + done.stderr

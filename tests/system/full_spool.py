@@ -1,15 +1,18 @@
-"""Run by test_a_disk_that_others_fill inside a mount namespace: a spool on a filesystem of 8 MiB that others fill."""
+"""Run by test_matrix_spool inside a mount namespace: a spool on a filesystem of 8 MiB that it, or others, fill."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 
 from fieldwatch_agent.spool import ballast
 from fieldwatch_agent.spool.items import Batch, Gap
 from fieldwatch_agent.spool.limits import Limits
+from fieldwatch_agent.spool.recovery import Recovery
 from fieldwatch_agent.spool.store import Store
 from fieldwatch_agent.spool.thread import SpoolThread
+from fieldwatch_proto.schema import Kind
 from support.spooling import put
 from support.stack import wait_for
 
@@ -78,6 +81,48 @@ def many_come(folder: Path) -> None:
     thread.close(clean=True)
 
 
+def we_fill_it(folder: Path) -> None:
+    """Twice as much as the disk holds, under a bound that it does not: the least worthy go, declared to the frame."""
+    thread = SpoolThread(folder, Limits(64 << 20, 0, 1e9), queue_bytes=1 << 20)
+    thread.start()
+    for number in range(1, 401):
+        thread.put(put(number, (Kind.FLOW, Kind.FACT)[number % 8 == 0], octets=40_000))
+        wait_for(lambda: thread.queued_bytes <= 1 << 19, "it is written, or room is made")
+    assert thread.failed_commits > 0, "the disk was never full"
+    thread.close(clean=True)
+    store = Store(folder, Limits(64 << 20, 0, 1e9))
+    status = store.status()
+    assert status.frames + status.declared_frames == 5 * 400, status
+    kept = [item.kind for _, item in store.peek(max_items=1000, max_bytes=1 << 30) if isinstance(item, Batch)]
+    assert kept.count(Kind.FACT) == 50, "facts outlive flow records"
+    assert 0 < kept.count(Kind.FLOW) < 350
+    store.close(clean=True)
+
+
+def no_inodes(folder: Path) -> None:
+    """Nothing new can be made in the folder: the running spool does not need to; nothing is lost or damaged."""
+    thread = SpoolThread(folder, Limits(64 << 20, 0, 1e9))
+    thread.start()
+    thread.put(put(1))
+    assert thread.flush()
+    made = 0
+    with contextlib.suppress(OSError):
+        while made < 10_000:
+            (folder / f"empty{made}").touch()
+            made += 1
+    assert 0 < made < 10_000
+    for number in range(2, 40):
+        thread.put(put(number, octets=20_000))
+        assert thread.flush()
+    assert thread.failed_commits == 0
+    thread.close(clean=True)
+    store = Recovery(folder, lambda kind, data: None).open(Limits(64 << 20, 0, 1e9), None)
+    assert store.status().batches == 39
+    store.commit([put(40)])
+    store.close(clean=True)
+
+
 if __name__ == "__main__":
-    {"few": a_few_wait, "many": many_come}[sys.argv[1]](Path(sys.argv[2]))
+    scenes = {"few": a_few_wait, "many": many_come, "ours": we_fill_it, "inodes": no_inodes}
+    scenes[sys.argv[1]](Path(sys.argv[2]))
     print("conserved")

@@ -1,6 +1,6 @@
 """Run by row 22 of the matrix inside a mount namespace: a collector on a filesystem of 32 MiB that runs full.
 
-``python -m system.full_disk floor|disk DATA``. "floor": others leave less than the collector keeps free. "disk": it
+``python -m system.full_store floor|disk DATA``. "floor": others leave less than the collector keeps free. "disk": it
 keeps nothing free, and others take every octet.
 """
 
