@@ -6,8 +6,10 @@ The server is a process of its own, and so is the load: agents over mutual TLS t
 and send flow records of a made-up site (`site_flows.py`), sealed as an agent seals them. Both share the machine. Acks
 come after a commit with ``synchronous=FULL`` to a SQLite file in --folder.
 
-- decode only: the same server without a store. It decrypts, takes the message apart, holds it to the limits, compares
-  the digest over the body, and answers at once; nothing is written.
+- envelope only: the same server without a store. It decrypts, takes the message apart, holds it to the limits, compares
+  the digest over the body, and answers at once; nothing is written, and the body stays shut.
+- decode only: the same, and every body is opened, down to its columns. Ingest itself never does: the batch log keeps
+  bodies as they came, and projections open them later. It is what a collector without a batch log would begin with.
 - store: the batch log alone. projections: a collector as it is shipped, tables derived beside.
 
 The modes take turns, --repeat times; figures are medians. CPU time is that of the server and of the load, user and
@@ -136,17 +138,22 @@ def report(options: argparse.Namespace) -> int:
     for _ in range(options.repeat):
         for mode in MODES:
             runs[mode].append(measure(options, mode))
-    decoded = median(runs["decode"], "records_s")
-    names = {"decode": "decode only", "store": "store", "projections": "store and projections"}
+    without = {mode: median(runs[mode], "records_s") for mode in ("envelope", "decode")}
+    names = {
+        "envelope": "envelope only",
+        "decode": "decode only",
+        "store": "store",
+        "projections": "store and projections",
+    }
     rows = []
     for mode, measured in runs.items():
         told = {name: median(measured, name) for name in measured[0]}
-        shares = f"{told['records_s'] / decoded:.2f}"
+        shares = [f"{told['records_s'] / rate_:.2f}" for rate_ in without.values()]
         rows.append(
             (
                 names[mode],
                 round(told["records_s"]),
-                shares,
+                *shares,
                 round(told["octets_s"] / 1e6),
                 told["server_us"],
                 told["load_us"],
@@ -157,7 +164,15 @@ def report(options: argparse.Namespace) -> int:
                 told["mb"],
             )
         )
-    head = [f"{options.agents} agents", "records/s", "of decode only", "MB/s", "server, us of CPU a batch", "load"]
+    head = [
+        f"{options.agents} agents",
+        "records/s",
+        "of envelope only",
+        "of decode only",
+        "MB/s",
+        "server, us of CPU a batch",
+        "load",
+    ]
     head += ["ack p50, ms", "p99", "p50 at half the load", "p99", "resident, MB"]
     print(table(head, rows))
     with serving(options.folder, CROWD, "store") as server:
@@ -171,7 +186,8 @@ def report(options: argparse.Namespace) -> int:
     halves = [median(runs[mode], "half_p99_ms") for mode in ("store", "projections")]
     met = {
         f"{AIM_RECORDS_S:,} records/s": min(stored) >= AIM_RECORDS_S,
-        f"{AIM_SHARE} of decode only": stored[0] >= AIM_SHARE * decoded,
+        f"{AIM_SHARE} of decode only": stored[0] >= AIM_SHARE * without["decode"],
+        f"{AIM_SHARE} of envelope only": stored[0] >= AIM_SHARE * without["envelope"],
         f"ack p99 at half the load at most {AIM_HALF_MS} ms": max(halves) <= AIM_HALF_MS,
         f"ack p99 of {CROWD} agents below {AIM_CROWD_MS} ms": median(crowd, "p99_ms") < AIM_CROWD_MS,
     }

@@ -24,10 +24,12 @@ from fieldwatch_collector import admin
 from fieldwatch_collector.config import CollectorConfig, Listen
 from fieldwatch_collector.server import Server
 from fieldwatch_collector.services import Services, make_data_folder, open_services
-from fieldwatch_collector.store import Held, Item, Outcome, PutResult
+from fieldwatch_collector.store import BatchItem, Held, Item, Outcome, PutResult
+from fieldwatch_proto.columns import open_body
+from fieldwatch_proto.schema import Kind
 from support.collector import Identity, Running, enrol, pem
 
-MODES = ("decode", "store", "projections")
+MODES = ("envelope", "decode", "store", "projections")
 
 
 class WithoutProjections(Server):
@@ -39,15 +41,23 @@ class WithoutProjections(Server):
 
 def accept(agent: str, items: Sequence[Item]) -> asyncio.Future[PutResult]:
     """In the place of `Store.submit`: says that it holds everything, and holds nothing."""
-    done = asyncio.get_running_loop().create_future()
+    done: asyncio.Future[PutResult] = asyncio.get_running_loop().create_future()
     done.set_result(PutResult([Outcome.STORED] * len(items), {item.epoch: Held() for item in items}))
     return done
 
 
+def decode(agent: str, items: Sequence[Item]) -> asyncio.Future[PutResult]:
+    """The same, with the bodies opened."""
+    for item in items:
+        if isinstance(item, BatchItem):
+            open_body(Kind(item.kind), item.records, item.raw_bytes, item.body)
+    return accept(agent, items)
+
+
 async def serve(services: Services, agents: int, mode: str) -> None:
     server = (Server if mode == "projections" else WithoutProjections)(services, None)
-    if mode == "decode":
-        services.store.submit = accept
+    if mode in ("envelope", "decode"):
+        services.store.submit = decode if mode == "decode" else accept
     running = asyncio.create_task(server.run())
     await asyncio.wait({running, asyncio.create_task(server.ready.wait())}, return_when=asyncio.FIRST_COMPLETED)
     await write_identities(Running(services, server), agents)
