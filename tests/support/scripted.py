@@ -92,11 +92,14 @@ class Conversation:
         for message in messages:
             await self.answers.put(pb.Down(**{names[type(message)]: message}))
 
-    async def welcome(self, *, messages: int = 8, octets: int = 1 << 20, have: dict[int, int] | None = None) -> Any:
-        """Hear the Hello, answer it; the Hello."""
+    async def welcome(
+        self, *, messages: int = 8, octets: int = 1 << 20, have: dict[int, int] | None = None, wall_ns: int = 0
+    ) -> Any:
+        """Hear the Hello, answer it; the Hello. `wall_ns`: the collector's clock, 0 = it does not say."""
         hello = await self.hear()
         held = [pb.Have(epoch=epoch, upto=upto) for epoch, upto in (have or {}).items()]
-        await self.say(pb.Welcome(have=held, window_messages=messages, window_bytes=octets))
+        answer = pb.Welcome(have=held, window_messages=messages, window_bytes=octets, server_wall_ns=wall_ns)
+        await self.say(answer)
         return hello
 
 

@@ -13,8 +13,8 @@ agent/spool            records given up or not written in the last  it could not
                        minutes; nearly full                         has not been since; its thread has ended
 agent/shipper          not enrolled; not connected                  not connected for `LONG_S`; refused; connected,
                                                                     and no fresh record gets through for `STALE_S`
-agent/clock            behind: this agent's certificate is not
-                       valid yet by it
+agent/clock            more than `CLOCK_OFF_S` off the collector's;
+                       behind this agent's certificate
 agent/certificate      its renewal is late                          it has expired, or cannot be used
 agent/config           the collector's was reverted or rejected;
                        new values wait for a restart
@@ -33,6 +33,7 @@ from fieldwatch_proto.v1 import agent_pb2
 LONG_S = 600.0
 STALE_S = 120.0
 NEARLY_FULL = 0.9
+CLOCK_OFF_S = 2.0  # less is not told from a slow way to the collector
 LATE = 0.75  # of a certificate's life; renewal begins at half of it
 
 OK, DEGRADED, FAILED = agent_pb2.HEALTH_OK, agent_pb2.HEALTH_DEGRADED, agent_pb2.HEALTH_FAILED
@@ -77,6 +78,7 @@ class ShipperVitals(NamedTuple):
     refused: bool = False
     away_s: float = 0.0
     waits_s: float | None = None
+    clock_offset_s: float | None = None  # the collector's clock less ours
 
 
 class CertificateVitals(NamedTuple):
@@ -117,7 +119,7 @@ def _parts(vitals: Vitals) -> Iterator[Finding]:
     yield Finding("agent/spool", *_spool(vitals.spool))
     yield Finding("agent/shipper", *_shipper(vitals.shipper))
     if vitals.certificate is not None:
-        yield Finding("agent/clock", *_clock(vitals.certificate))
+        yield Finding("agent/clock", *_clock(vitals.certificate, vitals.shipper.clock_offset_s))
         yield Finding("agent/certificate", *_certificate(vitals.certificate))
     yield Finding("agent/config", *_config(vitals.config))
 
@@ -177,9 +179,12 @@ def _shipper(shipper: ShipperVitals) -> _Verdict:
     return OK, ""
 
 
-def _clock(certificate: CertificateVitals) -> _Verdict:
+def _clock(certificate: CertificateVitals, offset_s: float | None) -> _Verdict:
+    remedy = "times of records are wrong; set it, or: timedatectl set-ntp true"
+    if offset_s is not None and abs(offset_s) > CLOCK_OFF_S:
+        return DEGRADED, f"{abs(offset_s):.0f} s {'behind' if offset_s > 0 else 'ahead of'} the collector's: {remedy}"
     if certificate.now < certificate.not_before:
-        return DEGRADED, "it is behind, and times of records are wrong; set it, or: timedatectl set-ntp true"
+        return DEGRADED, f"behind this agent's own certificate: {remedy}"
     return OK, ""
 
 

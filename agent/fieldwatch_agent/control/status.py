@@ -85,6 +85,7 @@ def agent_status(daemon: Daemon, *, first: bool) -> agent_pb2.AgentStatus:
         write_budget_bytes_day=daemon.wear.budget_bytes_day,
         card_life_years=daemon.wear.card_life_years,
         allowed_commands=daemon.settings.value.remote.allow,
+        clock_offset_ns=(daemon.shipping.shipper.clock_offset_ns or 0) if daemon.shipping.shipper else 0,
     )
 
 
