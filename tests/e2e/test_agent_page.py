@@ -34,7 +34,7 @@ STATUS: dict[str, Any] = {
         pb.Health(component="agent/spool", level=pb.HEALTH_DEGRADED, reason="the disk took 5.2 s for the last commit"),
     ],
     "allowed_commands": ["reload", "diagnostics", "log_level", "config", "capture"],
-    "config": pb.ConfigStatus(effective=b'{"flows":{"idle_timeout":"60 s"}}'),
+    "config": pb.ConfigStatus(effective=b'{"flows":{"idle":"60 s"}}'),
 }
 
 
@@ -132,7 +132,7 @@ def test_settings_and_tags_are_set_on_the_page(collector: Collector, visit: Any)
         page.get_by_role("button", name="Done").click()
 
         form = page.get_by_role("form", name="Set for this agent")
-        form.get_by_label("Setting").fill("flows.idle_timeout")
+        form.get_by_label("Setting").fill("flows.idle")
         form.get_by_label("Value").fill("30 s")
         form.get_by_role("button").click()
         settings = page.get_by_role("table", name="Settings")
@@ -141,13 +141,13 @@ def test_settings_and_tags_are_set_on_the_page(collector: Collector, visit: Any)
         expect(settings).to_contain_text("60 s")
         expect(page.locator(".settings h2")).to_contain_text("version 1 waiting for the agent")
         given = agent.command()
-        problem = "flows.idle_timeout = 30 s: accepted is 1 min to 1 h"
+        problem = "flows.idle = 30 s: accepted is 1 min to 1 h"
         agent.say(config=pb.ConfigStatus(version=1, state=pb.CONFIG_REJECTED, problem=problem))
         expect(page.locator(".settings h2")).to_contain_text(f"rejected {problem}", timeout=15_000)
         settings.get_by_role("button", name="Unset").click()
         expect(page.locator(".settings")).to_contain_text("Nothing is set from here")
 
-    assert given.config.settings == b'{"flows":{"idle_timeout":"30 s"}}'
+    assert given.config.settings == b'{"flows":{"idle":"30 s"}}'
     assert visitor.complaints == []
 
 

@@ -49,7 +49,7 @@ async def test_settings_reach_the_agent_signed_by_a_key_for_this_use_alone(tmp_p
     """The signature is over agent, version and settings; the certificate is the CA's, for code signing, by its URI."""
     async with running(tmp_path / "data") as collector:
         identity = await enrol(collector)
-        await configure(collector, "*", {"flows": {"idle_timeout": "30 s"}})
+        await configure(collector, "*", {"flows": {"idle": "30 s"}})
         async with desk(collector, identity) as agent:
             command = await agent.command()
         signer = x509.load_der_x509_certificate(command.config.signer_der)
@@ -59,7 +59,7 @@ async def test_settings_reach_the_agent_signed_by_a_key_for_this_use_alone(tmp_p
         key = signer.public_key()
 
         assert (command.name, command.config.version) == ("config", 1)
-        assert json.loads(command.config.settings) == {"flows": {"idle_timeout": "30 s"}}
+        assert json.loads(command.config.settings) == {"flows": {"idle": "30 s"}}
         signer.verify_directly_issued_by(authority)
         assert list(usage) == [ExtendedKeyUsageOID.CODE_SIGNING]
         assert names.get_values_for_type(x509.UniformResourceIdentifier) == ["spiffe://fieldwatch/config"]
@@ -177,6 +177,25 @@ async def test_a_refusal_is_shown_and_not_repeated_until_the_agent_allows_it(tmp
 
         assert (state["state"], state["problem"]) == ("rejected", "[remote] allow does not hold config")
         assert again.config.version == 1
+
+
+async def test_what_an_agent_went_back_from_is_tried_again_when_it_is_set_again(tmp_path: Path) -> None:
+    """The same settings under a new version; where they are in force, setting them again is no version."""
+    async with running(tmp_path / "data") as collector:
+        identity = await enrol(collector)
+        await configure(collector, "*", {"flows": {"max": 1}})
+        async with desk(collector, identity, config=status(1, pb.CONFIG_CONFIRMED)) as agent:
+            await agent.report((await agent.command()).id, done())
+            await until(lambda: shown(collector, identity)["config"]["state"] == "confirmed", "it is confirmed")
+        await configure(collector, "*", {"flows": {"max": 1}})
+        same = shown(collector, identity)["config"]["version"]
+        async with desk(collector, identity, config=status(1, pb.CONFIG_REVERTED)) as agent:
+            await until(lambda: shown(collector, identity)["config"]["state"] == "reverted", "it is reverted")
+            await configure(collector, "*", {"flows": {"max": 1}})
+            command = await agent.command()
+
+        assert same == 1
+        assert (command.config.version, json.loads(command.config.settings)) == (2, {"flows": {"max": 1}})
 
 
 async def test_an_agent_ahead_of_its_collector_gets_a_higher_version(tmp_path: Path) -> None:

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 from fieldwatch_proto.logs import get_logger
 from fieldwatch_proto.v1 import agent_pb2 as pb
 
-from fieldwatch_collector.commands import registry, table
-from fieldwatch_collector.commands.remote_config import signed_config
+from fieldwatch_collector.commands import registry, remote_config, table
 from fieldwatch_collector.store import StoreError
 
 if TYPE_CHECKING:
@@ -94,21 +93,21 @@ class Feed:
         """The command, noted as sent; None where it ended meanwhile."""
         now = self._commands.clock()
 
-        def work(connection: sqlite3.Connection) -> tuple[sqlite3.Row, list[table.Event]]:
+        def work(connection: sqlite3.Connection) -> tuple[tuple[sqlite3.Row, sqlite3.Row | None], list[table.Event]]:
             events = table.mark_sent(connection, row["id"], now)
-            return table.find(connection, row["id"]), events
+            newest = remote_config.held(connection, self._agent_id) if row["name"] == registry.CONFIG else None
+            return (table.find(connection, row["id"]), newest), events
 
-        current = self._commands.transact(work)
+        current, settings = self._commands.transact(work)
         if current["ended_ns"] is not None:
             return None
         message = pb.Command(
             id=row["id"],
             name=row["name"],
-            arguments=row["arguments"].encode() if row["name"] != registry.CONFIG else b"{}",
+            arguments=row["arguments"].encode(),
             timeout_s=max(1, (row["expires_ns"] - now) // table.NS),
             actor=row["actor"],
         )
-        if row["name"] == registry.CONFIG:
-            with self._commands.store.reader() as connection:
-                message.config.CopyFrom(signed_config(connection, self._commands.signer, self._agent_id))
+        if settings is not None:
+            message.config.CopyFrom(remote_config.signed(settings, self._commands.signer))
         return message

@@ -98,9 +98,27 @@ def change(
                 (selector.text, section, key, json.dumps(value), actor, now_ns),
             )
     events: list[Event] = []
+    weighed = _weighed(connection)
     for agent in selectors.chosen(connection, selector):
-        events += refresh(connection, agent, actor=actor, now_ns=now_ns)
+        again = _did_not_take(connection, agent)
+        events += refresh(connection, agent, actor=actor, now_ns=now_ns, weighed=weighed, again=again)
     return events
+
+
+def _did_not_take(connection: sqlite3.Connection, agent: sqlite3.Row) -> bool:
+    """Whether an agent went back from its newest version, or never took it: who sets something again wants it tried
+    again."""
+    last = held(connection, agent["id"])
+    if last is None:
+        return False
+    said = json.loads(agent["status"]).get("config", {})
+    if said.get("version", 0) == last["version"]:
+        return said.get("state") in ("reverted", "rejected")
+    newest = connection.execute(
+        "SELECT state FROM command WHERE agent = ? AND name = ? ORDER BY id DESC LIMIT 1",
+        (agent["id"], registry.CONFIG),
+    ).fetchone()
+    return newest is not None and newest["state"] in (table.FAILED, table.REFUSED, table.EXPIRED, table.CANCELLED)
 
 
 def refresh(
@@ -111,21 +129,24 @@ def refresh(
     now_ns: int,
     tried: int = 0,
     may_repeat: bool = False,
+    again: bool = False,
+    weighed: Sequence[Mapping[str, Any]] | None = None,
 ) -> list[Event]:
     """Bring an agent's version to what its settings come to, and see that a command carries it.
 
     tried: the newest version that the agent says it has tried. may_repeat: the agent has just connected, so what it
-    was sent and does not know of is sent again.
+    was sent and does not know of is sent again. again: a new version although the settings are those of the last one.
+    weighed: every setting, as `_weighed` gives them, for who asks for many agents.
     """
-    settings = json.dumps(values_of(merged(connection, agent)), sort_keys=True, separators=(",", ":"))
+    settings = json.dumps(values_of(merged(connection, agent, weighed)), sort_keys=True, separators=(",", ":"))
     if len(settings) > MAX_SETTINGS_BYTES:
         raise BadRequest(f"settings: {len(settings)} octets for {agent['name']}; the limit is {MAX_SETTINGS_BYTES}")
-    held = connection.execute("SELECT * FROM agent_config WHERE agent = ?", (agent["id"],)).fetchone()
-    version = held["version"] if held is not None else 0
+    last = held(connection, agent["id"])
+    version = last["version"] if last is not None else 0
     if version == 0 and settings == "{}":
         return []
     # Behind what the agent has tried: this collector was restored from an older backup.
-    if version == 0 or held["settings"] != settings or tried > version:
+    if last is None or last["settings"] != settings or tried > version or again:
         version = min(max(version, tried) + 1, MAX_VERSION)
         connection.execute(
             "INSERT INTO agent_config(agent, version, settings, made_ns) VALUES(?1, ?2, ?3, ?4) ON CONFLICT(agent)"
@@ -165,10 +186,12 @@ def _carry(
     return [*events, event]
 
 
-def merged(connection: sqlite3.Connection, agent: sqlite3.Row) -> list[dict[str, Any]]:
+def merged(
+    connection: sqlite3.Connection, agent: sqlite3.Row, weighed: Sequence[Mapping[str, Any]] | None = None
+) -> list[dict[str, Any]]:
     """What is set for an agent, by section and key: ``{section, key, value, selector, actor, set}``."""
     tags, found = selectors.tags_of(agent), {}
-    for row in _weighed(connection):
+    for row in _weighed(connection) if weighed is None else weighed:
         if row["selector"].matches(agent["id"], agent["site"], tags):
             found[row["section"], row["key"]] = row
     return [
@@ -220,11 +243,16 @@ def list_settings(connection: sqlite3.Connection) -> list[dict[str, Any]]:
     ]
 
 
-def signed_config(connection: sqlite3.Connection, signer: ConfigSigner, agent_id: str) -> pb.RemoteConfig:
-    """The newest version of an agent's, signed."""
-    row = connection.execute("SELECT version, settings FROM agent_config WHERE agent = ?", (agent_id,)).fetchone()
+def held(connection: sqlite3.Connection, agent_id: str) -> sqlite3.Row | None:
+    """The newest version of an agent's: its row, None where nothing was ever set."""
+    found = connection.execute("SELECT * FROM agent_config WHERE agent = ? AND version > 0", (agent_id,)).fetchone()
+    return found if found is not None else None
+
+
+def signed(row: sqlite3.Row, signer: ConfigSigner) -> pb.RemoteConfig:
+    """The version of that row, signed. Raises OSError."""
     settings = row["settings"].encode()
-    signature, certificate_der = signer.sign(signed_octets(agent_id, row["version"], settings))
+    signature, certificate_der = signer.sign(signed_octets(row["agent"], row["version"], settings))
     return pb.RemoteConfig(version=row["version"], settings=settings, signature=signature, signer_der=certificate_der)
 
 

@@ -74,8 +74,8 @@ def stored(text: str) -> Selector:
 
 
 def chosen(connection: sqlite3.Connection, selector: Selector) -> list[sqlite3.Row]:
-    """The agents that it means, by name: id, name, site, tags as JSON. Revoked ones are none."""
-    rows = connection.execute("SELECT id, name, site, tags FROM agent WHERE revoked_ns IS NULL ORDER BY name, id")
+    """Rows of the agents that it means, by name. Revoked ones are none."""
+    rows = connection.execute("SELECT * FROM agent WHERE revoked_ns IS NULL ORDER BY name, id")
     return [row for row in rows if selector.matches(row["id"], row["site"], tags_of(row))]
 
 

@@ -41,7 +41,7 @@ def register(program: Program, door: Door) -> None:
         description="set something for the agents that a selector means, those that come later included. The more"
         " specific selector wins. What an agent's own file says, wins over what is set here; a setting that breaks"
         " shipping goes again by itself",
-        example=f"""{door.program} agents config set flows.idle_timeout='30 s' --select site=hq
+        example=f"""{door.program} agents config set flows.idle='30 s' --select site=hq
             {door.program} agents config set capture.interfaces='["eth0", "eth1"]' --select pi-attic""",
         arguments=partial(_set_arguments, door),
     )
@@ -49,7 +49,7 @@ def register(program: Program, door: Door) -> None:
         "agents config unset",
         partial(forget, door),
         "no longer set something for the agents that a selector means",
-        example=f"{door.program} agents config unset flows.idle_timeout --select site=hq",
+        example=f"{door.program} agents config unset flows.idle --select site=hq",
         arguments=partial(_unset_arguments, door),
     )
 
@@ -86,7 +86,7 @@ def show(door: Door, args: argparse.Namespace) -> None:
         {
             **row,
             "setting": f"{row['section']}.{row['key']}",
-            "in_force": _text(effective.get(row["section"], {}).get(row["key"])) if effective else "not told",
+            "in_force": _in_force(effective, row["section"], row["key"]),
         }
         for row in found["config"]["settings"]
     ]
@@ -102,7 +102,7 @@ def change(door: Door, args: argparse.Namespace) -> None:
         name, equals, text = word.partition("=")
         section, dot, key = name.partition(".")
         if not (equals and dot):
-            raise UsageError(f"{word!r:.60} is no SECTION.KEY=VALUE, as in flows.idle_timeout='30 s'")
+            raise UsageError(f"{word!r:.60} is no SECTION.KEY=VALUE, as in flows.idle='30 s'")
         settings.setdefault(section, {})[key] = value_of(text)
     _configure(door, args, select, settings, ())
 
@@ -134,6 +134,11 @@ def value_of(text: str) -> str | int | float | bool | list[Any]:
     except (tomllib.TOMLDecodeError, KeyError):
         return text
     return value if isinstance(value, str | int | float | bool | list) else text
+
+
+def _in_force(effective: Mapping[str, Any], section: str, key: str) -> str:
+    value = effective.get(section, {}).get(key)
+    return "not told" if value is None else _text(value)
 
 
 def _text(value: Any) -> str:

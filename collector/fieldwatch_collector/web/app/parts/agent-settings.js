@@ -67,7 +67,7 @@ export function AgentSettings({ agent, config, changed }) {
       ? html`<${Table} caption="Settings" hideCaption columns=${columns} rows=${config.settings} rowKey=${(row) => `${row.section}.${row.key}`} />`
       : html`<p class="muted">Nothing is set from here: the agent's own file and the defaults hold.</p>`}
     <form class="strip" aria-label="Set for this agent" onSubmit=${submit}>
-      <label>Setting <input name="setting" placeholder="flows.idle_timeout" pattern="[a-z][a-z0-9_]*\\.[a-z][a-z0-9_]*" title="section.key, as in the agent's file" required disabled=${Boolean(refused)} autocapitalize="off" spellcheck=${false} /></label>
+      <label>Setting <input name="setting" placeholder="flows.idle" pattern="[a-z][a-z0-9_]*\\.[a-z][a-z0-9_]*" title="section.key, as in the agent's file" required disabled=${Boolean(refused)} autocapitalize="off" spellcheck=${false} /></label>
       <label>Value <input name="value" placeholder="30 s" required disabled=${Boolean(refused)} autocapitalize="off" spellcheck=${false} /></label>
       <span class="actions"><button disabled=${Boolean(refused)} title=${refused}>Set for this agent</button></span>
     </form>
