@@ -7,6 +7,7 @@ raised as BadRequest, NotFound and NotAllowed, one line each.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import threading
 import time
@@ -254,10 +255,11 @@ class Commands:
         """There may be something for these agents, and other deadlines."""
         with self._lock:
             called = [callback for agent_id in set(agent_ids) for callback in self._listeners.get(agent_id, ())]
-        for callback in called:
-            callback()
         if self._changed is not None:
-            self._changed()
+            called.append(self._changed)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the server is gone
+            for callback in called:
+                callback()
 
     # What is done unasked ---------------------------------------------------------------------------------------
 
@@ -265,18 +267,24 @@ class Commands:
         """Until it is cancelled: end what is overdue, delete what is old."""
         loop, due = asyncio.get_running_loop(), asyncio.Event()
         self._changed = lambda: loop.call_soon_threadsafe(due.set)
-        await asyncio.to_thread(self._begin)
         try:
+            await asyncio.to_thread(self._tried, self._begin)
             while True:
                 due.clear()
-                pause_s = await asyncio.to_thread(self._look)
-                try:
-                    async with asyncio.timeout(pause_s):
+                pause_s = await asyncio.to_thread(self._tried, self._look)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_EVERY_S if pause_s is None else pause_s):
                         await due.wait()
-                except TimeoutError:
-                    pass
         finally:
             self._changed = None
+
+    def _tried(self, work: Callable[[], T]) -> T | None:
+        """What it gives; None where the store or the disk cannot do it now, which is said."""
+        try:
+            return work()
+        except (StoreError, sqlite3.Error, OSError) as problem:
+            log.warning("commands and their files were not looked after", problem=str(problem))
+            return None
 
     def _begin(self) -> None:
         """At a start: what a kill left half done. And a key for settings, before a rotation of the CA may come."""
@@ -288,20 +296,13 @@ class Commands:
                 )
             }
         self.files.forget_all_but(kept)
-        try:
-            self.signer.prepare()
-        except OSError as problem:
-            log.warning("there is no key to sign settings with", problem=str(problem))
+        self.signer.prepare()
 
     def _look(self) -> float:
         """Seconds until the next look."""
-        try:
-            self.sweep()
-            with self.store.reader() as connection:
-                deadline = table.next_deadline(connection)
-        except (StoreError, sqlite3.Error) as problem:
-            log.warning("old commands were not looked at", problem=str(problem))
-            return LOOK_EVERY_S
+        self.sweep()
+        with self.store.reader() as connection:
+            deadline = table.next_deadline(connection)
         if deadline is None:
             return LOOK_EVERY_S
         return min(LOOK_EVERY_S, max(0.0, (deadline - self.clock()) / table.NS) + 0.01)

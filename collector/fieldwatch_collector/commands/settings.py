@@ -50,7 +50,7 @@ class FleetSettings:
                     site=row["site"],
                     agent=agent_id,
                     subject=subject,
-                    data={"tags": kept, "before": selectors.tags_of(row)},
+                    data={"changes": {"tags": {"before": _words(selectors.tags_of(row)), "after": _words(kept)}}},
                 )
             ]
             row = connection.execute("SELECT * FROM agent WHERE id = ?", (agent_id,)).fetchone()
@@ -94,6 +94,10 @@ class FleetSettings:
             row = connection.execute("SELECT * FROM agent WHERE id = ?", (found["agent"]["id"],)).fetchone()
             settings = remote_config.merged(connection, row)
         return {**found, "config": {**found["config"], "settings": settings}}
+
+
+def _words(tags: Mapping[str, str]) -> list[str]:
+    return [f"{key}={value}" for key, value in sorted(tags.items())]
 
 
 def split_key(text: str) -> tuple[str, str]:
