@@ -74,7 +74,7 @@ class Shipping:
         self.shipper = Shipper(
             self._spool,
             address,
-            lambda: open_channel(self._folder, address),
+            lambda patience_s: open_channel(self._folder, address, patience_s),
             self._boot,
             retry_min_s=self._settings.retry_min,
             retry_max_s=self._settings.retry_max,

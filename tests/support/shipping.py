@@ -6,10 +6,9 @@ import functools
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from fieldwatch_agent.enrolment.identity import load_identity
-from fieldwatch_agent.shipper.shipper import Shipper, channel_options, open_channel
+from fieldwatch_agent.shipper.shipper import KEEPALIVE_S, KEEPALIVE_TIMEOUT_S, Shipper, open_channel
 from fieldwatch_agent.spool.items import Put
 from fieldwatch_agent.spool.limits import Limits
 from fieldwatch_agent.spool.store import Store
@@ -97,14 +96,14 @@ def ship(
     keepalive: tuple[float, float] | None = None,
     retry_max_s: float = 0.2,
 ) -> Iterator[Ship]:
-    """Ship what the folder's spool holds. `keepalive`: as `channel_options` takes it."""
-    options: list[tuple[str, Any]] | None = channel_options(*keepalive) if keepalive else None
+    """Ship what the folder's spool holds. `keepalive`: time between two pings, and for the answer."""
+    keepalive_s, keepalive_timeout_s = keepalive or (KEEPALIVE_S, KEEPALIVE_TIMEOUT_S)
     spool = SpoolThread(folder, WIDE)
     spool.start()
     shipper = Shipper(
         spool,
         address,
-        lambda: open_channel(folder, address, options),
+        lambda patience_s: open_channel(folder, address, keepalive_timeout_s, keepalive_s),
         b"boot",
         retry_min_s=0.01,
         retry_max_s=retry_max_s,

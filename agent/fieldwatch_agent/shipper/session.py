@@ -61,6 +61,11 @@ class Session:
         """The pause that the collector asked for when it sent us away."""
         return self._talk.retry_s
 
+    @property
+    def in_flight(self) -> int:
+        """Messages that wait for their ack."""
+        return len(self._talk.window)
+
     def wake(self) -> None:
         """The spool holds something new, or it is time to stop."""
         self._agenda.wake()

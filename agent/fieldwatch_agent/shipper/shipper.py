@@ -24,13 +24,14 @@ from fieldwatch_agent.shipper.agenda import Agenda
 from fieldwatch_agent.shipper.backoff import Backoff
 from fieldwatch_agent.shipper.conversation import Acked
 from fieldwatch_agent.shipper.errors import ShipError
-from fieldwatch_agent.shipper.pace import Pace
+from fieldwatch_agent.shipper.pace import MAX_ACK_TIMEOUT_S, Pace
 from fieldwatch_agent.shipper.session import Session
 from fieldwatch_agent.spool.thread import SpoolThread
 
 # Together the time in which a connection that is half open is found out. The second is how long the answer to a ping
 # may take, which waits behind all that is under way, and how long TCP tries with a segment (TCP_USER_TIMEOUT): a slow
-# link that loses a third of its segments needs long for both, and must not be given up for it.
+# link that loses a third of its segments needs long for both, and must not be given up for it. Where streams end one
+# after the other with a batch under way and no ack, the next one has twice the time, or that batch would never pass.
 KEEPALIVE_S = 30
 KEEPALIVE_TIMEOUT_S = 55
 CONNECT_TIMEOUT_S = 45  # TCP and TLS, over a bad link
@@ -59,21 +60,25 @@ def channel_options(
     ]
 
 
-def open_channel(folder: Path, address: str, options: list[tuple[str, Any]] | None = None) -> grpc.Channel:
+def open_channel(
+    folder: Path, address: str, keepalive_timeout_s: float = KEEPALIVE_TIMEOUT_S, keepalive_s: float = KEEPALIVE_S
+) -> grpc.Channel:
     """A mutual TLS channel with the identity on disk. Raises EnrolmentError."""
     mine = load_credentials(folder)
     credentials = grpc.ssl_channel_credentials(mine.ca, mine.key, mine.certificate)
-    return grpc.secure_channel(address, credentials, options or channel_options())
+    return grpc.secure_channel(address, credentials, channel_options(keepalive_s, keepalive_timeout_s))
 
 
 class Shipper(threading.Thread):
-    """Ships until `stop`. `beat` is told of each channel that the collector has welcomed, and None when it ends."""
+    """Ships until `stop`. `connect` makes a channel on which a sign of life may take so many seconds; `beat` is told of
+    each channel that the collector has welcomed, and None when it ends.
+    """
 
     def __init__(
         self,
         spool: SpoolThread,
         address: str,
-        connect: Callable[[], grpc.Channel],
+        connect: Callable[[float], grpc.Channel],
         boot: bytes,
         *,
         retry_min_s: float,
@@ -98,6 +103,7 @@ class Shipper(threading.Thread):
         self._session: Session | None = None
         self._told = ""  # the trouble that was logged, until something is acked
         self._announced = False
+        self._fruitless = 0  # streams, one after the other, that ended with something under way and no ack
 
     def run(self) -> None:
         while not self._stopping.is_set():
@@ -119,7 +125,7 @@ class Shipper(threading.Thread):
     def _ship(self) -> float:
         """One session; the pause after it."""
         self.tries += 1
-        channel = self._connect()
+        channel = self._connect(self.patience_s)
         session = Session(
             channel,
             self._address,
@@ -133,13 +139,23 @@ class Shipper(threading.Thread):
             alarm=self._alarm,
         )
         self._session = session
+        acked = self.acked
         try:
             session.run()
         finally:
+            if self.acked > acked:
+                self._fruitless = 0
+            elif session.in_flight:
+                self._fruitless += 1
             self._session = None
             self._beat(None)
             channel.close()
         return session.retry_s or self._backoff.next()
+
+    @property
+    def patience_s(self) -> float:
+        """How long the next channel waits for a sign of life."""
+        return min(MAX_ACK_TIMEOUT_S, KEEPALIVE_TIMEOUT_S * 2.0 ** min(self._fruitless, 8))
 
     def _welcomed(self, channel: grpc.Channel, welcome: agent_pb2.Welcome) -> None:
         self._backoff.spread_s = welcome.return_spread_ms / 1000

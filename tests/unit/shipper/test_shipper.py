@@ -50,7 +50,7 @@ def shipping(
         shipper = Shipper(
             spool,
             address,
-            lambda: open_channel(spool.folder, address),
+            lambda patience_s: open_channel(spool.folder, address, patience_s),
             b"boot",
             retry_min_s=0.01,
             retry_max_s=0.1,
@@ -393,7 +393,12 @@ def test_nobody_there_is_said_once_and_tried_on(
         port = gone.port
     address = authority.enrol(spool.folder, port).address
     shipper = Shipper(
-        spool, address, lambda: open_channel(spool.folder, address), b"boot", retry_min_s=0.01, retry_max_s=0.1
+        spool,
+        address,
+        lambda patience_s: open_channel(spool.folder, address, patience_s),
+        b"boot",
+        retry_min_s=0.01,
+        retry_max_s=0.1,
     )
     caplog.set_level("INFO")
     shipper.start()
@@ -416,7 +421,12 @@ def test_a_collector_of_another_ca_gets_nothing(authority: Authority, spool: Spo
     with ScriptedCollector(Authority(), lambda talk: ack_everything(talk, seen)) as stranger:
         address = authority.enrol(spool.folder, stranger.port).address
         shipper = Shipper(
-            spool, address, lambda: open_channel(spool.folder, address), b"boot", retry_min_s=0.01, retry_max_s=0.1
+            spool,
+            address,
+            lambda patience_s: open_channel(spool.folder, address, patience_s),
+            b"boot",
+            retry_min_s=0.01,
+            retry_max_s=0.1,
         )
         shipper.start()
         wait_for(lambda: shipper.state.startswith("not connected"), "it does not connect")
