@@ -31,7 +31,12 @@ def welcomed(folder: Path, wall_ns: int) -> Iterator[Shipper]:
     with ScriptedCollector(Authority(), script) as collector:
         address = collector.authority.enrol(folder, collector.port).address
         shipper = Shipper(
-            spool, address, lambda: open_channel(folder, address), b"boot", retry_min_s=0.01, retry_max_s=0.1
+            spool,
+            address,
+            lambda patience_s: open_channel(folder, address, patience_s),
+            b"boot",
+            retry_min_s=0.01,
+            retry_max_s=0.1,
         )
         shipper.start()
         try:
