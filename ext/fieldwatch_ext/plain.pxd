@@ -16,7 +16,7 @@ from fieldwatch_ext.packet cimport IN_FLOW, LAYER_ETHERNET, LAYER_IPV4, LAYER_IP
 from fieldwatch_ext.tcp_state cimport TCP_ACK, TCP_SYN
 from fieldwatch_ext.transport cimport (
     PROTOCOL_TCP, PROTOCOL_UDP, TCP_FLAGS, TCP_HEADER_LEN, TCP_OFFSET, TCP_SEQUENCE, UDP_HEADER_LEN, UDP_LENGTH,
-    is_tunnel_port, read_datagram
+    hand_over_syn, is_tunnel_port, read_datagram
 )
 from fieldwatch_ext.wire cimport be16, be32, mac48, raw32, raw64
 
@@ -31,8 +31,6 @@ cdef inline bint _plain_tcp(Packet* k, const uint8_t* tcp, size_t have, size_t w
     cdef size_t header = <size_t>(tcp[TCP_OFFSET] >> 4) * 4
     if have < TCP_HEADER_LEN or header < TCP_HEADER_LEN or header > wire:
         return False
-    if tcp[TCP_FLAGS] & (TCP_SYN | TCP_ACK) == TCP_SYN:
-        return False                        # a dissector may want to see it
     k.tcp_flags = tcp[TCP_FLAGS]
     k.tcp_seq = be32(tcp + TCP_SEQUENCE)
     k.tcp_octets = <uint32_t>(wire - header)
@@ -40,6 +38,8 @@ cdef inline bint _plain_tcp(Packet* k, const uint8_t* tcp, size_t have, size_t w
         k.data = tcp + header
         k.data_octets = <uint32_t>(have - header)
     k.layers |= <uint64_t>1 << LAYER_TCP
+    if k.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN:
+        hand_over_syn(k, <size_t>(tcp - k.ip) + min(header, have))
     return True
 
 

@@ -72,6 +72,13 @@ cdef inline int _keyed(Packet* k, uint16_t src_port, uint16_t dst_port) noexcept
     return STEP_DONE
 
 
+cdef inline void hand_over_syn(Packet* k, size_t octets) noexcept nogil:
+    # Its headers, from that of IP on.
+    k.slow = SLOW_TCP_SYN
+    k.payload = k.ip
+    k.payload_octets = octets
+
+
 cdef inline int read_tcp(const Cursor* c, Packet* k) noexcept nogil:
     # RFC 9293. Options may be cut off: nothing here reads them.
     cdef size_t header
@@ -93,9 +100,7 @@ cdef inline int read_tcp(const Cursor* c, Packet* k) noexcept nogil:
         k.data_octets = <uint32_t>(c.have - header)
     mark(k, LAYER_TCP)
     if k.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN and not k.fragment:
-        k.slow = SLOW_TCP_SYN
-        k.payload = k.ip
-        k.payload_octets = <size_t>(c.at - k.ip) + (header if header < c.have else c.have)
+        hand_over_syn(k, <size_t>(c.at - k.ip) + (header if header < c.have else c.have))
     return _keyed(k, be16(c.at), be16(c.at + 2))
 
 
