@@ -21,18 +21,14 @@ cdef inline void measure_frame(Flow* f, int side, uint32_t octets, int64_t last_
     # `last_ns`: the frame before this one in the same record, or `ts_ns`.
     cdef uint16_t size = <uint16_t>octets if octets < 0xFFFF else 0xFFFF
     cdef uint64_t gap_us = (<uint64_t>ts_ns - <uint64_t>last_ns) // 1_000
-    if size < f.least_octets[side]:
-        f.least_octets[side] = size
-    if size > f.most_octets[side]:
-        f.most_octets[side] = size
+    # Sizes and gaps come in any order: what is stored is chosen, there is nothing to mispredict.
+    f.least_octets[side] = min(size, f.least_octets[side])
+    f.most_octets[side] = max(size, f.most_octets[side])
     if ts_ns <= last_ns:
         return                              # the first of its record, or overtaken on the way
-    if gap_us > <uint32_t>0xFFFFFFFF:
-        gap_us = <uint32_t>0xFFFFFFFF
-    if gap_us < f.least_gap_us:
-        f.least_gap_us = <uint32_t>gap_us
-    if gap_us > f.most_gap_us:
-        f.most_gap_us = <uint32_t>gap_us
+    gap_us = min(gap_us, <uint64_t><uint32_t>0xFFFFFFFF)
+    f.least_gap_us = <uint32_t>min(gap_us, <uint64_t>f.least_gap_us)
+    f.most_gap_us = <uint32_t>max(gap_us, <uint64_t>f.most_gap_us)
 
 
 cdef inline uint32_t _time_us(int64_t ts_ns) noexcept nogil:
