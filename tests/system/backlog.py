@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import resource
 import shutil
 import subprocess
 import sys
@@ -59,7 +58,9 @@ def start(folder: Path) -> None:
 
 def killed(folder: Path) -> None:
     """A start after a kill: the check of the whole file begins behind it."""
-    Store(folder, LIMITS).begin_run(RUN, [], {})
+    store = Store(folder, LIMITS)
+    store.begin_run(RUN, [], {})
+    store.db.close()
     thread = SpoolThread(folder, LIMITS)
     thread.start()
     thread.call(Store.status)
@@ -85,8 +86,7 @@ def export(folder: Path) -> None:
 
 
 def fsck(folder: Path) -> None:
-    problems, _ = check(folder)
-    assert problems == []
+    assert check(folder).problems == []
 
 
 def salvage(folder: Path) -> None:
@@ -98,6 +98,12 @@ def salvage(folder: Path) -> None:
 STEPS: dict[str, Callable[[Path], None]] = {
     step.__name__: step for step in (start, killed, export, fsck, salvage, drain)
 }
+
+
+def peak_bytes() -> int:
+    """The most that was ever resident of this program (VmHWM, proc_pid_status(5))."""
+    lines = Path("/proc/self/status").read_text("ascii").splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))
 
 
 def measure(name: str, folder: Path) -> tuple[float, int]:
@@ -115,7 +121,7 @@ def main() -> None:
     if options.step:
         begun = time.monotonic()
         STEPS[options.step[0]](Path(options.step[1]))
-        print(time.monotonic() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10)
+        print(time.monotonic() - begun, peak_bytes())
         return
     base = Path(tempfile.mkdtemp(prefix="fieldwatch-backlog-"))
     try:

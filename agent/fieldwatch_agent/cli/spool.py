@@ -28,7 +28,7 @@ def register(program: Program) -> None:
         "spool fsck",
         fsck,
         "checks every row of the spool; the agent must be stopped",
-        description="Checks the file and every row's checksum. What is damaged is declared lost when it is next sent",
+        description="Checks the file and every row's checksum; says what of a damaged one is kept when the agent runs",
         example="fieldwatch-agent spool fsck",
         arguments=_arguments,
     )
@@ -168,7 +168,7 @@ def fsck(args: argparse.Namespace) -> int:
 
     folder = _config(args).data_dir
     try:
-        problems, rows = check(folder)
+        problems, rows, remedy = check(folder)
     except SpoolError as problem:
         raise Failure(str(problem)) from None
     for line in problems:
@@ -176,7 +176,7 @@ def fsck(args: argparse.Namespace) -> int:
     if problems:
         raise Failure(
             f"{folder}: {amount_text(len(problems), 'problem')} in {amount_text(rows, 'row')};"
-            " the agent declares what is lost when it runs"
+            f" when the agent runs: {remedy}"
         )
     print(f"{amount_text(rows, 'row')}, all sound")
     return 0

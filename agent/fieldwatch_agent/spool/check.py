@@ -6,24 +6,36 @@ put a file that it cannot use into the quarantine, or bring an older one up to d
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from fieldwatch_proto.cli.tables import amount_text
 from sqlite_utils import Database
 
 from fieldwatch_agent.spool.file import FILE_NAME, FORMAT, SCHEMA, Lock
+from fieldwatch_agent.spool.image import Image
 from fieldwatch_agent.spool.items import SpoolError
 from fieldwatch_agent.spool.rows import GAP_COLUMNS, HEAD_COLUMNS, Head, body_sound, gap_of
+from fieldwatch_agent.spool.salvage import survey
 
 MAX_PROBLEMS = 100
 
 
-def check(folder: Path) -> tuple[list[str], int]:
-    """Problems, one line each (at most `MAX_PROBLEMS`), and the number of rows. Raises SpoolError."""
+class Checked(NamedTuple):
+    """What `check` finds. Problems: a line each, at most `MAX_PROBLEMS`."""
+
+    problems: list[str]
+    rows: int
+    remedy: str
+
+
+def check(folder: Path) -> Checked:
+    """The file against itself; where something is wrong, what a salvage would keep. Raises SpoolError."""
     path = folder / FILE_NAME
     if not path.exists():
         raise SpoolError(f"{folder}: no spool there")
@@ -33,11 +45,22 @@ def check(folder: Path) -> tuple[list[str], int]:
         try:
             db = Database(connection, recursive_triggers=False, execute_plugins=False)
             problems = list(islice(_problems(db), MAX_PROBLEMS))
-            return problems, _rows(db)
+            rows = _rows(db)
         finally:
             connection.close()
+        return Checked(problems, rows, _remedy(path) if problems else "")
     finally:
         lock.release()
+
+
+def _remedy(path: Path) -> str:
+    """What becomes of the file when the agent starts."""
+    with contextlib.closing(Image(path)) as image:
+        batches, gaps, lost = survey(image)
+    kept = f"{amount_text(batches, 'batch', 'batches')} and {amount_text(gaps, 'gap')} can be kept as they are"
+    if lost is None:
+        return f"{kept}; how much is lost is not known"
+    return f"{kept}, {amount_text(lost, 'number')} declared lost"
 
 
 def _problems(db: Database) -> Iterator[str]:

@@ -89,12 +89,12 @@ def salvage(
     image.overlay_wal()
     db = connect(path)
     try:
-        db.execute("PRAGMA synchronous=OFF")  # until it is complete
+        db.execute("PRAGMA journal_mode=DELETE").fetchall()  # until it is complete, nothing is to be kept of it
+        db.execute("PRAGMA journal_mode=OFF").fetchall()
+        db.execute("PRAGMA synchronous=OFF")
         create(db)
         work = _Salvage(image, db, state or newest_state(image), mark, _room(folder))
         batches, gaps, lost = work.run(why)
-        db.execute("PRAGMA synchronous=FULL")
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     except BaseException:
         db.close()
         _remove(path)
@@ -104,6 +104,48 @@ def salvage(
         os.fsync(stream.fileno())
     release()
     return Salvaged(why, renew(folder), batches, gaps, lost)
+
+
+def survey(image: Image) -> tuple[int, int, int | None]:
+    """What a salvage would give: batches and gaps kept, numbers that are lost (None: nothing tells how many)."""
+    image.overlay_wal()
+    state = newest_state(image)
+    done = {stream.epoch: stream.done for stream in state.streams} if state else {}
+    there: dict[int, Numbers] = {}
+
+    def is_new(epoch: int, low: int, high: int) -> bool:
+        if state is not None and epoch not in done:
+            return False
+        numbers = there.setdefault(epoch, Numbers(done[epoch].ranges() if epoch in done else ()))
+        if numbers.covers(low, high):
+            return False
+        numbers.add(low, high)
+        return True
+
+    gaps = sum(is_new(gap.epoch, gap.from_seq, gap.to_seq) for gap in _gaps(image))
+    whole = (head for head, _, body in _heads(image) if body_sound(head.crc, body))
+    batches = sum(is_new(head.epoch, head.seq, head.seq) for head in whole)
+    if state is None:
+        return batches, gaps, None
+    last = {stream.epoch: stream.next_seq - 1 for stream in state.streams}
+    return batches, gaps, sum(max(0, last[epoch] - len(there.get(epoch, done[epoch]))) for epoch in last)
+
+
+def _gaps(image: Image) -> Iterator[Gap]:
+    """Every gap that is whole, in each of the forms that it had."""
+    for values in image.records(GAP_FORM):
+        with contextlib.suppress(UnicodeDecodeError):
+            texts = tuple(value.decode("utf-8") if isinstance(value, bytes) else value for value in values)
+            if (gap := gap_of(texts)) is not None:
+                yield gap
+
+
+def _heads(image: Image) -> Iterator[tuple[Head, Value, Value]]:
+    """Head, class and body of every row whose numbers are whole."""
+    for epoch, seq, eviction_class, *numbers, crc, digest, body in image.records(BATCH_FORM):
+        head = Head(epoch, seq, *numbers, digest, crc)  # type: ignore[arg-type,call-arg]  # `sound` looks
+        if head.sound:
+            yield head, eviction_class, body
 
 
 def _room(folder: Path) -> int:
@@ -144,11 +186,11 @@ class _Salvage:
             "CREATE TEMP TABLE torn(epoch INT, seq INT, kind INT, records INT, frames INT, PRIMARY KEY(epoch, seq))"
         )
         db.execute("BEGIN IMMEDIATE")
-        for epoch, *rest in self.image.records(GAP_FORM):
-            self._gap(epoch, rest)
+        for gap in _gaps(self.image):
+            self._gap(gap)
         gaps: int = db.execute("SELECT count(*) FROM gap").fetchone()[0]
-        for values in self.image.records(BATCH_FORM):
-            self._row(values)
+        for head, eviction_class, body in _heads(self.image):
+            self._row(head, eviction_class, body)
         self._declare_torn()
         for stream in list(self.streams.values()):
             self._declare_missing(stream)
@@ -182,13 +224,8 @@ class _Salvage:
 
     # --- what there is ------------------------------------------------------------------------------------------
 
-    def _gap(self, epoch: Value, rest: list[Value]) -> None:
-        try:
-            texts = [value.decode("utf-8") if isinstance(value, bytes) else value for value in (epoch, *rest)]
-        except UnicodeDecodeError:
-            return
-        gap = gap_of(tuple(texts))
-        if gap is None or not self._wanted(gap.epoch, gap.from_seq, gap.to_seq):
+    def _gap(self, gap: Gap) -> None:
+        if not self._wanted(gap.epoch, gap.from_seq, gap.to_seq):
             return
         # Gaps grow; of copies that share numbers the one that says most is the newest.
         span = (gap.epoch, gap.to_seq, gap.from_seq)
@@ -199,10 +236,8 @@ class _Salvage:
         self.db.execute("DELETE FROM gap WHERE epoch=? AND from_seq<=? AND to_seq>=?", span)
         self._insert_gap(gap)
 
-    def _row(self, values: list[Value]) -> None:
-        epoch, seq, eviction_class, *numbers, crc, digest, body = values
-        head = Head(epoch, seq, *numbers, digest, crc)  # type: ignore[arg-type,call-arg]  # `sound` looks
-        if not head.sound or self._is_in_a_gap(head) or not self._wanted(head.epoch, head.seq, head.seq):
+    def _row(self, head: Head, eviction_class: Value, body: Value) -> None:
+        if self._is_in_a_gap(head) or not self._wanted(head.epoch, head.seq, head.seq):
             return
         stream = self.streams[head.epoch]
         rowid = stream.ordinal << _ROWID_SEQ_BITS | head.seq  # the oldest first, see `eviction`

@@ -13,7 +13,7 @@ from fieldwatch_agent.spool.file import FILE_NAME, Lock
 from fieldwatch_agent.spool.items import Loss, SpoolError
 from fieldwatch_agent.spool.store import Store
 from fieldwatch_proto.v1.agent_pb2 import GapReason
-from support.spooling import WIDE, put
+from support.spooling import WIDE, body, put
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_sound(folder: Path) -> None:
     """Every row is seen, those that a killed agent left in the log too; the file is not changed."""
     before = hashlib.sha256((folder / FILE_NAME).read_bytes()).digest()
 
-    assert check(folder) == ([], 4)
+    assert check(folder) == ([], 4, "")
     assert hashlib.sha256((folder / FILE_NAME).read_bytes()).digest() == before
     assert "quarantine" not in names(folder)
 
@@ -69,17 +69,18 @@ def test_what_is_wrong_is_named(folder: Path, sql: str, line: str) -> None:
     """One line; rows are counted all the same."""
     change(folder, sql)
 
-    (problem,), rows = check(folder)
+    (problem,), rows, remedy = check(folder)
 
     assert line in problem
     assert rows == 4
+    assert "can be kept as they are" in remedy
 
 
 def test_an_older_format_is_no_problem(folder: Path) -> None:
     """It is brought up to date when the agent starts, and not by who only looks."""
     change(folder, "DROP INDEX batch_class", "PRAGMA user_version = 1")
 
-    assert check(folder) == ([], 4)
+    assert check(folder) == ([], 4, "")
     with sqlite3.connect(folder / FILE_NAME) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (1,)
     connection.close()
@@ -93,7 +94,7 @@ def test_a_file_that_cannot_be_read_stays_where_it_is(folder: Path, damage: Call
     (folder / FILE_NAME).write_bytes(damaged)
     (folder / f"{FILE_NAME}-wal").unlink(missing_ok=True)
 
-    problems, _ = check(folder)
+    problems, _, _ = check(folder)
 
     assert 0 < len(problems) <= MAX_PROBLEMS
     assert all(line.startswith("file: ") for line in problems)
@@ -109,3 +110,17 @@ def test_not_beside_a_running_agent(folder: Path) -> None:
     lock.release()
     with pytest.raises(SpoolError, match="no spool there"):
         check(folder / "nowhere")
+
+
+def test_what_a_salvage_would_keep_is_what_it_keeps(folder: Path) -> None:
+    """Batches, gaps and lost numbers, told beforehand; the file is not changed by it."""
+    change(folder, "PRAGMA user_version")  # which brings the log into the file
+    whole = (folder / FILE_NAME).read_bytes()
+    (folder / FILE_NAME).write_bytes(whole.replace(body(2)[:20], bytes(20)))
+
+    remedy = check(folder).remedy
+
+    done = Store(folder, WIDE).salvage("a test").salvaged
+    assert remedy == "2 batches and 1 gap can be kept as they are, 1 number declared lost"
+    assert done is not None
+    assert (done.batches, done.gaps, done.lost) == (2, 1, 1)

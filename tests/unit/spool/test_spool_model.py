@@ -1,8 +1,9 @@
 """The spool against a model: whatever is done in whatever order, every batch is accounted for.
 
 The model knows each batch that was put. At any time it waits in the spool with its own octets, or was acked, or lies
-under a gap; frames put = frames that wait + frames acked + frames in gaps. A kill is the process's end without a close:
-what was committed is there, acks that were not written come again as a resend.
+under a gap; frames put = frames that wait + frames acked + frames in gaps. A kill leaves the files as they are at that
+moment: what was committed is there, acks that were not written come again as a resend. A salvage, and a time in which
+the spool was in memory, change nothing of that.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from fieldwatch_agent.spool.items import START, Batch, Gap, Loss
 from fieldwatch_agent.spool.limits import Limits
+from fieldwatch_agent.spool.memory import MemoryStore
 from fieldwatch_agent.spool.rows import ROW_BYTES
 from fieldwatch_agent.spool.store import Store
 from fieldwatch_proto.schema import Kind
@@ -73,7 +75,8 @@ class SpoolMachine(RuleBasedStateMachine):
         self.store = Store(self.folder, LIMITS)
 
     def teardown(self) -> None:
-        self.store.db.close()
+        for store in self.stores:
+            store.db.close()
         shutil.rmtree(self.folder)
 
     @rule(
@@ -110,16 +113,57 @@ class SpoolMachine(RuleBasedStateMachine):
         """Sending begins anew at the oldest that waits."""
         self.place = START
 
-    @rule(clean=st.booleans())
-    def end_and_start(self, clean: bool) -> None:
-        if clean:
-            self.store.close(clean=True)
-        else:
-            self.store.db.close()  # what a kill leaves: no acks written, no flag
+    @property
+    def in_memory(self) -> bool:
+        return isinstance(self.store, MemoryStore)
+
+    @property
+    def stores(self) -> list[Store]:
+        """All that hold something."""
+        return [self.store.disk, self.store] if isinstance(self.store, MemoryStore) else [self.store]
+
+    @rule()
+    def end_and_start(self) -> None:
+        """A clean stop, from memory as well."""
+        self.store.close(clean=True)
         self.store = Store(self.folder, LIMITS)
         self.place = START
         assert self.store.salvaged is None
+        assert self.store.get_meta("clean_stop") == "1"
 
+    @precondition(lambda self: not self.in_memory)
+    @rule()
+    def kill(self) -> None:
+        """Nobody closes anything: the files of this moment are all that the next process has."""
+        mark = self.store.mark
+        copy = Path(tempfile.mkdtemp(prefix="fieldwatch-spool-"))
+        for path in self.folder.glob("spool.db*"):
+            shutil.copy(path, copy)
+        self.store.db.close()
+        shutil.rmtree(self.folder)
+        self.folder = copy
+        self.store = Store(self.folder, LIMITS, mark)
+        self.place = START
+        assert self.store.salvaged is None
+
+    @precondition(lambda self: not self.in_memory)
+    @rule()
+    def salvage(self) -> None:
+        """A new file with all that the old one held, under the same numbers; sending goes on where it was."""
+        before = [item for _, item in self.store.peek(max_items=10_000, max_bytes=1 << 30)]
+        self.store = self.store.salvage("a test")
+        assert [item for _, item in self.store.peek(max_items=10_000, max_bytes=1 << 30)] == before
+
+    @rule()
+    def change_place(self) -> None:
+        """The disk fails, or can be written again."""
+        if isinstance(self.store, MemoryStore):
+            self.store.move_to_disk()
+            self.store = self.store.disk
+        else:
+            self.store = MemoryStore(self.store, "a test")
+
+    @precondition(lambda self: not self.in_memory)
     @rule()
     def disk_is_full(self) -> None:
         """A commit that finds no room changes nothing."""
@@ -151,7 +195,8 @@ class SpoolMachine(RuleBasedStateMachine):
         stored = {key: octets for key, octets in self.collector.batches.items() if key not in elsewhere}
         frames = sum(self.bodies[octets] for octets in stored.values())
         frames += sum(gap.frames for gap in self.collector.gaps.values())
-        for _, item in self.store.peek(max_items=10_000, max_bytes=1 << 30):
+        waiting = [item for store in self.stores for _, item in store.peek(max_items=10_000, max_bytes=1 << 30)]
+        for item in waiting:
             first, last = (item.seq, item.seq) if isinstance(item, Batch) else (item.from_seq, item.to_seq)
             if self.collector.held.get(item.epoch, set()).issuperset(range(first, last + 1)):
                 continue  # it is there; the ack is on its way
@@ -168,14 +213,26 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_bound_holds(self) -> None:
-        state = self.store.state
-        assert state.used_bytes <= LIMITS.max_bytes + ROW_BYTES * state.gaps
-        counted = self.store.db.execute(
-            "SELECT count(*), coalesce(sum(records), 0), coalesce(sum(frames), 0), coalesce(sum(length(body)), 0)"
-            " FROM batch"
-        ).fetchone()
-        assert counted == (state.batches, state.records, state.frames, state.body_bytes)
-        assert self.store.db.execute("SELECT count(*) FROM gap").fetchone() == (state.gaps,)
+        for store in self.stores:
+            state = store.state
+            assert state.used_bytes <= LIMITS.max_bytes + ROW_BYTES * state.gaps
+            counted = store.db.execute(
+                "SELECT count(*), coalesce(sum(records), 0), coalesce(sum(frames), 0), coalesce(sum(length(body)), 0)"
+                " FROM batch"
+            ).fetchone()
+            assert counted == (state.batches, state.records, state.frames, state.body_bytes)
+            assert store.db.execute("SELECT count(*) FROM gap").fetchone() == (state.gaps,)
+
+    @invariant()
+    def every_number_is_accounted_for(self) -> None:
+        """A row's, a gap's, or done with: what is more, or less, was lost or invented."""
+        for store in self.stores:
+            for stream in store.state.streams:
+                there = [seq for (seq,) in store.db.execute("SELECT seq FROM batch WHERE epoch=?", (stream.epoch,))]
+                for low, high in store.db.execute("SELECT from_seq, to_seq FROM gap WHERE epoch=?", (stream.epoch,)):
+                    there += range(low, high + 1)
+                done = [number for low, high in stream.done.ranges() for number in range(low, high + 1)]
+                assert sorted(there + done) == list(range(1, stream.next_seq))
 
 
 TestSpoolMachine = SpoolMachine.TestCase
