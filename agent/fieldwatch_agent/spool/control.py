@@ -29,6 +29,7 @@ from typing import Any
 
 from fieldwatch_proto.logs import get_logger
 
+from fieldwatch_agent.ledger import read_ledger
 from fieldwatch_agent.spool.file import FILE_NAME, SOCKET_NAME, Lock
 from fieldwatch_agent.spool.items import START, Batch, Gap, SpoolError
 from fieldwatch_agent.spool.limits import Limits
@@ -150,7 +151,8 @@ def closed_store(folder: Path) -> Iterator[Store | None]:
         return
     lock = Lock(folder)
     try:
-        store = Store(folder, Limits.on(folder))
+        left = read_ledger(folder)
+        store = Store(folder, Limits.on(folder), left.mark if left else None)
         try:
             yield store
         finally:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fieldwatch_proto.v1.agent_pb2 import GapReason
 
 from fieldwatch_agent.spool.items import START, Batch, Gap, Place
-from fieldwatch_agent.spool.rows import GAP_COLUMNS, HEAD_COLUMNS, Head, body_sound, gap_of
+from fieldwatch_agent.spool.rows import GAP_COLUMNS, HEAD_COLUMNS, Head, batch_crc, body_sound, gap_of
 from fieldwatch_agent.spool.state import Damage, Stream, count_rows
 
 if TYPE_CHECKING:
@@ -117,6 +117,34 @@ class Sending:
         state.declared_frames += gap.frames
         state.declared_records += sum(gap.records.values())
         return gap
+
+    def head(self, epoch: int, seq: int) -> Head | None:
+        query = f"SELECT {HEAD_COLUMNS} FROM batch WHERE epoch=? AND seq=?"  # noqa: S608
+        row = self.store.db.execute(query, (epoch, seq)).fetchone()
+        return Head(*row) if row else None
+
+    def relabel(self, epoch: int, seq: int) -> tuple[int, int] | None:
+        store, head = self.store, self.head(epoch, seq)
+        if head is None:
+            return None
+        (body,) = store.db.execute("SELECT body FROM batch WHERE epoch=? AND seq=?", (epoch, seq)).fetchone()
+        if not (head.sound and body_sound(head.crc, body)):
+            self.give_up(head, GapReason.CORRUPT, "checksum of the row", own_transaction=True)
+            return None
+        with store.transaction():
+            if store.current.epoch == epoch:
+                store.add_stream()
+            new = store.take_number()
+            next(stream for stream in store.state.streams if stream.epoch == epoch).done.add(seq, seq)
+            moved = Batch(*head[:10], body)._replace(epoch=new[0], seq=new[1])
+            store.db.execute(
+                "UPDATE batch SET epoch=?, seq=?, crc=? WHERE epoch=? AND seq=?",
+                (*new, batch_crc(moved), epoch, seq),
+            )
+            store.db.execute(
+                "INSERT OR REPLACE INTO relabelled VALUES(?, ?, ?, ?, ?)", (epoch, seq, *new, time.time_ns())
+            )
+        return new
 
     def _replace_gap(self, stream: Stream, from_seq: int, head: Sequence[Any] | None) -> Gap:
         """A gap whose row is damaged: numbers up to the next row stay covered, what it counted is no longer known."""

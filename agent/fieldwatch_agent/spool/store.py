@@ -28,7 +28,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from fieldwatch_proto.schema import CLASSES, SCHEMA_VERSION, Kind
+from fieldwatch_proto.schema import Kind
 from fieldwatch_proto.v1.agent_pb2 import GapReason
 
 from fieldwatch_agent import faults
@@ -36,18 +36,13 @@ from fieldwatch_agent.spool.acks import Acks, first_unacked
 from fieldwatch_agent.spool.eviction import Eviction
 from fieldwatch_agent.spool.file import FILE_NAME, UnusableError, is_damage, open_file
 from fieldwatch_agent.spool.image import Image
+from fieldwatch_agent.spool.intake import Intake
 from fieldwatch_agent.spool.items import START, Batch, Gap, Loss, Place, Put, Status, StreamState
 from fieldwatch_agent.spool.limits import Limits
-from fieldwatch_agent.spool.numbers import Numbers
 from fieldwatch_agent.spool.rows import (
-    BATCH_COLUMNS,
     GAP_COLUMNS,
     HEAD_COLUMNS,
     Head,
-    added,
-    batch_crc,
-    body_sound,
-    gap_of,
     gap_row,
 )
 from fieldwatch_agent.spool.salvage import Salvaged, salvage
@@ -56,7 +51,6 @@ from fieldwatch_agent.spool.state import Damage, Mark, Stream, is_behind, load_s
 
 PAGE_BYTES = 4096
 FREE_PAGES_KEPT = 16  # for indexes and overflow pages that a batch needs beside its own
-JOIN_LOSSES_NS = 60 * 1_000_000_000
 
 
 class Store:
@@ -66,6 +60,7 @@ class Store:
         self.folder = folder
         self.limits = limits
         self.acks = Acks()
+        self.intake = Intake(self)
         self.sending = Sending(self)
         self.salvaged: Salvaged | None = None
         """What became of a file that could not be used as it was; None where it could."""
@@ -165,9 +160,9 @@ class Store:
         with self.transaction():
             self.delete_acked()
             for put in puts:
-                self._insert_batch(put)
+                self.intake.put(put)
             for loss in losses:
-                self._insert_loss(loss)
+                self.intake.declare(loss)
             eviction.expire(self.limits.max_age_s)
             eviction.fit(allowed)
             self.state.meta.update(meta or {})
@@ -192,9 +187,9 @@ class Store:
         """
         with self.transaction():
             for loss in losses:
-                self._insert_loss(loss)
+                self.intake.declare(loss)
             if lost_epoch is not None:
-                self._declare_epoch(*lost_epoch)
+                self.intake.declare_epoch(*lost_epoch)
             self.state.run = run
             self.state.account_frames = 0
             self.state.account_records = {}
@@ -269,70 +264,11 @@ class Store:
         ).fetchone()
         return row[0], row[1], row[2], row[3]
 
-    def _take_number(self) -> tuple[int, int]:
+    def take_number(self) -> tuple[int, int]:
         stream = self.current
         number = stream.next_seq
         stream.next_seq += 1
         return stream.epoch, number
-
-    def _insert_batch(self, put: Put) -> None:
-        sealed = put.sealed
-        epoch, seq = self._take_number()
-        batch = Batch(
-            epoch,
-            seq,
-            int(sealed.kind),
-            SCHEMA_VERSION,
-            sealed.records,
-            put.frames,
-            sealed.t_min,
-            sealed.t_max,
-            sealed.raw_bytes,
-            sealed.digest,
-            sealed.body,
-        )
-        self.db.execute(
-            f"INSERT INTO batch({BATCH_COLUMNS}, class, crc) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (*batch, int(CLASSES[Kind(sealed.kind)]), batch_crc(batch)),
-        )
-        state = self.state
-        state.batches += 1
-        state.records += sealed.records
-        state.frames += put.frames
-        state.body_bytes += len(sealed.body)
-        state.account_frames += put.frames
-        state.account_records = added(state.account_records, {int(sealed.kind): sealed.records})
-
-    def _insert_loss(self, loss: Loss) -> None:
-        state = self.state
-        now_ns = time.time_ns()
-        if loss.accounted:
-            state.account_frames += loss.frames
-            state.account_records = added(state.account_records, loss.records)
-        state.declared_frames += loss.frames
-        state.declared_records += sum(loss.records.values())
-        key = (loss.reason, loss.detail, loss.count_known)
-        epoch, seq, since_ns = state.open_losses.get(key, (0, 0, 0))
-        if self.is_fresh(epoch, seq) and abs(now_ns - since_ns) < JOIN_LOSSES_NS:
-            kept = self._read_gap(epoch, seq)
-            if kept is not None:
-                self.write_gap(
-                    kept._replace(frames=kept.frames + loss.frames, records=added(kept.records, loss.records))
-                )
-                return
-        epoch, seq = self._take_number()
-        self.write_gap(
-            Gap(epoch, seq, seq, loss.records, loss.frames, loss.reason, loss.count_known, now_ns, loss.detail)
-        )
-        state.gaps += 1
-        state.open_losses[key] = (epoch, seq, now_ns)
-
-    def _read_gap(self, epoch: int, from_seq: int) -> Gap | None:
-        row = self.db.execute(
-            f"SELECT {GAP_COLUMNS}, crc FROM gap WHERE epoch=? AND from_seq=?",  # noqa: S608
-            (epoch, from_seq),
-        ).fetchone()
-        return gap_of(row) if row else None
 
     def write_gap(self, gap: Gap) -> None:
         """Insert a gap, or put it in the place of the one that begins at the same number."""
@@ -363,17 +299,13 @@ class Store:
         """Like `lease`, for somebody who only looks."""
         return self.sending.peek(after, max_items, max_bytes)
 
-    def head(self, epoch: int, seq: int) -> Head | None:
-        row = self.db.execute(f"SELECT {HEAD_COLUMNS} FROM batch WHERE epoch=? AND seq=?", (epoch, seq)).fetchone()  # noqa: S608
-        return Head(*row) if row else None
-
     def ack(self, epoch: int, upto: int, also: Sequence[tuple[int, int]] = ()) -> None:
         """The collector has committed these numbers. Nothing is written now."""
         self.acks.add(epoch, upto, also)
 
     def refuse(self, epoch: int, seq: int, detail: str) -> Gap | None:
         """The collector will never take this batch: the gap that has its number from now on; None if it is gone."""
-        head = self.head(epoch, seq)
+        head = self.sending.head(epoch, seq)
         return None if head is None else self.sending.give_up(head, GapReason.REFUSED, detail, own_transaction=True)
 
     # --- epochs -------------------------------------------------------------------------------------------------
@@ -403,41 +335,9 @@ class Store:
         self._own.update(other._own)
         self._leased.update(other._leased)
 
-    def _declare_epoch(self, epoch: int, from_seq: int, to_seq: int, loss: Loss) -> None:
-        """A loss under the numbers that it had in an epoch of which the file knows nothing."""
-        lost = Stream(epoch, self.current.ordinal, to_seq + 1, Numbers([(1, from_seq - 1)]))
-        self.current.ordinal += 1
-        self.state.streams.insert(-1, lost)
-        now_ns, counts = time.time_ns(), loss.records
-        gap = Gap(epoch, from_seq, to_seq, counts, loss.frames, loss.reason, loss.count_known, now_ns, loss.detail)
-        self.write_gap(gap)
-        self.state.gaps += 1
-        self.state.declared_frames += loss.frames
-        self.state.declared_records += sum(counts.values())
-
     def relabel(self, epoch: int, seq: int) -> tuple[int, int] | None:
         """Give a batch a new number because the collector holds other data under its own; None if it is gone."""
-        head = self.head(epoch, seq)
-        if head is None:
-            return None
-        (body,) = self.db.execute("SELECT body FROM batch WHERE epoch=? AND seq=?", (epoch, seq)).fetchone()
-        if not (head.sound and body_sound(head.crc, body)):
-            self.sending.give_up(head, GapReason.CORRUPT, "checksum of the row", own_transaction=True)
-            return None
-        with self.transaction():
-            if self.current.epoch == epoch:
-                self.add_stream()
-            new = self._take_number()
-            next(stream for stream in self.state.streams if stream.epoch == epoch).done.add(seq, seq)
-            moved = Batch(*head[:10], body)._replace(epoch=new[0], seq=new[1])
-            self.db.execute(
-                "UPDATE batch SET epoch=?, seq=?, crc=? WHERE epoch=? AND seq=?",
-                (*new, batch_crc(moved), epoch, seq),
-            )
-            self.db.execute(
-                "INSERT OR REPLACE INTO relabelled VALUES(?, ?, ?, ?, ?)", (epoch, seq, *new, time.time_ns())
-            )
-        return new
+        return self.sending.relabel(epoch, seq)
 
     def streams(self) -> list[StreamState]:
         """Every epoch, in the order of sending."""
