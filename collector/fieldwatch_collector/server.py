@@ -50,7 +50,10 @@ CERTIFICATE_CHECK_S = 6 * 3_600.0
 AGENT_OPTIONS = (
     ("grpc.max_receive_message_length", 2 * MAX_BATCH_BYTES),
     ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.keepalive_timeout_ms", 55_000),  # TCP_USER_TIMEOUT as well: a segment of an ack may be lost again and again
+    # The first is TCP_USER_TIMEOUT, by which a way that is dead is found out. An agent's answer to a ping waits behind
+    # the batch that it sends, over a slow link for minutes: for want of it alone nobody is cut off.
+    ("grpc.keepalive_timeout_ms", 55_000),
+    ("grpc.http2.ping_timeout_ms", 900_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
     ("grpc.so_reuseport", 0),  # a second collector on the port is an error, not a lottery
 )

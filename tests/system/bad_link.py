@@ -20,10 +20,10 @@ from support.lossy import lossy
 from support.shipping import agent_id_of, fill, flows, marks, stored_records
 from support.stack import Agent, Collector, wait_for
 
-RECORDS = 200
 
-
-def run(folder: Path, *, batches: int, loss: float, round_trip_s: float, bytes_per_s: float, seed: int) -> str:
+def run(
+    folder: Path, *, batches: int, records: int, loss: float, round_trip_s: float, bytes_per_s: float, seed: int
+) -> str:
     with lossy(loss=loss, round_trip_s=round_trip_s, bytes_per_s=bytes_per_s, seed=seed) as (link, carrier):
         collector = Collector(folder / "collector", link.run_in(link.far))
         collector.spawn(
@@ -35,7 +35,7 @@ def run(folder: Path, *, batches: int, loss: float, round_trip_s: float, bytes_p
         collector.ports = json.loads(ports.read_text())
         agent = Agent(folder / "agent", link.run_in(link.far))
         agent.enrol(collector)
-        put = fill(agent.data, (flows(number, RECORDS) for number in range(batches)))
+        put = fill(agent.data, (flows(number, records) for number in range(batches)))
         agent.prefix = link.run_in(link.near)
         pipe = folder / "nothing"
         os.mkfifo(pipe)
@@ -46,7 +46,7 @@ def run(folder: Path, *, batches: int, loss: float, round_trip_s: float, bytes_p
             with pipe.open("wb") as feed:
                 feed.write(pcap([]))
                 feed.flush()
-                wait_for(lambda: marks(collector, agent_id_of(agent)), "the first batch is stored", 300)
+                wait_for(lambda: bool(marks(collector, agent_id_of(agent))), "the first batch is stored", 600)
                 first = time.monotonic() - begun
                 wait_for(
                     lambda: stored_records(collector, agent_id_of(agent), Kind.FLOW) >= put, "all is stored", 3_000
@@ -69,6 +69,7 @@ def run(folder: Path, *, batches: int, loss: float, round_trip_s: float, bytes_p
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m system.bad_link")
     parser.add_argument("--batches", type=int, default=20)
+    parser.add_argument("--records", type=int, default=200, help="of a batch")
     parser.add_argument("--loss", type=float, default=0.3)
     parser.add_argument("--round-trip", type=float, default=2.0, help="seconds")
     parser.add_argument("--rate", type=float, default=64_000, help="bits a second")
@@ -79,6 +80,7 @@ def main() -> None:
             run(
                 Path(folder),
                 batches=options.batches,
+                records=options.records,
                 loss=options.loss,
                 round_trip_s=options.round_trip,
                 bytes_per_s=options.rate / 8,

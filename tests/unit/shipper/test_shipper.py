@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from fieldwatch_agent.shipper.shipper import Shipper, open_channel
 from fieldwatch_agent.spool.items import Loss
@@ -40,6 +41,15 @@ class Shipping:
         self.collector, self.shipper, self.alarms = collector, shipper, alarms
 
 
+def shipper_to(spool: SpoolThread, address: str, **more: Any) -> Shipper:
+    """A shipper with short pauses."""
+
+    def connect(patience_s: float) -> grpc.Channel:
+        return open_channel(spool.folder, address, patience_s)
+
+    return Shipper(spool, address, connect, b"boot", retry_min_s=0.01, retry_max_s=0.1, **more)
+
+
 @contextmanager
 def shipping(
     authority: Authority, spool: SpoolThread, script: Script, *, beat: Callable[[Any], None] = lambda channel: None
@@ -47,16 +57,7 @@ def shipping(
     alarms: list[str] = []
     with ScriptedCollector(authority, script) as collector:
         address = authority.enrol(spool.folder, collector.port).address
-        shipper = Shipper(
-            spool,
-            address,
-            lambda patience_s: open_channel(spool.folder, address, patience_s),
-            b"boot",
-            retry_min_s=0.01,
-            retry_max_s=0.1,
-            beat=beat,
-            alarm=lambda kind, data: alarms.append(kind),
-        )
+        shipper = shipper_to(spool, address, beat=beat, alarm=lambda kind, data: alarms.append(kind))
         spool.on_change = shipper.wake
         shipper.start()
         try:
@@ -392,14 +393,7 @@ def test_nobody_there_is_said_once_and_tried_on(
     with ScriptedCollector(authority, lambda talk: ack_everything(talk, [])) as gone:
         port = gone.port
     address = authority.enrol(spool.folder, port).address
-    shipper = Shipper(
-        spool,
-        address,
-        lambda patience_s: open_channel(spool.folder, address, patience_s),
-        b"boot",
-        retry_min_s=0.01,
-        retry_max_s=0.1,
-    )
+    shipper = shipper_to(spool, address)
     caplog.set_level("INFO")
     shipper.start()
     wait_for(lambda: shipper.tries >= 4, "it goes on trying")
@@ -420,14 +414,7 @@ def test_a_collector_of_another_ca_gets_nothing(authority: Authority, spool: Spo
     seal(spool, 1)
     with ScriptedCollector(Authority(), lambda talk: ack_everything(talk, seen)) as stranger:
         address = authority.enrol(spool.folder, stranger.port).address
-        shipper = Shipper(
-            spool,
-            address,
-            lambda patience_s: open_channel(spool.folder, address, patience_s),
-            b"boot",
-            retry_min_s=0.01,
-            retry_max_s=0.1,
-        )
+        shipper = shipper_to(spool, address)
         shipper.start()
         wait_for(lambda: shipper.state.startswith("not connected"), "it does not connect")
         shipper.stop()
