@@ -40,6 +40,17 @@ def test_what_the_collector_signed_is_accepted(data: Path, authority: Authority)
     check(data, Signer(authority).sign(1, SETTINGS), timeout_s=30)
 
 
+def test_of_two_authorities_in_a_rotation_either_will_do(data: Path, authority: Authority) -> None:
+    """The agent's file of CAs holds both while one is replaced by the other."""
+    newer = Authority()
+    identity, mine = load_identity(data), load_credentials(data)
+    assert identity is not None
+    store_identity(data, identity, replace(mine, ca=mine.ca + newer.pem))
+
+    check(data, Signer(newer).sign(1, SETTINGS), timeout_s=30)
+    check(data, Signer(authority).sign(2, SETTINGS), timeout_s=30)
+
+
 @pytest.mark.parametrize(
     ("wrong", "problem"),
     [
