@@ -49,6 +49,7 @@ from fieldwatch_agent.spool.control import ControlServer
 from fieldwatch_agent.spool.file import Lock, make_folder
 from fieldwatch_agent.spool.items import Loss
 from fieldwatch_agent.spool.limits import Limits
+from fieldwatch_agent.spool.memory import MemoryStore
 from fieldwatch_agent.spool.store import Store
 from fieldwatch_agent.spool.thread import SpoolThread
 from fieldwatch_agent.spool.wear import Pace, Wear, parse_budget
@@ -313,7 +314,8 @@ class Daemon:
         limits = self.spool.limits = self._limits()
 
         def put_in_force(store: Store) -> None:
-            store.limits = limits
+            on_disk = store.disk if isinstance(store, MemoryStore) else store  # memory has a bound of its own
+            on_disk.limits = limits
             self.freshness.set_mark(store)
 
         self.spool.call(put_in_force)
@@ -324,7 +326,8 @@ class Daemon:
         acks = shipper.acked if shipper is not None else 0
         came, self._acks_seen = acks != self._acks_seen, acks
         self.spool.post(lambda store: self.freshness.look(store, acks_came=came))
-        self.configuration.look(self.freshness.newest_s)
+        later_s = self.wear.pace.seal_age_s - self.config.spool.seal_age
+        self.configuration.look(self.freshness.newest_s, max(0.0, later_s))
 
     # --- stop ---------------------------------------------------------------------------------------------------
 

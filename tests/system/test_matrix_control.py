@@ -95,9 +95,11 @@ class Site:
 
 
 @contextmanager
-def running(folder: Path, *, allow: str = "", trial: str = "60 s") -> Iterator[Site]:
+def running(folder: Path, *, allow: str = "", **spool: str) -> Iterator[Site]:
+    """`spool`: keys of that section."""
     require_namespaces()  # that is: root, for the packet socket
-    environ = {"FIELDWATCH_AGENT__REMOTE__TRIAL": trial}
+    environ = {f"FIELDWATCH_AGENT__SPOOL__{key.upper()}": value for key, value in spool.items()}
+    environ["FIELDWATCH_AGENT__REMOTE__TRIAL"] = "60 s"
     if allow:
         environ["FIELDWATCH_AGENT__REMOTE__ALLOW"] = allow
     holder: list[Site] = []
@@ -118,8 +120,11 @@ def running(folder: Path, *, allow: str = "", trial: str = "60 s") -> Iterator[S
 
 
 def test_commands_of_a_running_agent(tmp_path: Path) -> None:
-    """Each does its work beside capture and shipping; all of it is told; the daemon stays lean."""
-    with running(tmp_path, allow="reload,diagnostics,log_level,capture") as site:
+    """Each does its work beside capture and shipping; all of it is told; the daemon stays lean.
+
+    In saver mode, where the bound of the spool in memory must not become that of the disk.
+    """
+    with running(tmp_path, allow="reload,diagnostics,log_level,capture", saver="true") as site:
         first = site.collector.statuses[0]
         before_bytes = site.agent.spool()["rss_bytes"]
         site.give("c1", "diagnostics")

@@ -106,8 +106,10 @@ class ConfigurationCare:
         self._apply()
         return changes
 
-    def look(self, newest_s: float | None) -> None:
-        """Confirm or revert what is on trial. `newest_s`: see `Freshness`."""
+    def look(self, newest_s: float | None, later_s: float = 0.0) -> None:
+        """Confirm or revert what is on trial. `newest_s`: see `Freshness`; `later_s`: so much later than configured
+        are records sealed at present, to spare the disk.
+        """
         since = self._tries_s
         if since is None or not self.remote.on_trial:
             return
@@ -117,7 +119,7 @@ class ConfigurationCare:
             self._safely(self.remote.confirm)
             log.info("the collector's configuration is confirmed", version=self.remote.version)
             self._tell("info")
-        elif time.monotonic() - since > trial_s:
+        elif time.monotonic() - since > trial_s + later_s:
             self._tries_s = None
             self._revert(f"no fresh record reached the collector within {trial_s:g} s")
 

@@ -9,8 +9,9 @@ part                   degraded                                     failed
 agent/capture          no interface to listen on yet
 agent/capture/IF       down or gone; frames dropped, or capture     its thread has ended
                        begun again, in the last minutes
-agent/spool            records given up or not written in the last  it could not be written in the last minutes and
-                       minutes; nearly full                         has not been since; its thread has ended
+agent/spool            kept in memory, for the disk cannot be       it cannot be written (no room on the disk); its
+                       written; records given up or not written in  thread has ended
+                       the last minutes; nearly full
 agent/shipper          not enrolled; not connected                  not connected for `LONG_S`; refused; connected,
                                                                     and no fresh record gets through for `STALE_S`
 agent/clock            more than `CLOCK_OFF_S` off the collector's;
@@ -62,6 +63,7 @@ class SpoolVitals(NamedTuple):
     used_bytes: int
     max_bytes: int
     trouble: bool = False  # commits fail at present
+    memory_only: str = ""  # why it is kept in memory, against its will
     recent_failures: int = 0
     recent_losses: int = 0  # records
 
@@ -153,6 +155,8 @@ def _interface(one: InterfaceVitals) -> _Verdict:
 def _spool(spool: SpoolVitals) -> _Verdict:
     if not spool.alive:
         return FAILED, "its thread has ended; restart the agent, and see its log"
+    if spool.memory_only:
+        return DEGRADED, f"it cannot be written and is kept in memory, bounded ({spool.memory_only}); see the disk"
     if spool.trouble:
         return FAILED, "it cannot be written; see the disk and the agent's log"
     if spool.recent_losses:

@@ -17,6 +17,7 @@ from fieldwatch_agent.control.health import (
     examine,
 )
 from fieldwatch_agent.spool.items import Status
+from fieldwatch_agent.spool.memory import SAVER
 from fieldwatch_agent.worker import Worker
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class Doctor:
             alive=thread.is_alive(),
             used_bytes=status.used_bytes,
             max_bytes=status.max_bytes,
+            memory_only="" if status.memory_only == SAVER else status.memory_only,
             trouble=now_s - self._failed_s < TROUBLE_S,
             recent_failures=self._recent.of("failed commits", failures, now_s),
             recent_losses=self._recent.of("declared", status.declared_records, now_s),

@@ -54,6 +54,12 @@ def test_a_well_agent_is_well_in_every_part() -> None:
         ({"interfaces": (ETH0._replace(recent_restarts=2),)}, "capture/eth0", DEGRADED, "begun again (2 times"),
         ({"spool": SPOOL._replace(alive=False)}, "spool", FAILED, "thread has ended"),
         ({"spool": SPOOL._replace(trouble=True)}, "spool", FAILED, "cannot be written"),
+        (
+            {"spool": SPOOL._replace(memory_only="disk I/O error")},
+            "spool",
+            DEGRADED,
+            "in memory, bounded (disk I/O error)",
+        ),
         ({"spool": SPOOL._replace(recent_failures=3)}, "spool", DEGRADED, "for a while"),
         ({"spool": SPOOL._replace(recent_losses=9)}, "spool", DEGRADED, "9 records were given up"),
         ({"spool": SPOOL._replace(used_bytes=91)}, "spool", DEGRADED, "nearly full"),

@@ -190,6 +190,19 @@ def test_row_35_a_config_that_breaks_shipping_is_reverted(tmp_path: Path) -> Non
     assert (again.in_force, again.floor, again.problem) == (Pushed(1, {"log": {"level": "warning"}}), 2, problem)
 
 
+def test_a_write_budget_gives_a_trial_more_time(tmp_path: Path) -> None:
+    """Records that are sealed later to spare the disk are no sign of trouble."""
+    with pushing(tmp_path, "[remote]\ntrial = 1\n") as site:
+        site.settings(1, {"log": {"level": "debug"}})
+        since = time.monotonic()
+        wait_for(lambda: time.monotonic() - since > 1.2, "the trial alone is over", 5)
+        site.site.agent.configuration.look(None, 60.0)
+        patient = site.remote.on_trial
+        site.site.agent.configuration.look(None)
+
+    assert (patient, site.remote.on_trial) == (True, False)
+
+
 def test_row_35_the_third_start_is_without_it(tmp_path: Path) -> None:
     """Killed twice with it on trial, before anything was confirmed: the third start reverts it."""
     with pushing(tmp_path) as site:
