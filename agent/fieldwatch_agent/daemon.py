@@ -243,7 +243,7 @@ class Daemon:
         self._event("agent.command", "warning" if data["outcome"] in ("refused", "failed") else "info", data)
 
     def _tell_configuration(self, severity: str, data: dict[str, Any]) -> None:
-        self._event("agent.config", severity, data)
+        self._event("agent.config_trial", severity, data)
         self.shipping.tell()
 
     def _event(self, kind: str, severity: str, data: dict[str, Any]) -> None:

@@ -186,7 +186,7 @@ def test_a_configuration_is_tried_and_confirmed(tmp_path: Path) -> None:
     assert same
     assert (confirmed["flows"]["idle"], confirmed["log"]["level"]) == (30.0, "debug")
     assert (after.version, after.state) == (1, pb.CONFIG_CONFIRMED)
-    states = [event["data"]["state"] for event in site.events if event["type"] == "agent.config"]
+    states = [event["data"]["state"] for event in site.events if event["type"] == "agent.config_trial"]
     assert states[:2] == ["applied", "confirmed"]
 
 
@@ -240,7 +240,7 @@ def test_row_36_a_configuration_that_is_not_the_collectors_is_refused(tmp_path: 
         refusals = {"config-6", "config-4"}
 
         def audited() -> bool:
-            failed = {event["data"].get("id") for event in site.events if event["data"].get("outcome") == "failed"}
+            failed = {event["data"].get("command") for event in site.events if event["data"].get("outcome") == "failed"}
             return refusals <= failed
 
         wait_for(audited, "the audit has arrived", DEADLINE_S)

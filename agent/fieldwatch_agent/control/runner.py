@@ -186,7 +186,14 @@ class Runner:
 
     def _tell(self, command_id: str, name: str, actor: str, outcome: str, arguments: str, text: str) -> None:
         self._audit(
-            {"id": command_id, "name": name, "actor": actor, "outcome": outcome, "arguments": arguments, "text": text}
+            {
+                "command": command_id,
+                "name": name,
+                "actor": actor,
+                "outcome": outcome,
+                "arguments": arguments,
+                "text": text,
+            }
         )
 
     def stop(self) -> None:
