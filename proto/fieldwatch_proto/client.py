@@ -199,9 +199,10 @@ class Client:
             time.sleep(random.uniform(pause_s / 2, pause_s))  # noqa: S311 - spreads clients, hides nothing
             pause_s = min(2 * pause_s, RECONNECT_S[1])
 
-    def agents(self, *, site: str = "") -> list[query_pb2.Agent]:
-        """Agents by name, with their counters."""
-        return list(self._call(self._stub.ListAgents, query_pb2.ListAgentsRequest(site=site)).results)
+    def agents(self, *, site: str = "", select: str = "") -> list[query_pb2.Agent]:
+        """Agents by name, with their counters. `select`: an agent, or terms such as "site=hq,role=edge"."""
+        request = query_pb2.ListAgentsRequest(site=site, select=select)
+        return list(self._call(self._stub.ListAgents, request).results)
 
     def agent(self, agent: str) -> query_pb2.AgentDetail:
         """One agent by id, the beginning of one, or name: its health, and its remote settings. Raises NotFoundError."""

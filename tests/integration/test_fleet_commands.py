@@ -147,6 +147,17 @@ async def test_tags_and_settings_by_either_program(tmp_path: Path, setter: str, 
                 lambda: collector.rows("SELECT effective FROM agent_config")[0][0] != "{}", "the status is stored"
             )
         listed = await call(collector, reader, "agents", "config", "show")
+        chosen = await call(
+            collector,
+            reader,
+            "agents",
+            "ls" if reader == REMOTE else "list",
+            "--select",
+            "role=edge,site=hq",
+            "-o",
+            "json",
+        )
+        others = await call(collector, reader, "agents", "ls" if reader == REMOTE else "list", "--select", "role=core")
         of_agent = await call(collector, reader, "agents", "config", "show", "pi", "-o", "json")
         sheet = await call(collector, reader, "agents", "show", "pi")
         gone = await call(collector, setter, "agents", "config", "unset", "capture.filter", "--select", "role=edge")
@@ -156,6 +167,8 @@ async def test_tags_and_settings_by_either_program(tmp_path: Path, setter: str, 
         assert json.loads(untagged.stdout)[0]["tags"] == {"role": "edge"}
         assert kept.stderr == "kept for role=edge: 1 agent now; see: agents config show AGENT\n"
         assert "ip or arp" in listed.stdout
+        assert [(agent["name"], agent["tags"]) for agent in json.loads(chosen.stdout)] == [("pi", {"role": "edge"})]
+        assert (others.returncode, len(others.stdout.splitlines())) == (0, 1)
         shown = [
             (row["setting"], row["value"], row["in_force"], row["selector"]) for row in json.loads(of_agent.stdout)
         ]

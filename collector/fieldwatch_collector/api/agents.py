@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
@@ -16,6 +16,9 @@ from fieldwatch_collector.commands import Asker
 router = APIRouter(tags=["fleet"], dependencies=[Depends(require("read"))])
 
 
+Select = Annotated[str, Query(description="an agent, or terms that must all hold: site=hq,role=edge")]
+
+
 class Changes(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -23,9 +26,9 @@ class Changes(BaseModel):
 
 
 @router.get("/agents", responses=lists.responses(models.AgentList))
-def list_agents(request: Request, page: lists.PageQuery, site: str = "") -> Response:
+def list_agents(request: Request, page: lists.PageQuery, site: str = "", select: Select = "") -> Response:
     """Every agent: its last contact, what it saw and lost, what waits in its spool. One page holds them all."""
-    found = services_of(request).read_model.list_agents(site=site)["results"]
+    found = services_of(request).read_model.list_agents(site=site, select=select)["results"]
     return lists.answer(request, page, models.Agent, lambda limit, cursor: {"results": found, "count": len(found)})
 
 

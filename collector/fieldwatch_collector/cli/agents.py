@@ -6,7 +6,7 @@ import argparse
 
 from fieldwatch_proto.cli import agents_config, agents_run, agents_show
 from fieldwatch_proto.cli.agents_door import Door
-from fieldwatch_proto.cli.agents_list import AGENTS, DESCRIPTION
+from fieldwatch_proto.cli.agents_list import AGENTS, DESCRIPTION, add_choice
 from fieldwatch_proto.cli.command import Program
 
 from fieldwatch_collector.cli.agents_here import local_fleet
@@ -20,7 +20,7 @@ def register(program: Program) -> None:
         show,
         "every agent, with its last contact and what waits in its spool",
         description=DESCRIPTION,
-        example="fieldwatch-collector agents list",
+        example="fieldwatch-collector agents list --select role=edge",
         arguments=_list_arguments,
     )
     program.add(
@@ -46,6 +46,7 @@ def _list_arguments(parser: argparse.ArgumentParser) -> None:
     from fieldwatch_proto.cli.tables import add_output
 
     add_place(parser)
+    add_choice(parser)
     add_output(parser)
 
 
@@ -63,7 +64,7 @@ def show(args: argparse.Namespace) -> None:
     from fieldwatch_proto.cli.tables import write
 
     empty = "no agents yet; make a join token: fieldwatch-collector token create"
-    write(call(args, "agents.list"), AGENTS, args.output, empty=empty)
+    write(call(args, "agents.list", select=args.select), AGENTS, args.output, empty=empty)
 
 
 def revoke(args: argparse.Namespace) -> None:

@@ -5,7 +5,6 @@ The table `command` is the queue: a command waits there for its agent, is sent o
 to stay connected for it. Remote settings are merged per agent and travel as the command "config".
 
     registry        the commands there are: arguments, bounds, the role that may run them
-    selectors       which agents are meant: an id, a site, tags
     table           rows of `command`; every function works inside a transaction of its caller
     files           what commands make: bounded, kept for some days, deleted oldest first
     remote_config   settings by selector, merged into one rising version per agent

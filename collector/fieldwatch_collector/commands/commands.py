@@ -20,13 +20,13 @@ from fieldwatch_proto.logs import get_logger
 
 from fieldwatch_collector import audit
 from fieldwatch_collector.accounts import Action, Principal, allows
-from fieldwatch_collector.commands import registry, selectors, table
+from fieldwatch_collector.commands import registry, table
 from fieldwatch_collector.commands.files import CommandFiles
 from fieldwatch_collector.commands.settings import FleetSettings
 from fieldwatch_collector.config import Commands as CommandsConfig
 from fieldwatch_collector.hub import Hub
 from fieldwatch_collector.identity.signing import ConfigSigner
-from fieldwatch_collector.read_model.agents import find_agent
+from fieldwatch_collector.read_model import selectors
 from fieldwatch_collector.read_model.asking import BadRequest, NotFound
 from fieldwatch_collector.store import Store, StoreError
 
@@ -143,7 +143,7 @@ class Commands:
             found = selectors.chosen(connection, selectors.parse(connection, select))
         else:
             every = selectors.chosen(connection, selectors.Selector())
-            ids = {find_agent(connection, text) for text in agents}
+            ids = {selectors.find_agent(connection, text) for text in agents}
             found = [row for row in every if row["id"] in ids]
             if len(found) < len(ids):
                 gone = min(ids - {row["id"] for row in found})
@@ -166,7 +166,7 @@ class Commands:
         if state and state not in (*table.STATES, "open", "ended"):
             raise BadRequest(f"state: {state!r:.60} is none of open, ended, {', '.join(table.STATES)}")
         with self.store.reader() as connection:
-            agent_id = find_agent(connection, agent) if agent else ""
+            agent_id = selectors.find_agent(connection, agent) if agent else ""
             return table.list_commands(connection, agent=agent_id, state=state, name=name, limit=limit, cursor=cursor)
 
     def cancel(self, asker: Asker, command_id: str) -> dict[str, Any]:

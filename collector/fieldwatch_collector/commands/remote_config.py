@@ -22,9 +22,10 @@ from typing import Any
 from fieldwatch_proto.schema import time_text
 from fieldwatch_proto.v1 import agent_pb2 as pb
 
-from fieldwatch_collector.commands import registry, selectors, table
+from fieldwatch_collector.commands import registry, table
 from fieldwatch_collector.identity.signing import ConfigSigner
 from fieldwatch_collector.journal import record
+from fieldwatch_collector.read_model import selectors
 from fieldwatch_collector.read_model.asking import BadRequest
 
 EVENT = "agent.config"

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fieldwatch_collector import audit
-from fieldwatch_collector.commands import remote_config, selectors, table
+from fieldwatch_collector.commands import remote_config, table
 from fieldwatch_collector.journal import record
-from fieldwatch_collector.read_model.agents import find_agent
+from fieldwatch_collector.read_model import selectors
 from fieldwatch_collector.read_model.asking import BadRequest
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class FleetSettings:
         self._commands.require(asker, "admin", "agent.tag", agent, {"tags": dict(tags)})
 
         def work(connection: sqlite3.Connection) -> tuple[str, list[table.Event]]:
-            agent_id = find_agent(connection, agent)
+            agent_id = selectors.find_agent(connection, agent)
             row = connection.execute("SELECT * FROM agent WHERE id = ?", (agent_id,)).fetchone()
             changed = {**selectors.tags_of(row), **tags}
             kept = {key: value for key, value in changed.items() if value is not None}

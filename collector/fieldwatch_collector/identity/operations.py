@@ -12,6 +12,7 @@ from fieldwatch_proto.schema import time_text
 
 from fieldwatch_collector.admin import AdminError, actor, operation
 from fieldwatch_collector.identity import agents, approval, tokens
+from fieldwatch_collector.read_model import BadRequest, NotFound
 from fieldwatch_collector.store.tables import rows
 
 if TYPE_CHECKING:
@@ -92,12 +93,15 @@ def revoke_token(services: Services, arguments: Mapping[str, Any]) -> dict[str, 
 
 @operation("agents.list")
 def list_agents(services: Services, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """As query.proto's Agent, with `tags` beside it. Argument: tags, which an agent must have to be listed."""
+    """As query.proto's Agent. Arguments: tags, which an agent must have to be listed; select, as people write it."""
     wanted = _tags(arguments)
     with services.store.reader() as connection:
         tagged = agents.tagged(connection, wanted)
-    listed: list[dict[str, Any]] = services.read_model.list_agents()["results"]
-    return [{**agent, "tags": tagged[agent["id"]]} for agent in listed if agent["id"] in tagged]
+    try:
+        listed = services.read_model.list_agents(select=str(arguments.get("select") or ""))["results"]
+    except (BadRequest, NotFound) as problem:
+        raise AdminError(str(problem)) from None
+    return [agent for agent in listed if agent["id"] in tagged]
 
 
 @operation("agents.revoke")

@@ -42,7 +42,9 @@ class FleetQueries:
         async def _answer_to(self, context: Context, ask: Callable[[Asker], T]) -> T: ...
 
     async def ListAgents(self, request: query_pb2.ListAgentsRequest, context: Context) -> query_pb2.AgentList:
-        return await self._answer(context, lambda: query_pb2.AgentList(**self._ask.list_agents(site=request.site)))
+        return await self._answer(
+            context, lambda: query_pb2.AgentList(**self._ask.list_agents(site=request.site, select=request.select))
+        )
 
     async def GetAgent(self, request: query_pb2.GetAgentRequest, context: Context) -> query_pb2.AgentDetail:
         return await self._answer(

@@ -10,11 +10,12 @@ from typing import Any
 from fieldwatch_proto.schema import time_text
 from fieldwatch_proto.version import VERSION
 
-from fieldwatch_collector.read_model.asking import BadRequest, NotFound, text_of
+from fieldwatch_collector.read_model import selectors
+from fieldwatch_collector.read_model.asking import text_of
+from fieldwatch_collector.read_model.selectors import find_agent
 
 ONLINE_NS = 30_000_000_000  # three heartbeats
 LEVELS = ("", "ok", "degraded", "failed")  # from good to bad
-SHORTEST_ID = 4  # of the beginning of an id that still names an agent
 
 _SELECT = (
     "SELECT agent.*,"
@@ -32,12 +33,14 @@ _SELECT = (
 )
 
 
-def list_agents(connection: sqlite3.Connection, now_ns: int, *, site: str = "") -> dict[str, Any]:
-    """AgentList by name."""
+def list_agents(connection: sqlite3.Connection, now_ns: int, *, site: str = "", select: str = "") -> dict[str, Any]:
+    """AgentList by name. `select`: see `selectors`; empty = every agent."""
+    wanted = selectors.parse(connection, select) if select else selectors.Selector()
     rows = connection.execute(
         f"{_SELECT} WHERE ? IN ('', site) ORDER BY agent.name, agent.id", (text_of("site", site),)
     )
-    return {"results": [_agent_of(row, now_ns) for row in rows]}
+    found = (row for row in rows if wanted.matches(row["id"], row["site"], selectors.tags_of(row)))
+    return {"results": [_agent_of(row, now_ns) for row in found]}
 
 
 def get_agent(connection: sqlite3.Connection, now_ns: int, agent: str) -> dict[str, Any]:
@@ -54,20 +57,6 @@ def get_agent(connection: sqlite3.Connection, now_ns: int, agent: str) -> dict[s
             "effective": json.loads(row["effective"]),
         },
     }
-
-
-def find_agent(connection: sqlite3.Connection, text: str) -> str:
-    """The id of the agent that has this id, this name, or this beginning of an id. Raises NotFound, BadRequest."""
-    found = connection.execute(
-        "SELECT id FROM agent WHERE id = ?1 OR name = ?1 OR (length(?1) >= ?2 AND substr(id, 1, length(?1)) = ?1)"
-        " ORDER BY id = ?1 DESC LIMIT 2",
-        (text_of("agent", text), SHORTEST_ID),
-    ).fetchall()
-    if not found:
-        raise NotFound(f"agent: there is no agent {text!r:.60}; the list of agents has the names and ids")
-    if len(found) > 1 and found[0]["id"] != text:
-        raise BadRequest(f"agent: {text!r:.60} means more than one agent; give the id")
-    return str(found[0]["id"])
 
 
 def _agent_of(row: sqlite3.Row, now_ns: int) -> dict[str, Any]:

@@ -163,10 +163,10 @@ class ReadModel:
         with self._store.reader() as connection:
             return events.events_after(connection, seq, limit)
 
-    def list_agents(self, *, site: str = "") -> Answer:
-        """``{results}``."""
+    def list_agents(self, *, site: str = "", select: str = "") -> Answer:
+        """``{results}``. `select`: "*", an agent, or terms such as "site=hq,role=edge"."""
         with self._reader(site) as connection:
-            return agents.list_agents(connection, self._clock(), site=site)
+            return agents.list_agents(connection, self._clock(), site=site, select=select)
 
     def get_agent(self, agent: str) -> Answer:
         """``{agent, health, config}`` of an agent by id, the beginning of one, or name."""

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
+
 from fieldwatch_proto.cli.tables import Column, bytes_text, count_text
 
 DESCRIPTION = (
     "list agents. RUN: counted since the agent started; EVER: since it was enrolled. SKEW: its version is older or"
     " newer than the collector's. CONFIG: how the settings fare that it gets from the collector"
 )
+
+
+def add_choice(parser: argparse.ArgumentParser) -> None:
+    """``--select`` of a list: all where it is left out."""
+    parser.add_argument(
+        "--select", default="", metavar="WHICH", help="an agent, or terms that must all hold: site=hq,role=edge"
+    )
 
 
 def _clock(text: str) -> str:

@@ -132,6 +132,8 @@ def tags_text(tags: Mapping[str, str]) -> str:
 
 def clock_text(offset_ns: int) -> str:
     """How an agent's clock stands to the collector's."""
+    if not offset_ns:
+        return "not known"
     if abs(offset_ns) < 1_000_000:
         return "as the collector's"
     side = "behind" if offset_ns > 0 else "ahead of"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fieldwatch_proto.cli import agents_config, agents_run, agents_show
 from fieldwatch_proto.cli.agents_door import Door
-from fieldwatch_proto.cli.agents_list import AGENTS, DESCRIPTION
+from fieldwatch_proto.cli.agents_list import AGENTS, DESCRIPTION, add_choice
 from fieldwatch_proto.cli.asking import add_question, client
 from fieldwatch_proto.cli.command import Program
 from fieldwatch_proto.cli.tables import Column, add_output, count_text, write
@@ -31,8 +31,8 @@ def register(program: Program) -> None:
         agents,
         "list agents: state, health, frames seen and dropped, records stored and lost",
         description=DESCRIPTION,
-        example="fieldwatch agents ls --site hq",
-        arguments=add_question,
+        example="fieldwatch agents ls --select site=hq,role=edge",
+        arguments=_list_arguments,
     )
     door = Door("fieldwatch", remote_fleet, lambda parser: None)
     for topic in (agents_show, agents_run, agents_config):
@@ -47,11 +47,16 @@ def register(program: Program) -> None:
     )
 
 
+def _list_arguments(parser: argparse.ArgumentParser) -> None:
+    add_question(parser)
+    add_choice(parser)
+
+
 def agents(args: argparse.Namespace) -> None:
     from fieldwatch_proto.client import as_dict
 
     with client() as asked:
-        write(map(as_dict, asked.agents(site=args.site)), AGENTS, args.output, empty="no agents")
+        write(map(as_dict, asked.agents(site=args.site, select=args.select)), AGENTS, args.output, empty="no agents")
 
 
 def sites(args: argparse.Namespace) -> None:

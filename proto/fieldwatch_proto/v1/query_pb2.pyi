@@ -339,10 +339,12 @@ class Subject(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., id: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
 class ListAgentsRequest(_message.Message):
-    __slots__ = ("site",)
+    __slots__ = ("site", "select")
     SITE_FIELD_NUMBER: _ClassVar[int]
+    SELECT_FIELD_NUMBER: _ClassVar[int]
     site: str
-    def __init__(self, site: _Optional[str] = ...) -> None: ...
+    select: str
+    def __init__(self, site: _Optional[str] = ..., select: _Optional[str] = ...) -> None: ...
 
 class AgentList(_message.Message):
     __slots__ = ("results",)

@@ -60,7 +60,8 @@ export function AgentPage({ id }) {
   const place = `agents/${encodeURIComponent(id)}`;
   const { data, error, at, reload } = useData((signal) => get(place, {}, signal), [id], REFRESH_MS);
   const listed = useData((signal) => get(`${place}/commands`, { limit: COMMANDS }, signal), [id], 30_000);
-  const progress = useProgress(id);
+  const uuid = data?.agent.id || id; // the address may name an agent by its name
+  const progress = useProgress(uuid);
   const changed = () => {
     reload();
     listed.reload();
@@ -68,10 +69,10 @@ export function AgentPage({ id }) {
   const soon = useThrottled(changed, 300);
   useStream(
     (event) => {
-      const about = event.subject?.id === id && event.type !== "agent.command.progress";
+      const about = event.subject?.id === uuid && event.type !== "agent.command.progress";
       if (about || event.type === "resumed" || event.type === "gap") soon();
     },
-    [id],
+    [uuid],
   );
   useTitle(data ? data.agent.name : "Agent");
 

@@ -67,6 +67,7 @@ function Figure({ title, children, note }) {
 const SMALL_OFFSET_NS = 100e6;
 
 function offset(ns) {
+  if (!ns) return "–";
   if (Math.abs(ns) < 1e6) return "in step";
   const seconds = Math.abs(ns) / 1e9;
   const text = seconds < 1 ? `${Math.round(1000 * seconds)}\u202fms` : seconds < 10 ? `${seconds.toFixed(1)}\u202fs` : duration(seconds);

@@ -11,11 +11,11 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fieldwatch_collector.read_model.agents import find_agent
-from fieldwatch_collector.read_model.asking import BadRequest
+from fieldwatch_collector.read_model.asking import BadRequest, NotFound, text_of
 
 EVERY = "*"
 MAX_TERMS = 8
+SHORTEST_ID = 4  # of the beginning of an id that still names an agent
 MAX_TAGS = 32
 MAX_SELECTOR = 500
 RESERVED = ("agent", "site")
@@ -77,6 +77,20 @@ def chosen(connection: sqlite3.Connection, selector: Selector) -> list[sqlite3.R
     """Rows of the agents that it means, by name. Revoked ones are none."""
     rows = connection.execute("SELECT * FROM agent WHERE revoked_ns IS NULL ORDER BY name, id")
     return [row for row in rows if selector.matches(row["id"], row["site"], tags_of(row))]
+
+
+def find_agent(connection: sqlite3.Connection, text: str) -> str:
+    """The id of the agent that has this id, this name, or this beginning of an id. Raises NotFound, BadRequest."""
+    found = connection.execute(
+        "SELECT id FROM agent WHERE id = ?1 OR name = ?1 OR (length(?1) >= ?2 AND substr(id, 1, length(?1)) = ?1)"
+        " ORDER BY id = ?1 DESC LIMIT 2",
+        (text_of("agent", text), SHORTEST_ID),
+    ).fetchall()
+    if not found:
+        raise NotFound(f"agent: there is no agent {text!r:.60}; the list of agents has the names and ids")
+    if len(found) > 1 and found[0]["id"] != text:
+        raise BadRequest(f"agent: {text!r:.60} means more than one agent; give the id")
+    return str(found[0]["id"])
 
 
 def tags_of(row: sqlite3.Row) -> dict[str, str]:
