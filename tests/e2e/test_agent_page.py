@@ -22,6 +22,7 @@ STATUS: dict[str, Any] = {
     "frames_seen": 1_284_332,
     "rss_bytes": 41_500_000,
     "uptime_s": 93_784,
+    "cpu_ms": 750_000,
     "clock_offset_ns": 1_700_000_000,
     "written_bytes_day": 160_000_000,
     "write_budget_bytes_day": 1_000_000_000,
@@ -74,6 +75,7 @@ def test_commands_are_given_followed_and_fetched(collector: Collector, visit: An
         expect(card).to_contain_text("older than the collector")
         expect(card).to_contain_text(re.compile(r"1\.7\ss behind"))
         expect(card).to_contain_text(re.compile(r"160\sMB.*of 1.00\sGB; storage lasts 19 years"))
+        expect(card).to_contain_text(re.compile(r"CPU0\.8\s%"))
         expect(page.locator(".summary")).to_have_text("1 of 1 agent online, 1 not well")
         page.get_by_role("link", name="pi-attic").click()
         expect(page.get_by_role("heading", name="pi-attic", exact=True)).to_be_visible()

@@ -111,10 +111,10 @@ async def test_a_file_arrives_whole_and_is_closed_to_others(tmp_path: Path) -> N
                 done(),
             )
         found = commands.get(command_id)
-        read = b"".join(await asyncio.to_thread(lambda: list(commands.read_file(WORKER, command_id))))
+        _, path = await asyncio.to_thread(commands.open_file, WORKER, command_id)
 
         assert (found["file_name"], found["file_bytes"]) == ("di-ag.tar.gz", len(octets))
-        assert read == octets
+        assert path.read_bytes() == octets
         assert [0o700, 0o600] == [stat.S_IMODE(path.stat().st_mode) for path in (folder, folder / command_id)]
         with pytest.raises(NotAllowed, match="viewer"):
             commands.open_file(WATCHER, command_id)

@@ -18,6 +18,7 @@ from fieldwatch_agent.worker import Worker
 if TYPE_CHECKING:
     from fieldwatch_agent.daemon import Daemon
 
+_CPU_AT_START_S = time.process_time()  # a daemon that begins anew is the same process, and its CPU time goes on
 _LEVELS = {agent_pb2.HEALTH_OK: "ok", agent_pb2.HEALTH_DEGRADED: "degraded", agent_pb2.HEALTH_FAILED: "failed"}
 
 
@@ -85,6 +86,7 @@ def agent_status(daemon: Daemon, *, first: bool) -> agent_pb2.AgentStatus:
         write_budget_bytes_day=daemon.wear.budget_bytes_day,
         card_life_years=daemon.wear.card_life_years,
         allowed_commands=daemon.settings.value.remote.allow,
+        cpu_ms=int(1_000 * (time.process_time() - _CPU_AT_START_S)),
         clock_offset_ns=(daemon.shipping.shipper.clock_offset_ns or 0) if daemon.shipping.shipper else 0,
     )
 

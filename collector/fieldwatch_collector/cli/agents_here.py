@@ -25,9 +25,6 @@ class LocalFleet:
     def __init__(self, args: argparse.Namespace) -> None:
         self._args = args
 
-    def agents(self) -> list[dict[str, Any]]:
-        return self._list("agents.list")
-
     def agent(self, agent: str) -> dict[str, Any]:
         return self._one("agents.show", agent=agent)
 

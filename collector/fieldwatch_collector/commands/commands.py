@@ -11,7 +11,7 @@ import contextlib
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -208,11 +208,6 @@ class Commands:
             raise NotFound(f"command: {command_id} has no file; it is {row['state']}")
         self.note(actor=asker.actor, action="command.download", subject=row["agent"], data=detail)
         return table.shown(row), path
-
-    def read_file(self, asker: Asker, command_id: str) -> Iterator[bytes]:
-        """The same in pieces of at most 256 KiB."""
-        self.open_file(asker, command_id)
-        yield from self.files.read(command_id)
 
     def require(self, asker: Asker, action: Action, what: str, subject: str, data: Mapping[str, Any]) -> None:
         """Raises NotAllowed, and leaves a row in the audit log, where the role does not allow it."""

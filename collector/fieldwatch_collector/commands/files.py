@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 
 CHUNK_BYTES = 256 << 10  # agent.proto: the most that one report carries
@@ -67,12 +67,6 @@ class CommandFiles:
 
     def path(self, command_id: str) -> Path:
         return self.folder / command_id
-
-    def read(self, command_id: str) -> Iterator[bytes]:
-        """In pieces. Raises FileNotFoundError."""
-        with self.path(command_id).open("rb") as stream:
-            while piece := stream.read(CHUNK_BYTES):
-                yield piece
 
     def held(self) -> list[tuple[str, int]]:
         """(command id, octets) of each whole file, the oldest first: the ids sort by time."""

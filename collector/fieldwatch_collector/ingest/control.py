@@ -29,7 +29,7 @@ from fieldwatch_collector.identity.authority import Authority, RequestError
 from fieldwatch_collector.ingest.enrolment import enrol_reply
 from fieldwatch_collector.ingest.fleet import REVOKED, Fleet, Line
 from fieldwatch_collector.ingest.gate import Gate, refuse
-from fieldwatch_collector.ingest.statuses import effective_of, stored_status
+from fieldwatch_collector.ingest.statuses import effective_of, newer_status, stored_status
 from fieldwatch_collector.journal import record
 from fieldwatch_collector.read_model import BadRequest
 from fieldwatch_collector.store import Store, StoreError
@@ -97,7 +97,7 @@ class ControlService(agent_pb2_grpc.ControlServicer):
                 done, _ = await asyncio.wait({pending}, timeout=due)
                 if done:
                     try:
-                        newest = pending.result()
+                        newest = newer_status(newest, pending.result())
                     except StopAsyncIteration:
                         return
                     pending = None

@@ -58,6 +58,13 @@ def stored_status(status: pb.AgentStatus) -> dict[str, Any]:
     return found
 
 
+def newer_status(held: pb.AgentStatus | None, status: pb.AgentStatus) -> pb.AgentStatus:
+    """A status in the place of one that was not written yet: settings that only the earlier one tells go with it."""
+    if held is not None and held.config.effective and held.config.effective_hash == status.config.effective_hash:
+        status.config.effective = status.config.effective or held.config.effective
+    return status
+
+
 def effective_of(status: pb.AgentStatus) -> str:
     """The effective settings, where the status holds them: a JSON object. Empty where it does not."""
     octets = status.config.effective

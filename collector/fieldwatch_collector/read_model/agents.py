@@ -109,6 +109,7 @@ def _agent_of(row: sqlite3.Row, now_ns: int) -> dict[str, Any]:
         "certificate_expires": time_text(row["certificate_ns"]) if row["certificate_ns"] else "",
         "open_commands": row["open_commands"],
         "hostname": status.get("hostname", ""),
+        "cpu_share": _share(status),
     }
 
 
@@ -165,6 +166,12 @@ def config_state(row: sqlite3.Row, status: Mapping[str, Any]) -> dict[str, Any]:
 
 def _number(status: Mapping[str, Any], name: str) -> int:
     return int(status.get(name, 0))  # protobuf's JSON writes 64-bit numbers as text
+
+
+def _share(status: Mapping[str, Any]) -> float:
+    """Of one core, over the whole run."""
+    uptime_s = _number(status, "uptime_s")
+    return round(_number(status, "cpu_ms") / 1_000 / uptime_s, 4) if uptime_s else 0.0
 
 
 def _years(status: Mapping[str, Any]) -> float:

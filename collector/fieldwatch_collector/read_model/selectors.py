@@ -16,7 +16,6 @@ from fieldwatch_collector.read_model.asking import BadRequest, NotFound, text_of
 EVERY = "*"
 MAX_TERMS = 8
 SHORTEST_ID = 4  # of the beginning of an id that still names an agent
-MAX_TAGS = 32
 MAX_SELECTOR = 500
 RESERVED = ("agent", "site")
 TAG = re.compile(r"[A-Za-z0-9._:/-]{1,63}")  # on each side, as join tokens have them

@@ -15,8 +15,6 @@ from typing import Any, Protocol
 class Fleet(Protocol):
     """A collector's agents. Answers are the objects that REST serves; see query.proto."""
 
-    def agents(self) -> Iterable[Mapping[str, Any]]: ...
-
     def agent(self, agent: str) -> Mapping[str, Any]: ...
 
     def run(

@@ -109,6 +109,7 @@ def sheet(agent: Mapping[str, Any], now: dt.datetime) -> list[tuple[str, str]]:
         ("certificate until", _clock(agent["certificate_expires"])),
         ("clock", clock_text(agent["clock_offset_ns"])),
         ("up for", duration_text(agent["uptime_s"]) if agent["uptime_s"] else ""),
+        ("CPU since it started", f"{100 * agent['cpu_share']:.2g} % of a core" if agent["cpu_share"] else ""),
         ("memory", bytes_text(agent["rss_bytes"]) if agent["rss_bytes"] else ""),
         ("frames since it started", f"{seen}, rejected {count_text(agent['frames_rejected'])}"),
         ("stored since it enrolled", amount_text(agent["records_stored"], "record")),

@@ -79,9 +79,6 @@ class RemoteFleet:
     def __init__(self, connected: Client) -> None:
         self._client = connected
 
-    def agents(self) -> Iterator[dict[str, Any]]:
-        return self._objects(self._client.agents())
-
     def agent(self, agent: str) -> dict[str, Any]:
         return self._object(self._client.agent(agent))
 

@@ -346,7 +346,7 @@ class GoAway(_message.Message):
     def __init__(self, reason: _Optional[str] = ..., retry_ms: _Optional[int] = ...) -> None: ...
 
 class AgentStatus(_message.Message):
-    __slots__ = ("version", "hostname", "wall_ns", "uptime_s", "frames_seen", "frames_dropped", "frames_rejected", "records_sealed", "spool_records", "spool_bytes", "spool_oldest_ns", "gap_records", "rss_bytes", "interfaces", "state", "boot_id", "health", "config", "written_bytes", "written_bytes_day", "write_budget_bytes_day", "card_life_years", "allowed_commands", "clock_offset_ns", "clock_quality")
+    __slots__ = ("version", "hostname", "wall_ns", "uptime_s", "frames_seen", "frames_dropped", "frames_rejected", "records_sealed", "spool_records", "spool_bytes", "spool_oldest_ns", "gap_records", "rss_bytes", "interfaces", "state", "boot_id", "health", "config", "written_bytes", "written_bytes_day", "write_budget_bytes_day", "card_life_years", "allowed_commands", "clock_offset_ns", "clock_quality", "cpu_ms")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     HOSTNAME_FIELD_NUMBER: _ClassVar[int]
     WALL_NS_FIELD_NUMBER: _ClassVar[int]
@@ -372,6 +372,7 @@ class AgentStatus(_message.Message):
     ALLOWED_COMMANDS_FIELD_NUMBER: _ClassVar[int]
     CLOCK_OFFSET_NS_FIELD_NUMBER: _ClassVar[int]
     CLOCK_QUALITY_FIELD_NUMBER: _ClassVar[int]
+    CPU_MS_FIELD_NUMBER: _ClassVar[int]
     version: str
     hostname: str
     wall_ns: int
@@ -397,7 +398,8 @@ class AgentStatus(_message.Message):
     allowed_commands: _containers.RepeatedScalarFieldContainer[str]
     clock_offset_ns: int
     clock_quality: int
-    def __init__(self, version: _Optional[str] = ..., hostname: _Optional[str] = ..., wall_ns: _Optional[int] = ..., uptime_s: _Optional[int] = ..., frames_seen: _Optional[int] = ..., frames_dropped: _Optional[int] = ..., frames_rejected: _Optional[int] = ..., records_sealed: _Optional[int] = ..., spool_records: _Optional[int] = ..., spool_bytes: _Optional[int] = ..., spool_oldest_ns: _Optional[int] = ..., gap_records: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., interfaces: _Optional[_Iterable[_Union[InterfaceStatus, _Mapping]]] = ..., state: _Optional[str] = ..., boot_id: _Optional[str] = ..., health: _Optional[_Iterable[_Union[Health, _Mapping]]] = ..., config: _Optional[_Union[ConfigStatus, _Mapping]] = ..., written_bytes: _Optional[int] = ..., written_bytes_day: _Optional[int] = ..., write_budget_bytes_day: _Optional[int] = ..., card_life_years: _Optional[float] = ..., allowed_commands: _Optional[_Iterable[str]] = ..., clock_offset_ns: _Optional[int] = ..., clock_quality: _Optional[int] = ...) -> None: ...
+    cpu_ms: int
+    def __init__(self, version: _Optional[str] = ..., hostname: _Optional[str] = ..., wall_ns: _Optional[int] = ..., uptime_s: _Optional[int] = ..., frames_seen: _Optional[int] = ..., frames_dropped: _Optional[int] = ..., frames_rejected: _Optional[int] = ..., records_sealed: _Optional[int] = ..., spool_records: _Optional[int] = ..., spool_bytes: _Optional[int] = ..., spool_oldest_ns: _Optional[int] = ..., gap_records: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., interfaces: _Optional[_Iterable[_Union[InterfaceStatus, _Mapping]]] = ..., state: _Optional[str] = ..., boot_id: _Optional[str] = ..., health: _Optional[_Iterable[_Union[Health, _Mapping]]] = ..., config: _Optional[_Union[ConfigStatus, _Mapping]] = ..., written_bytes: _Optional[int] = ..., written_bytes_day: _Optional[int] = ..., write_budget_bytes_day: _Optional[int] = ..., card_life_years: _Optional[float] = ..., allowed_commands: _Optional[_Iterable[str]] = ..., clock_offset_ns: _Optional[int] = ..., clock_quality: _Optional[int] = ..., cpu_ms: _Optional[int] = ...) -> None: ...
 
 class Health(_message.Message):
     __slots__ = ("component", "level", "reason")

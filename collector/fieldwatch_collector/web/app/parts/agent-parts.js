@@ -113,6 +113,7 @@ export function Figures({ agent, now }) {
     <${Figure} title="Declared lost" note="since it was enrolled"><${Loss} value=${lost} text=${`${plural(agent.records_lost, "record")}, ${plural(agent.frames_lost, "frame")}`} title="The agent says so: evicted, damaged, or an unclean stop" /></${Figure}>
     <${Figure} title="Written to disk, a day" note=${writesNote(agent)}><${Writes} agent=${agent} /></${Figure}>
     <${Figure} title="Clock" note="against the collector's"><${Clock} ns=${agent.clock_offset_ns} /></${Figure}>
+    <${Figure} title="CPU" note="of a core, since it started">${agent.cpu_share ? percent(agent.cpu_share, 1) : "–"}</${Figure}>
     <${Figure} title="Memory">${agent.rss_bytes ? bytes(agent.rss_bytes) : "–"}</${Figure}>
     <${Figure} title="Up for">${agent.state === "online" && agent.uptime_s ? duration(agent.uptime_s) : "–"}</${Figure}>
     <${Figure} title="Version"><${Version} agent=${agent} /></${Figure}>

@@ -163,6 +163,19 @@ async def test_how_a_version_fares_is_shown_and_told(tmp_path: Path) -> None:
         assert shown(collector, identity)["config"]["effective"] == {"flows": {"max": 1}}
 
 
+async def test_settings_in_force_are_kept_though_a_heartbeat_follows_at_once(tmp_path: Path) -> None:
+    """Statuses are written every few seconds at most, and the settings stand in one of them alone."""
+    async with running(tmp_path / "data") as collector:
+        identity = await enrol(collector)
+        async with desk(collector, identity) as agent:
+            await until(lambda: collector.rows("SELECT 1 FROM agent WHERE last_contact_ns > 0"), "the first is written")
+            await agent.say(config=status(0, 0, '{"flows":{"max":7}}'))
+            await agent.say(config=status(0, 0))
+            await until(lambda: collector.rows("SELECT 1 FROM agent_config"), "the settings are written")
+
+        assert shown(collector, identity)["config"]["effective"] == {"flows": {"max": 7}}
+
+
 async def test_a_refusal_is_shown_and_not_repeated_until_the_agent_allows_it(tmp_path: Path) -> None:
     """The agent's own configuration decides; when it changes its mind the settings come by themselves."""
     async with running(tmp_path / "data") as collector:
