@@ -1,7 +1,7 @@
 # The flow table: both directions of a conversation in one entry, bounded, every frame in exactly one record.
 #
 # Constraints:
-# - With its share of the index a flow takes 176 to 184 octets (flow.pxd); its look-up needs one cache line of them.
+# - With its share of the index a flow takes 179 octets (flow.pxd); its look-up needs one cache line of them.
 # - A frame touches its own entry and nothing else: no list is re-linked for it, it only sets TOUCHED.
 # - Two lists keep the order in which entries are looked at: `open` and `closed` (TCP flows waiting for stragglers).
 #   An entry touched since it was linked goes to the tail once more (second chance); the head is then the oldest,

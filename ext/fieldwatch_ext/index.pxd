@@ -1,4 +1,4 @@
-# Places in an array of entries by the hash of their keys: buckets of one cache line, at most two thirds full together.
+# Places in an array of entries by the hash of their keys: buckets of one cache line, at most half full together.
 #
 # - A bucket holds twelve places, and of each the upper octet of its hash: all twelve are compared at once, without
 #   branches. Where the first free slot is, and how many of the others are taken, costs nothing.
@@ -11,7 +11,7 @@ from fieldwatch_ext.wire cimport lowest_bit, raw32, raw64
 
 cdef enum:
     NOWHERE = 0xFFFFFFFF        # no place in a table
-    BUCKET_AIM = 8              # entries of a bucket, on average, in a table that is full
+    BUCKET_AIM = 6              # entries of a bucket, on average, in a table that is full
 
 cdef struct Bucket:
     uint8_t tags[12]            # of the hashes, 0 = free
@@ -21,15 +21,12 @@ cdef struct Bucket:
 cdef struct Index:
     Table table
     Bucket* buckets
-    uint64_t mask
+    uint64_t count              # of buckets
 
 
 cdef inline int index_make(Index* index, uint64_t entries) noexcept nogil:
-    cdef uint64_t buckets = 1
-    while buckets * BUCKET_AIM < entries:
-        buckets *= 2
-    index.mask = buckets - 1
-    if table_make(&index.table, buckets * sizeof(Bucket)) != 0:
+    index.count = (entries + BUCKET_AIM - 1) // BUCKET_AIM
+    if table_make(&index.table, index.count * sizeof(Bucket)) != 0:
         return -1
     index.buckets = <Bucket*>index.table.start
     return 0
@@ -40,12 +37,13 @@ cdef inline void index_free(Index* index) noexcept nogil:
 
 
 cdef inline Bucket* index_home(const Index* index, uint64_t hash) noexcept nogil:
-    # The bucket in which the search for an entry begins.
-    return &index.buckets[(hash >> 24) & index.mask]
+    # The bucket in which the search for an entry begins: the lower half of the hash, scaled.
+    return &index.buckets[<uint64_t><uint32_t>hash * index.count >> 32]
 
 
 cdef inline Bucket* index_next(const Index* index, const Bucket* b) noexcept nogil:
-    return &index.buckets[<uint64_t>(b - index.buckets + 1) & index.mask]
+    cdef Bucket* following = &index.buckets[b - index.buckets + 1]
+    return following if following < index.buckets + index.count else index.buckets
 
 
 cdef inline uint8_t _tag(uint64_t hash) noexcept nogil:
