@@ -31,6 +31,7 @@ from fieldwatch_ext.wire cimport lowest_bit, prefetch
 cdef enum:
     BATCH_FRAMES = 8
     PREFETCH_AHEAD = 8
+    HEADERS_REACH = 48          # octets to the flags of TCP: in the next cache line, mostly
     RECORDS_PER_FRAME = 2       # flow records that one frame can bring about, at most
     SIGHTINGS_PER_FRAME = 18    # MAX_NOTES and the two of the flow
     MASKS = 64
@@ -219,6 +220,7 @@ cdef inline void _decode_batch(
     for i in range(count):
         if i < ahead:
             prefetch(frames[i + PREFETCH_AHEAD].octets)
+            prefetch(frames[i + PREFETCH_AHEAD].octets + HEADERS_REACH)
         decode(&kernel.decoder, &frames[i], k)
         tally_frame(&kernel.tally, k)
         if kernel.stage < FLOWS:
