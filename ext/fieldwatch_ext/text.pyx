@@ -7,9 +7,6 @@ from libc.string cimport memcpy, memset
 from fieldwatch_ext.text cimport plain
 from fieldwatch_ext.wire cimport lowest_bit
 
-cdef enum:
-    PLACES = 1 << 16            # a place has 16 bits
-
 cdef uint16_t numbers[65536]    # of the places in use, while a call lasts: the GIL is held
 
 
@@ -26,6 +23,7 @@ def used_places(bytes places not None):
     cdef uint64_t left
     cdef uint32_t index
     cdef uint16_t place
+    cdef uint16_t most = 0
     cdef Py_ssize_t row
     cdef int word
     found = []
@@ -33,7 +31,8 @@ def used_places(bytes places not None):
     for row in range(count):
         memcpy(&place, column + 2 * row, 2)
         used[place >> 6] |= <uint64_t>1 << (place & 63)
-    for word in range(PLACES // 64):
+        most = max(most, place)
+    for word in range((most >> 6) + 1):
         left = used[word]
         while left:
             place = <uint16_t>(64 * word + lowest_bit(left))
