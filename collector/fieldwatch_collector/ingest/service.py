@@ -200,25 +200,28 @@ class _Stream:
             held = await self._service.store.held(self._agent, [stream.epoch for stream in hello.streams])
         except StoreError as problem:
             await self._context.abort(grpc.StatusCode.UNAVAILABLE, str(problem))
+        have = self._acks.greet(hello.streams, held)
+        spread_ms = await self._service.returning.spread_ms()
+        nacks = []
+        for stream in hello.streams:
+            highest = held[stream.epoch].highest
+            if highest >= stream.next_seq:
+                nacks.append(pb.Down(nack=pb.Nack(epoch=stream.epoch, seq=highest, code=pb.ROLLED_BACK)))
+                await self._alarm("agent.rolled_back", {"next_seq": stream.next_seq, "held": highest})
+        # From here to the answer nothing is waited for: no Credit may come before the Welcome.
         messages, octets = self._granted = self._service.credit.window(self._allowance)
         self._late = messages
         self._service.credit.told(self, self._granted)
         welcome = pb.Welcome(
-            have=self._acks.greet(hello.streams, held),
+            have=have,
             window_messages=messages,
             window_bytes=octets,
             max_batch_bytes=MAX_BATCH_BYTES,
             codecs=CODECS,
             server_wall_ns=time.time_ns(),
-            return_spread_ms=await self._service.returning.spread_ms(),
+            return_spread_ms=spread_ms,
         )
-        words = [pb.Down(welcome=welcome)]
-        for stream in hello.streams:
-            highest = held[stream.epoch].highest
-            if highest >= stream.next_seq:
-                words.append(pb.Down(nack=pb.Nack(epoch=stream.epoch, seq=highest, code=pb.ROLLED_BACK)))
-                await self._alarm("agent.rolled_back", {"next_seq": stream.next_seq, "held": highest})
-        self._owe(_Answer(words))
+        self._owe(_Answer([pb.Down(welcome=welcome), *nacks]))
 
     async def _take(self, epoch: int, seq: int, item: Item | pb.NackCode) -> None:
         credit_ = self._service.credit
