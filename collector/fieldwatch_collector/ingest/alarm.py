@@ -19,6 +19,7 @@ from fieldwatch_collector.store import Store, StoreError
 
 LOOK_EVERY_S = 1.0
 LONGEST_PAUSE_S = 60.0  # between two tries
+RECURS_S = 2 * LONGEST_PAUSE_S  # trouble that begins sooner than that after the last one ended comes and goes
 
 log = get_logger(__name__)
 
@@ -42,7 +43,7 @@ class StoreAlarm:
         problem = self._store.problem
         now = self._clock()
         if problem and not self._problem:
-            recurs = now - self._recovered_at < LONGEST_PAUSE_S
+            recurs = now - self._recovered_at < RECURS_S
             self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S) if recurs else LOOK_EVERY_S
             self._problem, self._since_ns, self._told = problem, time.time_ns(), False
             log.error("batches are not taken", problem=problem)

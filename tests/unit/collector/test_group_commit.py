@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sqlite3
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fieldwatch_collector.store import BatchItem, GapItem, Held, Outcome, StoreError
-from fieldwatch_collector.store.sqlite import SqliteStore
+from fieldwatch_collector.store.sqlite import BACKGROUND_SHARE, CROWDED_PUTS, SqliteStore
 from fieldwatch_proto.columns import digest
+from support.collector import until
 
 EPOCH = (1 << 64) - 3
+SLICE_S = 0.01
 
 
 def item(seq: int, body: bytes = b"body") -> BatchItem:
@@ -142,3 +146,44 @@ def test_a_group_whose_event_loop_has_ended_is_stored(tmp_path: Path) -> None:
     store.close()
 
     assert [Outcome.DUPLICATE, Outcome.STORED] == again.outcomes
+
+
+class _LongSlices:
+    """A background that always has more to do, and takes its time; it notes when it began and what waited then."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+        self.begun: list[tuple[float, int]] = []
+
+    def step(self, connection: sqlite3.Connection) -> bool:
+        self.begun.append((time.monotonic(), self._store._queued_items))
+        time.sleep(SLICE_S)
+        return True
+
+    def committed(self) -> None:
+        """Nobody is told."""
+
+    def rolled_back(self) -> None:
+        raise AssertionError("nothing fails here")
+
+
+async def test_projections_leave_ingest_most_of_the_time(tmp_path: Path) -> None:
+    """While many puts wait, a slice is followed by several times its length without one; without puts by the next."""
+    blocked = Blocked(tmp_path / "db")
+    background = _LongSlices(blocked.store)
+    async with blocked as store:
+        puts = [store.submit("a", [item(seq, bytes(20_000))]) for seq in range(1, 3_001)]
+        store.attach(background)
+        store.submit("a", [item(1, bytes(20_000))])
+        await blocked.release()
+        await asyncio.wait(puts)
+        crowded = [moment for moment, waiting in background.begun if waiting >= CROWDED_PUTS]
+        done = len(background.begun)
+        await until(lambda: len(background.begun) >= done + 5, "it goes on without puts")
+        moments = [moment for moment, _ in background.begun[-4:]]
+
+    pauses = [after - before for before, after in itertools.pairwise(crowded)]
+
+    assert pauses
+    assert all(pause >= SLICE_S / BACKGROUND_SHARE for pause in pauses)
+    assert min(after - before for before, after in itertools.pairwise(moments)) < SLICE_S / BACKGROUND_SHARE
