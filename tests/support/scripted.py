@@ -118,6 +118,8 @@ class ScriptedCollector(agent_pb2_grpc.IngestServicer, agent_pb2_grpc.ControlSer
         self.reports: list[pb.CommandReport] = []
         self.unwanted: set[str] = set()
         """Commands whose reports are ended by saying so."""
+        self.listens = True
+        """Whether reports are read; else they are kept waiting."""
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -203,6 +205,8 @@ class ScriptedCollector(agent_pb2_grpc.IngestServicer, agent_pb2_grpc.ControlSer
             given.cancel()
 
     async def Report(self, request_iterator: AsyncIterator[pb.CommandReport], context: Any) -> pb.ReportReply:
+        if not self.listens:
+            await self._stop.wait()
         async for report in request_iterator:
             self.reports.append(report)
             if report.id in self.unwanted:

@@ -1,7 +1,7 @@
 """What a collector has a running agent do: real daemon, real gRPC, a collector that does what the test says.
 
 Rows 35 and 36 of the failure matrix: a configuration with which the agent dies, one that is not the collector's. One
-that breaks shipping is in `test_fleet.py`, with a real collector.
+that breaks shipping is in `test_matrix_fleet.py`, with a real collector.
 """
 
 from __future__ import annotations

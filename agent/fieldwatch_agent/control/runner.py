@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,7 @@ from fieldwatch_agent.control.report import Report
 from fieldwatch_agent.control.run import LOST_FILE, MAX_TEXT_CHARS, CommandError, Run, StoppedError
 
 MAX_RUNNING = 4
+MAX_THREADS = 16  # those that only report an end included
 MAX_ACTOR_CHARS = 128
 DELIVER_S = 30.0
 STOP_S = 2.0
@@ -53,7 +55,7 @@ class Runner:
             log.warning("a command without a usable id was ignored", name=command.name[:64])
             return
         with self._lock:
-            if self._stopping:
+            if self._stopping or len(self._threads) >= MAX_THREADS:  # it comes again with the next session
                 return
             run = self._running.get(command.id)
         if run is not None:
@@ -197,15 +199,16 @@ class Runner:
         )
 
     def stop(self) -> None:
-        """End what runs; the collector is told as far as it can be."""
+        """End what runs; the collector is told as far as it can be in `STOP_S`."""
         with self._lock:
             self._stopping = True
             runs, threads = list(self._running.values()), list(self._threads)
         for run in runs:
             run.stop(agent_pb2.COMMAND_FAILED, "the agent stops")
+        deadline = time.monotonic() + STOP_S
         for thread in threads:
             if thread is not threading.current_thread():
-                thread.join(STOP_S)
+                thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def _actor(command: agent_pb2.Command) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from fieldwatch_agent.control import registry
 from fieldwatch_agent.control.memory import MOST, Memory
 from fieldwatch_agent.control.registry import Argument, Outcome, Spec
 from fieldwatch_agent.control.run import CommandError, Run
+from fieldwatch_agent.control.runner import MAX_THREADS, STOP_S
 from fieldwatch_proto.v1 import agent_pb2 as pb
 from support.commanding import commanding
 from support.stack import wait_for
@@ -261,6 +263,25 @@ def test_too_many_at_once_are_refused(tmp_path: Path, probe: Probe) -> None:
         wait_for(lambda: probe.begun == 4, "four run")
 
     assert (last.state, "busy" in last.text) == (pb.COMMAND_REFUSED, True)
+
+
+def test_a_flood_of_commands_is_bounded(tmp_path: Path, probe: Probe) -> None:
+    """A collector that gives many and reads no report: a few threads wait for it, the rest is not even begun."""
+    with commanding(tmp_path) as site:
+        site.collector.listens = False
+        for number in range(200):
+            site.give(f"x{number}", "format_disk")
+        wait_for(lambda: len(site.audits) >= MAX_THREADS, "as many as may be wait")
+        site.session.change()
+        wait_for(lambda: len(site.collector.statuses) == 2, "the session goes on")
+        refused = len(site.audits)
+        waiting = sum(thread.name.startswith("command ") for thread in threading.enumerate())
+        begun_s = time.monotonic()
+        site.runner.stop()
+        stop_s = time.monotonic() - begun_s
+
+    assert stop_s < 2 * STOP_S
+    assert (refused, waiting) == (MAX_THREADS, MAX_THREADS)
 
 
 def test_a_stop_ends_what_runs(tmp_path: Path, probe: Probe) -> None:
