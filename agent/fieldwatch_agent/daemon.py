@@ -45,7 +45,7 @@ from fieldwatch_agent.ledger import Ledger, LedgerState, boot_id, read_ledger
 from fieldwatch_agent.metrics import WrittenMetric
 from fieldwatch_agent.sealer import Sealer
 from fieldwatch_agent.shipping import Shipping
-from fieldwatch_agent.spool.control import ControlServer
+from fieldwatch_agent.spool.control import ControlServer, store_status
 from fieldwatch_agent.spool.file import Lock, make_folder
 from fieldwatch_agent.spool.items import Loss
 from fieldwatch_agent.spool.limits import Limits
@@ -375,6 +375,10 @@ class Daemon:
             self.spool.flush()
 
     # --- telling ------------------------------------------------------------------------------------------------
+
+    def spool_status(self) -> dict[str, Any]:
+        """The spool's part of `spool status`."""
+        return self.spool.call(store_status)
 
     def describe(self) -> dict[str, Any]:
         """The daemon's part of `spool status`, and what `status` shows."""

@@ -48,6 +48,9 @@ class Desk:
     def restart(self) -> None:
         self.restarts += 1
 
+    def spool_status(self) -> dict[str, Any]:
+        return {"records": 0}
+
     def describe(self) -> dict[str, Any]:
         return {"state": "capturing", "interfaces": ["lo"]}
 

@@ -151,13 +151,15 @@ def test_commands_of_a_running_agent(tmp_path: Path) -> None:
         after_bytes = site.agent.spool()["rss_bytes"]
         octets = b"".join(report.chunk for report in site.collector.reports if report.id == "c1")
         with tarfile.open(fileobj=io.BytesIO(octets), mode="r:gz") as tar:
-            names = {member.name.partition("/")[2] for member in tar.getmembers()}
+            files = {member.name.partition("/")[2]: tar.extractfile(member).read() for member in tar.getmembers()}
         assert site.agent.stop() == 0, site.agent.tail()
 
     assert list(first.allowed_commands) == ["reload", "diagnostics", "log_level", "capture"]
     assert json.loads(first.config.effective)["remote"]["trial"] == 60.0
     assert (bundle.state, packets.state, reloaded.state) == (pb.COMMAND_DONE,) * 3
-    assert {"versions.json", "config.json", "status.json", "log.ndjson", "limits.json", "interfaces.json"} <= names
+    assert {"versions.json", "config.json", "log.ndjson", "limits.json", "interfaces.json"} <= set(files)
+    assert {part["component"] for part in json.loads(files["status.json"])["health"]} >= {"agent", "agent/spool"}
+    assert json.loads(files["spool.json"])["max_bytes"] > 0
     assert json.loads(packets.result)["packets"] == 50
     assert json.loads(reloaded.result) == {"applied": ["spool.max_bytes"], "restart": ["flows.idle"]}
     assert max_bytes == 70 << 20

@@ -5,6 +5,6 @@
 
 `settings` holds the configuration in force, `remote` the collector's part of it on disk, `configuration` puts it on
 trial. The agent's own file has the last word on all of it: `[remote] allow` names the commands. Of the agent, only
-`daemon` and `cli` import this folder. What the daemon must not load (cryptography, archives) works in children:
-`signature`, `bundle`.
+`daemon`, `shipping` and `cli` import this folder. What the daemon must not load (cryptography, archives) works in
+children: `signature`, `bundle`.
 """

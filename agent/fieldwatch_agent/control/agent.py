@@ -22,6 +22,9 @@ class Agent(Protocol):
     def takes_configuration(self) -> bool:
         """False for a run that ends with its capture file."""
 
+    def spool_status(self) -> dict[str, Any]:
+        """What waits. Raises SpoolError."""
+
     def describe(self) -> dict[str, Any]:
         """The status for `spool status` and `status`."""
 

@@ -43,6 +43,7 @@ def collect(agent: Agent) -> dict[str, Any]:
         ],
         "pending.json": list(agent.settings.pending),
         "status.json": agent.describe(),
+        "spool.json": agent.spool_status(),
         "interfaces.json": interfaces(),
         "limits.json": limits(),
         "log.ndjson": "".join(f"{line}\n" for line in agent.log.recent.lines()),
