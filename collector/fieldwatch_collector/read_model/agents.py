@@ -11,17 +11,17 @@ from fieldwatch_proto.schema import time_text
 from fieldwatch_proto.version import VERSION
 
 from fieldwatch_collector.read_model import selectors
-from fieldwatch_collector.read_model.asking import text_of
+from fieldwatch_collector.read_model.asking import sum_of, text_of
 from fieldwatch_collector.read_model.selectors import find_agent
 
 ONLINE_NS = 30_000_000_000  # three heartbeats
 LEVELS = ("", "ok", "degraded", "failed")  # from good to bad
 
 _SELECT = (
-    "SELECT agent.*,"
-    " (SELECT coalesce(sum(records), 0) FROM stream WHERE stream.agent = agent.id) AS records_stored,"
-    " (SELECT coalesce(sum(frames), 0) FROM gap WHERE gap.agent = agent.id) AS frames_lost,"
-    " (SELECT coalesce(sum(value), 0) FROM gap, json_each(gap.records) WHERE gap.agent = agent.id) AS records_lost,"
+    "SELECT agent.*,"  # noqa: S608 - names of ours
+    f" (SELECT {sum_of('records')} FROM stream WHERE stream.agent = agent.id) AS records_stored,"
+    f" (SELECT {sum_of('frames')} FROM gap WHERE gap.agent = agent.id) AS frames_lost,"
+    f" (SELECT {sum_of('value')} FROM gap, json_each(gap.records) WHERE gap.agent = agent.id) AS records_lost,"
     " (SELECT expires_ns FROM agent_certificate WHERE serial = agent.serial) AS certificate_ns,"
     " (SELECT count(*) FROM command WHERE command.agent = agent.id AND ended_ns IS NULL) AS open_commands,"
     " coalesce(config.version, 0) AS config_version, coalesce(config.confirmed_hash, '') AS confirmed_hash,"

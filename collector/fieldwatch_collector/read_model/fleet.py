@@ -12,7 +12,7 @@ from fieldwatch_proto.schema import AGENT_METRICS, METRIC_LABELS, time_text
 from fieldwatch_proto.version import VERSION
 
 from fieldwatch_collector.read_model.agents import agent_state
-from fieldwatch_collector.read_model.asking import NotFound, text_of
+from fieldwatch_collector.read_model.asking import NotFound, sum_of, text_of
 
 SITES_NAMED = 10
 
@@ -76,8 +76,8 @@ def status(connection: sqlite3.Connection, now_ns: int) -> dict[str, Any]:
     )
     newest = connection.execute("SELECT coalesce(max(position), 0) FROM batch").fetchone()[0]
     lost = connection.execute(
-        "SELECT coalesce(sum(frames), 0) AS frames,"
-        " (SELECT coalesce(sum(value), 0) FROM gap, json_each(gap.records)) AS records FROM gap"
+        f"SELECT {sum_of('frames')} AS frames,"  # noqa: S608 - names of ours
+        f" (SELECT {sum_of('value')} FROM gap, json_each(gap.records)) AS records FROM gap"
     ).fetchone()
     return {
         "version": VERSION,

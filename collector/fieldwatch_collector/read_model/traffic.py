@@ -9,7 +9,7 @@ from typing import Any
 from fieldwatch_proto.protocols import protocol_text
 from fieldwatch_proto.schema import ip_text, time_text
 
-from fieldwatch_collector.read_model.asking import BadRequest, limit_of, when
+from fieldwatch_collector.read_model.asking import BadRequest, limit_of, sum_of, when
 from fieldwatch_collector.read_model.flows import window
 
 TOP_DEFAULT = 10
@@ -51,7 +51,8 @@ def top_flows(
     by = _by(by or "device")
     where = window(now_ns, site, since, until)
     rows = _top(connection, by, where.text, where.values, limit_of(limit, TOP_DEFAULT))
-    total = connection.execute(f"SELECT sum(bytes + reply_bytes) FROM flow {where.text}", where.values).fetchone()[0]  # noqa: S608
+    everything = f"SELECT {sum_of('bytes + reply_bytes')} FROM flow {where.text}"  # noqa: S608
+    total = connection.execute(everything, where.values).fetchone()[0]
     labels = _labels(connection, by, [(row["k1"], row["k2"]) for row in rows])
     results = [
         {
@@ -63,7 +64,7 @@ def top_flows(
         }
         for row in rows
     ]
-    return {"results": results, "total_bytes": total or 0}
+    return {"results": results, "total_bytes": total}
 
 
 def flow_series(
@@ -95,7 +96,7 @@ def flow_series(
     keys = [(row["k1"], row["k2"]) for row in _top(connection, by, where.text, where.values, wanted)]
     values: dict[Key | None, list[int]] = {key: [0] * buckets for key in keys}
     lived = connection.execute(
-        f"SELECT k1, k2, first_ns / ? AS born, last_ns / ? AS died, sum(total) AS total FROM"  # noqa: S608
+        f"SELECT k1, k2, first_ns / ? AS born, last_ns / ? AS died, {sum_of('total')} AS total FROM"  # noqa: S608
         f" ({_keyed(by, where.text)}) GROUP BY k1, k2, born, died",
         [step_ns, step_ns, *where.values * len(_KEYS[by])],
     )
@@ -127,7 +128,7 @@ def _keyed(by: str, where: str) -> str:
 
 def _top(connection: sqlite3.Connection, by: str, where: str, values: list[Any], limit: int) -> list[sqlite3.Row]:
     query = (
-        "SELECT k1, k2, sum(total) AS total, sum(packets) AS packets, count(*) AS flows"  # noqa: S608
+        f"SELECT k1, k2, {sum_of('total')} AS total, {sum_of('packets')} AS packets, count(*) AS flows"  # noqa: S608
         f" FROM ({_keyed(by, where)}) GROUP BY k1, k2 ORDER BY total DESC, k1, k2 LIMIT ?"
     )
     return connection.execute(query, [*values * len(_KEYS[by]), limit]).fetchall()
