@@ -20,6 +20,7 @@ from fieldwatch_proto.v1 import agent_pb2 as pb
 from fieldwatch_collector import audit
 from fieldwatch_collector.commands import registry, table
 from fieldwatch_collector.commands.files import CHUNK_BYTES, Draft, TooLargeError, safe_name
+from fieldwatch_collector.foreign_json import json_object
 from fieldwatch_collector.read_model.asking import NotFound
 
 if TYPE_CHECKING:
@@ -281,9 +282,5 @@ def _result(octets: bytes) -> str:
         return "{}"
     if len(octets) > MAX_RESULT_BYTES:
         return json.dumps({"problem": f"the result has {len(octets)} octets; the limit is {MAX_RESULT_BYTES}"})
-    try:
-        found = json.loads(octets)
-        text = json.dumps(found, separators=(",", ":"), allow_nan=False)
-    except (ValueError, RecursionError):
-        found, text = None, ""
-    return text if isinstance(found, dict) else json.dumps({"problem": "the result is no JSON object"})
+    found = json_object(octets)
+    return json.dumps({"problem": "the result is no JSON object"} if found is None else found, separators=(",", ":"))

@@ -9,6 +9,7 @@ from fieldwatch_proto.v1 import agent_pb2 as pb
 from google.protobuf.json_format import MessageToDict
 
 from fieldwatch_collector.commands.reports import clean
+from fieldwatch_collector.foreign_json import json_object
 from fieldwatch_collector.identity.agents import clean_name
 
 MAX_INTERFACES = 64
@@ -70,9 +71,5 @@ def effective_of(status: pb.AgentStatus) -> str:
     octets = status.config.effective
     if not octets or len(octets) > MAX_EFFECTIVE_BYTES:
         return ""
-    try:
-        found = json.loads(octets)
-        text = json.dumps(found, separators=(",", ":"), allow_nan=False)
-    except (ValueError, RecursionError):
-        return ""
-    return text if isinstance(found, dict) else ""
+    found = json_object(octets)
+    return "" if found is None else json.dumps(found, separators=(",", ":"))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sqlite3
 from typing import Any
 
 from fieldwatch_proto.schema import Kind
 
+from fieldwatch_collector.foreign_json import json_object
 from fieldwatch_collector.journal import record
 from fieldwatch_collector.projections.batch import OpenBatch
 
@@ -91,8 +91,7 @@ class MetricProjection:
 
 def _object(text: str) -> dict[str, Any]:
     """A JSON object of a stranger, or its text where it is none."""
-    try:
-        found = json.loads(text) if text and len(text) <= MAX_DATA else {}
-    except (ValueError, RecursionError):
-        found = text
-    return found if isinstance(found, dict) else {"text": text}
+    if not text or len(text) > MAX_DATA:
+        return {}
+    found = json_object(text)
+    return {"text": text} if found is None else found
