@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import stat
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from fieldwatch_collector.commands import Asker, NotAllowed
 from fieldwatch_collector.config import Commands as CommandsConfig
 from fieldwatch_collector.read_model import BadRequest, NotFound
 from fieldwatch_proto.v1 import agent_pb2 as pb
-from support.collector import Running, enrol, running, until
+from support.collector import DEADLINE_S, Running, enrol, running, until
 from support.commanded import desk, done
 
 CHIEF = Asker("user:chief", "admin")
@@ -231,6 +232,35 @@ async def test_reports_that_break_the_rules_are_refused(tmp_path: Path) -> None:
         assert codes == [grpc.StatusCode.INVALID_ARGUMENT] * 3
         assert [state(collector, one) for one in (reload_id, bundle_id)] == ["sent", "accepted"]
         assert list(collector.data.glob("command-files/*")) == []
+
+
+async def test_a_new_call_takes_over_from_one_that_hangs(tmp_path: Path) -> None:
+    """The file is the new call's alone; what the old one brought is dropped at once, and does no harm later."""
+    async with running(tmp_path / "data") as collector:
+        identity = await enrol(collector)
+        folder = collector.data / "command-files"
+        async with desk(collector, identity) as agent:
+            command_id = await order(collector, identity.agent_id, "diagnostics")
+            await agent.command()
+            old = agent.reporting()
+            await old.write(pb.CommandReport(id=command_id, file_name="d.tar.gz", chunk=b"old"))
+            await until(lambda: any(folder.glob("*")), "the first part is there")
+            (part,) = folder.glob("*")
+            new = agent.reporting()
+            await new.write(pb.CommandReport(id=command_id, file_name="d.tar.gz", chunk=b"new"))
+            await until(lambda: [part] != list(folder.glob("*")), "the new call has taken over")
+            with contextlib.suppress(asyncio.InvalidStateError):
+                await old.write(pb.CommandReport(id=command_id, chunk=b"old"))
+                await old.done_writing()
+            late = await asyncio.wait_for(old.code(), DEADLINE_S)
+            await new.write(pb.CommandReport(id=command_id, **done()))
+            await new.done_writing()
+            reply = await new
+
+        assert late in (grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT)
+        assert (reply.cancelled, state(collector, command_id)) == (False, "done")
+        assert (folder / command_id).read_bytes() == b"new"
+        assert list(folder.iterdir()) == [folder / command_id]
 
 
 async def test_a_revoked_agent_gets_nothing(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """What commands make: ``DATA/command-files/ID``, 0600 in a folder of 0700, complete or not there.
 
-A file grows as ``ID.part`` and gets its name when the agent has said that it is whole. Each is bounded, all of them
+A file grows as ``ID.*.part`` and gets its name when the agent has said that it is whole. Each is bounded, all of them
 together are, and none is kept for ever: the oldest goes first, and its command says when.
 """
 
@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Collection
+import tempfile
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 CHUNK_BYTES = 256 << 10  # agent.proto: the most that one report carries
@@ -22,15 +23,14 @@ class TooLargeError(Exception):
 
 
 class Draft:
-    """A file that is being received."""
+    """A file that is being received. Each has a part of its own: two calls may bring the same command's at one time."""
 
     def __init__(self, folder: Path, command_id: str, limit_bytes: int) -> None:
         self._target = folder / command_id
-        self._path = folder / f"{command_id}{_PART}"
         self._limit_bytes = limit_bytes
         self.size_bytes = 0
-        # A call that was cut off has left its part behind; the agent begins anew.
-        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        descriptor, path = tempfile.mkstemp(_PART, f"{command_id}.", folder)
+        self._stream, self._path = open(descriptor, "wb", buffering=0), Path(path)  # noqa: SIM115 - until keep or drop
 
     def write(self, octets: bytes) -> None:
         """Raises TooLargeError, OSError."""
@@ -38,17 +38,18 @@ class Draft:
             raise TooLargeError
         view = memoryview(octets)
         while view:
-            view = view[os.write(self._descriptor, view) :]
+            view = view[self._stream.write(view) :]
         self.size_bytes += len(octets)
 
     def keep(self) -> None:
         """It is whole: on the disk, and under its own name. Raises OSError."""
-        os.fsync(self._descriptor)
-        os.close(self._descriptor)
+        os.fsync(self._stream.fileno())
         self._path.replace(self._target)
+        self._stream.close()
 
     def drop(self) -> None:
-        os.close(self._descriptor)
+        """Also after a `keep` that failed."""
+        self._stream.close()
         self._path.unlink(missing_ok=True)
 
 

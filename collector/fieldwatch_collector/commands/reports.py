@@ -77,7 +77,9 @@ class Reports:
                         break
                     if call is None:
                         call = await asyncio.to_thread(self._begin, agent_id, report.id)
-                        self._calls[report.id] = call
+                        before, self._calls[report.id] = self._calls.get(report.id), call
+                        if before is not None:  # its part of the file is of no use any more
+                            await asyncio.to_thread(before.close)
                     over = await asyncio.to_thread(self._hear, call, report)
                 if over:
                     break
