@@ -99,6 +99,23 @@ async def test_a_person_turns_a_device_away(tmp_path: Path) -> None:
         assert [row["state"] for row in waiting(collector)] == ["waiting"]
 
 
+async def test_who_was_turned_away_stays_out_when_nobody_has_to_approve_any_more(tmp_path: Path) -> None:
+    """A person's no outlives the setting; whoever only waited comes in without."""
+    token_of, csrs = {}, {}
+    async with running(tmp_path / "data", enrolment=APPROVE) as collector:
+        for who in ("rejected", "patient"):
+            token_of[who], csrs[who] = await asyncio.to_thread(collector.token), request_der(private_key())
+            await ask(collector, token_of[who], csrs[who])
+            if who == "rejected":
+                await decide(collector, "agents.reject", waiting(collector)[0]["id"])
+    async with running(tmp_path / "data") as collector:
+        refused = await refusal(collector, token_of["rejected"], csrs["rejected"])
+        let_in = await ask(collector, token_of["patient"], csrs["patient"])
+
+    assert refused == "a person rejected this enrolment; ask for another join token"
+    assert let_in.agent_id
+
+
 async def test_a_token_revoked_meanwhile_lets_nobody_in(tmp_path: Path) -> None:
     async with running(tmp_path / "data", enrolment=APPROVE) as collector:
         token = await asyncio.to_thread(collector.token)

@@ -11,6 +11,7 @@ from fieldwatch_collector.identity.agents import RefusedError
 from fieldwatch_collector.journal import record
 
 WAITING, APPROVED, REJECTED = "waiting", "approved", "rejected"
+TURNED_AWAY = "a person rejected this enrolment; ask for another join token"
 ID_BYTES = 8  # of the key's digest
 MAX_WAITING = 1_000
 KEPT_NS = 7 * 86_400 * 1_000_000_000  # since the device asked first; then it needs another token
@@ -30,8 +31,6 @@ def wait(
     """(id, events) of a request that waits, entered where it is new. Raises RefusedError."""
     asked = find(connection, digest)
     if asked is not None:
-        if asked["state"] == REJECTED:
-            raise RefusedError("a person rejected this enrolment; ask for another join token")
         return asked["id"], []
     now = time.time_ns()
     connection.execute("DELETE FROM pending_enrolment WHERE asked_ns < ?", (now - KEPT_NS,))

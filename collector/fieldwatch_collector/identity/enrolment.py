@@ -91,6 +91,8 @@ def enrol(
         _take_use(connection, token, request.replace_agent)
     elif token["revoked_ns"] is not None:
         raise RefusedError("the join token was revoked")
+    if asked is not None and asked["state"] == approval.REJECTED:
+        raise RefusedError(approval.TURNED_AWAY)
     if approve and (asked is None or asked["state"] != approval.APPROVED):
         return Waiting(*approval.wait(connection, digest, token, clean_name(request.hostname), request.address))
     return _admit(connection, authority, request, token, digest, asked["decided_by"] if asked else "")
