@@ -12,11 +12,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from fieldwatch_collector.commands import Asker, NotAllowed
+from fieldwatch_collector.commands import Asker, NotAllowed, feeds
 from fieldwatch_collector.commands.remote_config import signed_octets
 from fieldwatch_collector.read_model import BadRequest, NotFound
 from fieldwatch_proto.v1 import agent_pb2 as pb
-from support.collector import Identity, Running, enrol, running, until
+from support.collector import DEADLINE_S, Identity, Running, enrol, running, until
 from support.commanded import desk, done
 
 CHIEF = Asker("user:chief", "admin")
@@ -67,6 +67,34 @@ async def test_settings_reach_the_agent_signed_by_a_key_for_this_use_alone(tmp_p
         signed = signed_octets(identity.agent_id, 1, command.config.settings)
         key.verify(command.config.signature, signed, ec.ECDSA(hashes.SHA256()))
         assert signed.startswith(b"fieldwatch-config-1" + identity.agent_id.encode() + bytes(7) + b"\1")
+
+
+async def test_a_key_that_cannot_be_had_holds_up_the_settings_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session stays, other commands go out, and the settings follow as soon as they can be signed."""
+    monkeypatch.setattr(feeds, "RETRY_S", 0.05)
+    tried = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    async with running(tmp_path / "data") as collector:
+        identity = await enrol(collector)
+        commands = collector.services.commands
+        sign = commands.signer.sign
+
+        def fail(octets: bytes) -> tuple[bytes, bytes]:
+            loop.call_soon_threadsafe(tried.set)
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(commands.signer, "sign", fail)
+        await asyncio.to_thread(commands.run, CHIEF, "reload", {}, agents=[identity.agent_id])
+        await configure(collector, "*", {"flows": {"idle": "30 s"}})
+        async with desk(collector, identity) as agent:
+            first = await agent.command()
+            await asyncio.wait_for(tried.wait(), DEADLINE_S)
+            monkeypatch.setattr(commands.signer, "sign", sign)
+            second = await agent.command()
+
+        assert (first.name, second.name, second.config.version) == ("reload", "config", 1)
 
 
 async def test_the_more_specific_selector_wins_key_by_key(tmp_path: Path) -> None:

@@ -55,8 +55,8 @@ class Feed:
             self._awake.clear()
             patience: float | None = None
             try:
-                self._out.extend(await asyncio.to_thread(self._due))
-            except (StoreError, sqlite3.Error) as problem:
+                await asyncio.to_thread(self._collect)
+            except (StoreError, sqlite3.Error, OSError) as problem:  # OSError: the key that signs settings
                 log.warning("commands wait for the store", agent=self._agent_id, problem=str(problem))
                 patience = RETRY_S
             if not self._out:
@@ -70,24 +70,23 @@ class Feed:
         except TimeoutError:
             pass
 
-    def _due(self) -> list[pb.Command]:
+    def _collect(self) -> None:
+        """Put what is due out, one by one: what was made ready before a failure counts as sent, and has to go."""
         with self._commands.store.reader() as connection:
             rows = table.open_ones(connection, self._agent_id)
         ids = {row["id"] for row in rows}
         self._sent &= ids
         self._cancelled &= ids
-        due: list[pb.Command] = []
         for row in rows:
             if row["cancel_ns"] is not None:
                 if row["id"] not in self._cancelled:
                     self._cancelled.add(row["id"])
-                    due.append(pb.Command(id=row["id"], cancel=True))
+                    self._out.append(pb.Command(id=row["id"], cancel=True))
             elif row["id"] not in self._sent:
                 message = self._message(row)
                 if message is not None:
                     self._sent.add(row["id"])
-                    due.append(message)
-        return due
+                    self._out.append(message)
 
     def _message(self, row: sqlite3.Row) -> pb.Command | None:
         """The command, noted as sent; None where it ended meanwhile."""
