@@ -294,6 +294,19 @@ async def test_the_first_message_must_be_a_hello(tmp_path: Path) -> None:
         assert stored(collector) == []
 
 
+async def test_a_stream_has_one_hello(tmp_path: Path) -> None:
+    """What is remembered of a stream is bounded by what one Hello may name."""
+    async with running(tmp_path / "data") as collector:
+        identity = await enrol(collector)
+        async with talk(collector, identity) as stream:
+            await stream.hello((EPOCH, 1, 1))
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await stream.hello((EPOCH + 1, 1, 1))
+
+        assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert refused.value.details() == "a stream has one Hello; open another stream"
+
+
 async def test_an_unknown_protocol_is_refused_in_words(tmp_path: Path) -> None:
     async with running(tmp_path / "data") as collector:
         identity = await enrol(collector)

@@ -176,6 +176,8 @@ class _Stream:
             await self._slots.acquire()
             which = up.WhichOneof("message")
             if which == "hello":
+                if greeted:  # each names streams of which something is remembered
+                    raise _ProtocolError("a stream has one Hello; open another stream")
                 greeted = True
                 await self._greet(up.hello)
             elif not greeted:
