@@ -11,6 +11,7 @@ import pytest
 from fieldwatch_agent.enrolment.identity import Identity as AgentIdentity
 from fieldwatch_collector import admin
 from fieldwatch_collector.identity.certificates import MAX_UNUSED
+from fieldwatch_collector.ingest import throttle
 from fieldwatch_proto.v1 import agent_pb2 as pb
 from fieldwatch_proto.v1 import agent_pb2_grpc
 from support.collector import DEADLINE_S, Identity, Running, enrol, private_key, request_der, running, talk
@@ -65,6 +66,24 @@ async def test_replies_that_are_lost_for_ever_leave_a_bounded_number_of_certific
         assert await admitted(collector, old)
         assert not await admitted(collector, renewed[0])
         assert await admitted(collector, renewed[-1])
+
+
+async def test_renewals_are_bounded_for_each_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent that asks in a loop fills neither the audit log nor the table, and keeps nobody else from asking."""
+    monkeypatch.setattr(throttle, "RENEWALS_BURST", 3.0)
+    async with running(tmp_path / "data") as collector:
+        greedy, other = await enrol(collector), await enrol(collector)
+        for _ in range(3):
+            greedy = await renew(collector, greedy)  # with each new one at once: it supersedes the one before
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await renew(collector, greedy)
+        rows = collector.rows("SELECT count(*) FROM audit WHERE action = 'agent.renew'")
+        streams = await admitted(collector, greedy)
+        await renew(collector, other)
+
+        assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "too many renewals of this agent's certificate; try again in" in (refused.value.details() or "")
+        assert (rows, streams) == ([(3,)], True)
 
 
 async def test_a_replacement_closes_the_open_streams_of_the_device_before(tmp_path: Path) -> None:

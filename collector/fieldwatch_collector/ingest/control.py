@@ -30,6 +30,7 @@ from fieldwatch_collector.ingest.enrolment import enrol_reply
 from fieldwatch_collector.ingest.fleet import REVOKED, Fleet, Line
 from fieldwatch_collector.ingest.gate import Gate, refuse
 from fieldwatch_collector.ingest.statuses import effective_of, newer_status, stored_status
+from fieldwatch_collector.ingest.throttle import RenewalThrottle
 from fieldwatch_collector.journal import record
 from fieldwatch_collector.read_model import BadRequest
 from fieldwatch_collector.store import Store, StoreError
@@ -63,6 +64,7 @@ class ControlService(agent_pb2_grpc.ControlServicer):
         self._authority = authority
         self._commands = commands
         self._reports = Reports(commands)
+        self._renewals = RenewalThrottle()
         self._sessions: dict[str, int] = {}  # of each agent; a new one may begin before the old one is known to be dead
 
     async def Session(  # noqa: N802 - gRPC's name
@@ -193,6 +195,9 @@ class ControlService(agent_pb2_grpc.ControlServicer):
         self, request: pb.RenewRequest, context: grpc.aio.ServicerContext[pb.RenewRequest, pb.EnrolReply]
     ) -> pb.EnrolReply:
         agent_id = await self._gate.admit(context)
+        if wait_s := self._renewals.wait_s(agent_id):
+            text = f"too many renewals of this agent's certificate; try again in {wait_s:.0f} s"
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
         try:
             site, issued = await self._store.transact(
                 lambda connection: agents.renew(

@@ -1,4 +1,4 @@
-"""Limits on enrolment and recovery: so many tries a second, and a pause for an address that keeps failing.
+"""Limits on enrolment, recovery and renewal: so many tries a second, and a pause for an address that keeps failing.
 
 Two stages, so that a flood of guesses from many addresses leaves room for devices that have a token: a try costs a look
 at the store and a signature (`wait_s`); only who passed that takes one of the turns in all (`turn_s`), and costs a
@@ -22,6 +22,8 @@ IN_ALL_BURST = 20.0
 MAX_FAILURES = 5
 FAILURES_S = 15 * 60.0  # so many within this time
 PENALTY_S = 15 * 60.0
+RENEWAL_EVERY_S = 300.0  # of one agent, on average
+RENEWALS_BURST = 20.0
 MAX_ADDRESSES = 10_000  # remembered; beyond it the one that was quiet longest is forgotten
 
 
@@ -95,6 +97,22 @@ class EnrolmentThrottle:
     def succeeded(self, address: str) -> None:
         if (entry := self._addresses.get(address)) is not None:
             entry.failures.clear()
+
+
+class RenewalThrottle:
+    """How often an agent may renew its certificate: each time is a row of the audit log, which only grows. An agent
+    asks every few days, and every ten minutes where replies are lost. For one event loop.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._agents: dict[str, Bucket] = {}  # those that are enrolled, so there are not many
+
+    def wait_s(self, agent_id: str) -> float:
+        """0 = go on; else the seconds after which this agent may ask again."""
+        now = self._clock()
+        bucket = self._agents.setdefault(agent_id, Bucket(RENEWALS_BURST, now))
+        return bucket.wait_s(now, 1 / RENEWAL_EVERY_S, RENEWALS_BURST)
 
 
 def peer_address(peer: str) -> str:
