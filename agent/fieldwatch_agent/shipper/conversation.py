@@ -152,6 +152,8 @@ class Conversation:
         elif said == "nack":
             self._nack(down.nack)
         elif said == "credit":
+            if self.window.paused:  # nobody was to answer while it lasted
+                self._waits_since = self._clock()
             self.window.grant(down.credit.window_messages, down.credit.window_bytes)
         elif said == "goaway":
             log.info("the collector asks to come back later", reason=down.goaway.reason[:200])
