@@ -91,7 +91,7 @@ class FactFilter:
         else:
             self._told.move_to_end(name)
         told_ns = told.get(said)
-        if told_ns is not None and seen_ns - told_ns < self._refresh_ns:
+        if told_ns is not None and abs(seen_ns - told_ns) < self._refresh_ns:  # far ahead: the clock was set back
             return False
         if told_ns is None:
             if len(told) >= VALUES_A_KEY and not self._forget_oldest(told, seen_ns):
@@ -105,8 +105,8 @@ class FactFilter:
 
     def _forget_oldest(self, told: dict[tuple[str, str], int], now_ns: int) -> bool:
         """Make room for one more value, if the one told longest ago is due to be told again anyway."""
-        oldest = min(told, key=told.__getitem__)
-        if now_ns - told[oldest] < self._refresh_ns:
+        oldest = max(told, key=lambda said: abs(now_ns - told[said]))
+        if abs(now_ns - told[oldest]) < self._refresh_ns:
             return False
         del told[oldest]
         self._remembered -= 1

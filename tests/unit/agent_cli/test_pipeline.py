@@ -222,6 +222,18 @@ def test_a_subject_has_so_many_values_of_a_key() -> None:
     assert not is_news(news, fact("newer", HOUR_NS))
 
 
+def test_facts_are_told_again_after_the_clock_was_set_back() -> None:
+    """Not only when it has caught up, which after ten years ahead it never does; and there is room for new values."""
+    ahead_ns = 10 * 365 * 24 * HOUR_NS
+    news = FactFilter()
+    for number in range(VALUES_A_KEY):
+        assert is_news(news, fact(str(number), ahead_ns))
+
+    assert [is_news(news, fact("0", at)) for at in (ahead_ns - 1, 0, 1)] == [False, True, False]
+    assert is_news(news, fact("new", 1))
+    assert news.refused == 0
+
+
 def test_bindings_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """More bindings than are kept at once are handed out in several pieces, none twice."""
     monkeypatch.setattr(pipeline_module, "BINDINGS_AT_ONCE", 2)
