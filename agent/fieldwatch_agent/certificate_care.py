@@ -1,4 +1,8 @@
-"""The certificate of a running agent: renewed at half of its life or when it is refused, in a child."""
+"""The certificate of a running agent: renewed at half of its life or when it is refused, in a child.
+
+Its age is taken by the collector's clock. Before that was heard, a clock that no time service keeps right is given
+`HEARING_S` to be contradicted, so that a start in the wrong year asks for no certificate.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,12 @@ from pathlib import Path
 
 from fieldwatch_proto.logs import get_logger
 
+from fieldwatch_agent.clock import Clock
 from fieldwatch_agent.enrolment.identity import ENROL_AGAIN, Identity, load_identity
 
 RETRY_S = 600.0
 RECOVER_RETRY_S = 60.0  # past its end nothing is shipped
+HEARING_S = 30.0
 
 log = get_logger(__name__)
 
@@ -29,19 +35,28 @@ class CertificateCare:
         folder: Path,
         address: str,
         identity: Identity,
+        clock: Clock,
         is_refused: Callable[[], bool],
         renewed: Callable[[], None],
     ) -> None:
         self.identity = identity
-        self._folder, self._address = folder, address
+        self._folder, self._address, self._clock = folder, address, clock
         self._is_refused, self._renewed = is_refused, renewed
         self._child: subprocess.Popen[str] | None = None
         self._not_before = 0.0
+        self._hearing_until = time.monotonic() + HEARING_S
         self._spread = int.from_bytes(os.urandom(4)) / 2**32
 
     @property
+    def now_s(self) -> float:
+        """Unix seconds, to judge the certificate by."""
+        return self._clock.now_s(self.identity.not_before)
+
+    @property
     def is_due(self) -> bool:
-        return time.time() >= self.identity.renew_at(self._spread)
+        if not self._clock.is_known and time.monotonic() < self._hearing_until:
+            return False
+        return self.now_s >= self.identity.renew_at(self._spread)
 
     def look(self) -> None:
         """Begin a renewal that is due, end one that is done; what the child says is logged."""
@@ -64,7 +79,8 @@ class CertificateCare:
         self._renewed()
 
     def _begin(self) -> None:
-        expired = time.time() > self.identity.not_after
+        now_s = self.now_s
+        expired = now_s > self.identity.not_after
         self._not_before = time.monotonic() + (RECOVER_RETRY_S if expired else RETRY_S)
         if expired:
             log.warning(
@@ -74,7 +90,10 @@ class CertificateCare:
             )
         command = [sys.executable, "-m", "fieldwatch_agent.enrolment.renew", "--data", str(self._folder)]
         self._child = subprocess.Popen(  # noqa: S603
-            [*command, "--address", self._address], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            [*command, "--address", self._address, "--now", str(now_s)],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
     def close(self) -> None:

@@ -31,6 +31,7 @@ from fieldwatch_proto.v1 import agent_pb2
 
 from fieldwatch_agent import accounts
 from fieldwatch_agent.captures import Captures
+from fieldwatch_agent.clock import Clock
 from fieldwatch_agent.config import AgentConfig
 from fieldwatch_agent.control import status
 from fieldwatch_agent.control.configuration import ConfigurationCare
@@ -87,6 +88,7 @@ class Daemon:
         self.doctor = Doctor(self)
         self.state = "starting"
         self.boot = boot_id()
+        self.clock = Clock(self.boot)
         self.started = time.monotonic()
         self.captures: Captures | None = None
         self.told_settings = b""
@@ -166,6 +168,7 @@ class Daemon:
             self.config.collector,
             self.spool,
             self.boot,
+            self.clock,
             wanted=not self.options.local_only,
             status=lambda first: status.agent_status(self, first=first),
             handle=lambda command, channel: self._runner.handle(command, channel),
@@ -182,6 +185,8 @@ class Daemon:
             seal_bytes=settings.seal_bytes,
             seal_age_s=settings.seal_age,
             observe=self._ledger.observe,
+            # Times of a capture file are those of the file, whatever this machine's clock says.
+            stamp=self.clock.stamp if self.options.replay is None else lambda records: records,
         )
         self.sealer.start()
         self.spool.tell(self._alarm)
@@ -269,6 +274,7 @@ class Daemon:
                     return
                 continue
             self.log.look()
+            self.clock.look()
             self._look_after_freshness()
             self.shipping.look()
             self._look_at_wear()

@@ -79,7 +79,9 @@ class _Open:
 
 
 class Sealer(threading.Thread):
-    """`put` takes a sealed batch (False = it was lost and declared), `declare` a loss, `observe` counts records."""
+    """`put` takes a sealed batch (False = it was lost and declared), `declare` a loss, `observe` counts records;
+    `stamp` gives the records of a batch what is said of their clock, the last thing before they are sealed.
+    """
 
     def __init__(
         self,
@@ -89,13 +91,14 @@ class Sealer(threading.Thread):
         seal_bytes: int,
         seal_age_s: float,
         observe: Callable[[Kind, int], None] = lambda kind, records: None,
+        stamp: Callable[[Records], Records] = lambda records: records,
         max_bytes: int = MAX_UNSEALED_BYTES,
     ) -> None:
         super().__init__(name="sealer", daemon=True)
         self.sealed_records = 0
         self.sealed_batches = 0
         self.lost_records = 0
-        self._put, self._declare, self._observe = put, declare, observe
+        self._put, self._declare, self._observe, self._stamp = put, declare, observe, stamp
         self._seal_bytes, self._seal_age_s, self._max_bytes = seal_bytes, seal_age_s, max_bytes
         self._wake = threading.Condition()
         self._sealing = threading.Lock()  # one at a time: batches of a kind keep their order
@@ -210,7 +213,7 @@ class Sealer(threading.Thread):
             frames = left if place == len(pieces) - 1 else min(left, flow_frames(whole))
             left -= frames
             try:
-                sealed = seal(whole)
+                sealed = seal(self._stamp(whole))
             except ValueError as problem:  # over a limit of the codec: the records are gone, and that is told
                 log.error(
                     "records could not be sealed", kind=kind.name.lower(), records=whole.count, problem=str(problem)

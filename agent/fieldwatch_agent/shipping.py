@@ -11,6 +11,7 @@ from fieldwatch_proto.logs import get_logger
 from fieldwatch_proto.v1 import agent_pb2
 
 from fieldwatch_agent.certificate_care import CertificateCare
+from fieldwatch_agent.clock import Clock
 from fieldwatch_agent.config import Collector
 from fieldwatch_agent.control.session import ControlSession
 from fieldwatch_agent.enrolment.identity import ENROL, EnrolmentError, usable_identity
@@ -32,6 +33,7 @@ class Shipping:
         settings: Collector,
         spool: SpoolThread,
         boot: bytes,
+        clock: Clock,
         *,
         wanted: bool,
         status: Callable[[bool], agent_pb2.AgentStatus],
@@ -42,7 +44,7 @@ class Shipping:
         self.session: ControlSession | None = None
         self.certificate: CertificateCare | None = None
         self.wanted = wanted
-        self._folder, self._settings, self._spool, self._boot = folder, settings, spool, boot
+        self._folder, self._settings, self._spool, self._boot, self._clock = folder, settings, spool, boot, clock
         self._status, self._handle, self._alarm = status, handle, alarm
         self._told = ""  # what keeps it from shipping, once it was said
 
@@ -79,11 +81,14 @@ class Shipping:
             retry_min_s=self._settings.retry_min,
             retry_max_s=self._settings.retry_max,
             beat=self.session.use,
+            on_clock=self._clock.hear,
             alarm=self._alarm,
         )
         self.shipper.start()
         shipper = self.shipper
-        self.certificate = CertificateCare(self._folder, address, identity, lambda: shipper.refused, shipper.reconnect)
+        self.certificate = CertificateCare(
+            self._folder, address, identity, self._clock, lambda: shipper.refused, shipper.reconnect
+        )
 
     @property
     def state(self) -> str:

@@ -24,7 +24,7 @@ from typing import Any
 import msgpack
 import zstandard
 
-from fieldwatch_proto.schema import COLUMNS, WIDTHS, Column, Kind
+from fieldwatch_proto.schema import CLOCK_COLUMNS, COLUMNS, WIDTHS, Column, Kind
 
 MAX_RAW_BYTES = 16 << 20
 MAX_RECORDS = 65_536
@@ -150,7 +150,7 @@ def seal(records: Records) -> Sealed:
     if not 0 < records.count <= MAX_RECORDS:
         raise ValueError(f"a batch holds 1 to {MAX_RECORDS} records, not {records.count}")
     packed = {}
-    for column in COLUMNS[records.kind]:
+    for column in (*COLUMNS[records.kind], *CLOCK_COLUMNS):
         data = records.columns.get(column.name)
         if data is not None:
             packed[column.name] = _encode(column, data, records.count)
@@ -172,7 +172,7 @@ def open_body(kind: Kind, records: int, raw_bytes: int, body: bytes) -> Records:
 
     Columns that the schema does not know ride along, but for those whose type or encoding is a later one.
     """
-    known = {column.name: column.type for column in COLUMNS[kind]}
+    known = {column.name: column.type for column in (*COLUMNS[kind], *CLOCK_COLUMNS)}
     columns: dict[str, ColumnData] = {}
     for name, (type_, data) in open_columns(records, raw_bytes, body, known).items():
         if name in known and type_ != known[name]:
@@ -246,11 +246,16 @@ def column_values(type_: str, data: ColumnData) -> list[Any]:
 
 
 def _type_of(kind: Kind, name: str) -> str:
-    return next(column.type for column in COLUMNS[kind] if column.name == name)
+    return next(column.type for column in (*COLUMNS[kind], *CLOCK_COLUMNS) if column.name == name)
+
+
+def time_columns(kind: Kind) -> list[str]:
+    """The names of the columns of a kind that hold times: the first one or two of them."""
+    return [column.name for column in COLUMNS[kind] if column.name.endswith("_ns")]
 
 
 def _times(records: Records) -> tuple[int, int]:
-    names = [c.name for c in COLUMNS[records.kind] if c.name.endswith("_ns")]
+    names = time_columns(records.kind)
     first, last = records.columns[names[0]], records.columns[names[-1]]
     assert isinstance(first, bytes)
     assert isinstance(last, bytes)

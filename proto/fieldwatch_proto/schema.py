@@ -29,7 +29,7 @@ from enum import IntEnum
 from functools import lru_cache
 from socket import inet_ntoa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: the clock of a batch
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -104,6 +104,21 @@ class EndReason(IntEnum):
         return self.name.lower()
 
 
+class ClockQuality(IntEnum):
+    """How far the times of a record are to be trusted."""
+
+    UNKNOWN = 0  # an older agent, or times of a capture file: nobody said
+    UNSYNCED = 1  # by a clock that no time service kept right
+    NTP = 2  # by one that was
+    CORRECTED = 3  # moved by the collector, which knows by how much that clock was wrong
+    AGREES = 4  # by one that no time service kept right, and that agreed with the collector's
+
+    @property
+    def text(self) -> str:
+        """For people: empty where there is no reason for doubt."""
+        return self.name.lower() if self in (ClockQuality.UNSYNCED, ClockQuality.CORRECTED) else ""
+
+
 @dataclass(frozen=True)
 class Column:
     """One column of a kind: its name, and the type that the codec packs."""
@@ -145,6 +160,12 @@ COLUMNS: dict[Kind, tuple[Column, ...]] = {
     # labels: JSON object with sorted keys. Counters end in _total and carry the increase since the last record.
     Kind.METRIC: _columns("ts_ns:i64 name:str labels:str value:f64"),
 }
+
+# Of every kind, the same in each row, added at the seal: by which clock the times of the batch are. An agent that reads
+# a capture file has none of them, for its times are those of the file.
+# clock_anchor_ns: CLOCK_REALTIME less CLOCK_BOOTTIME, so that time less anchor = time since that boot, which no clock
+# that is set changes. clock_boot: the boot, the first 8 octets of its id, little-endian. clock_quality: ClockQuality.
+CLOCK_COLUMNS = _columns("clock_anchor_ns:i64 clock_boot:u64 clock_quality:u8")
 
 CLASSES: dict[Kind, Class] = {
     Kind.FLOW: Class.FLOWS,

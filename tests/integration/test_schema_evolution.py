@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fieldwatch_collector.admin import AdminError, run
 from fieldwatch_proto.columns import open_body
-from fieldwatch_proto.schema import COLUMNS, SCHEMA_VERSION, Kind
+from fieldwatch_proto.schema import CLOCK_COLUMNS, COLUMNS, SCHEMA_VERSION, Kind
 from fieldwatch_proto.v1 import agent_pb2 as pb
 from support import golden
 from support.collector import Running, enrol, offline, running, talk
@@ -33,7 +33,7 @@ def test_the_golden_batches_of_this_schema_are_what_it_seals() -> None:
     assert [batch.kind for batch in kept] == [int(kind) for kind in Kind]
     for batch, made in zip(kept, golden.current(), strict=True):
         opened = open_body(Kind(batch.kind), batch.records, batch.raw_bytes, batch.body)
-        assert {column.name for column in COLUMNS[Kind(batch.kind)]} == set(opened.columns)
+        assert {column.name for column in (*COLUMNS[Kind(batch.kind)], *CLOCK_COLUMNS)} == set(opened.columns)
         assert opened == open_body(Kind(made.kind), made.records, made.raw_bytes, made.body)
         assert batch.schema == SCHEMA_VERSION
 
@@ -67,7 +67,7 @@ async def test_row_25_newer_schema_is_stored_and_visible_raw(tmp_path: Path) -> 
     json.dumps(shown)  # all of it can be told
 
 
-@pytest.mark.parametrize("name", ["schema-1-early", f"schema-{SCHEMA_VERSION}", "schema-2-made-up"])
+@pytest.mark.parametrize("name", ["schema-1-early", "schema-1", f"schema-{SCHEMA_VERSION}", "schema-2-made-up"])
 async def test_row_26_older_and_newer_agents_both_ingest(tmp_path: Path, name: str) -> None:
     """The same devices, flows, events and metrics of each; what an older agent did not measure is 0."""
     async with running(tmp_path / "data") as collector:

@@ -4,9 +4,10 @@
 stands for agents that are out in the field. A file holds `Batch` messages, each behind its length, one of each kind:
 
 - ``schema-1-early``: flows without sizes, gaps, retransmissions and round trips, as the first agents sent them.
-- ``schema-1``: what this version seals.
-- ``schema-2-made-up``: an agent that is newer than this collector. It has columns of known types, one of an unknown
-  type and one of an unknown encoding, and a kind of its own.
+- ``schema-1``: the same with these columns.
+- ``schema-2``: what this version seals, with the clock of each batch.
+- ``schema-2-made-up``: an agent that is newer than this collector, made up while schema 1 was in force. It has columns
+  of known types, one of an unknown type and one of an unknown encoding, and a kind of its own.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from typing import Any
 
 import msgpack
 import zstandard
+from fieldwatch_agent.clock import Clock
 from fieldwatch_proto.columns import Records, Sealed, digest, records_of, seal
-from fieldwatch_proto.schema import SCHEMA_VERSION, Kind
+from fieldwatch_proto.schema import SCHEMA_VERSION, ClockQuality, Kind
 from fieldwatch_proto.v1 import agent_pb2 as pb
 from google.protobuf import proto
 
@@ -56,10 +58,18 @@ def early() -> list[pb.Batch]:
     return made
 
 
+def without_clock() -> list[pb.Batch]:
+    """Of the last agents that did not tell their clock."""
+    return [batch(EPOCH, number, sealed(kind, rows)) for number, (kind, rows) in enumerate(ROWS.items(), 1)]
+
+
 def current() -> list[pb.Batch]:
     """Of this version."""
+    clock = Clock(
+        bytes(range(16)), realtime=lambda: 10_000, boottime=lambda: 9_000, ask_quality=lambda: ClockQuality.NTP
+    )
     return [
-        batch(EPOCH, number, sealed(kind, rows), schema=SCHEMA_VERSION)
+        batch(EPOCH, number, seal(clock.stamp(records_of(kind, rows))), schema=SCHEMA_VERSION)
         for number, (kind, rows) in enumerate(ROWS.items(), 1)
     ]
 
@@ -87,7 +97,12 @@ def _batch(number: int, kind: int, whole: Sealed, columns: dict[str, Any]) -> pb
     return batch(EPOCH, number, whole, **fields)
 
 
-FILES = {"schema-1-early": early, f"schema-{SCHEMA_VERSION}": current, "schema-2-made-up": made_up}
+FILES = {
+    "schema-1-early": early,
+    "schema-1": without_clock,
+    f"schema-{SCHEMA_VERSION}": current,
+    "schema-2-made-up": made_up,
+}
 
 
 def read(name: str) -> list[pb.Batch]:

@@ -17,6 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from fieldwatch_ext.clock import is_disciplined
 from fieldwatch_proto.cli.tables import bytes_text
 
 from fieldwatch_agent import wire
@@ -37,9 +38,6 @@ _ETHTOOL_GTSO = 0x1E
 _ETHTOOL_GFLAGS = 0x25
 _ETHTOOL_GGRO = 0x2B
 _ETH_FLAG_LRO = 1 << 15
-_STA_UNSYNC = 0x40
-_TIMEX_BYTES = 256  # struct timex is 208 octets on 64-bit Linux
-_TIMEX_STATUS = 40  # offset of `status` there: modes, four longs before it
 
 
 class Level(StrEnum):
@@ -181,12 +179,12 @@ def giants(config: AgentConfig) -> Iterator[Finding]:
 
 def clock() -> Iterator[Finding]:
     """Whether the kernel's clock is disciplined (adjtimex(2)): records are only as good as their times."""
-    timex = ctypes.create_string_buffer(_TIMEX_BYTES)
-    state = ctypes.CDLL(None, use_errno=True).adjtimex(timex)
-    status = struct.unpack_from("=i", timex, _TIMEX_STATUS)[0]
-    if state < 0:
-        yield note("clock", f"cannot be asked: {os.strerror(ctypes.get_errno())}", "none needed")
-    elif status & _STA_UNSYNC:
+    try:
+        disciplined = is_disciplined()
+    except OSError as problem:
+        yield note("clock", f"cannot be asked: {problem.strerror}", "none needed")
+        return
+    if not disciplined:
         remedy = "timedatectl set-ntp true (or install chrony); in a container, see to the host"
         yield note("clock", "is not synchronised: times of records may be wrong", remedy)
     else:

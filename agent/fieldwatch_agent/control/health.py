@@ -14,8 +14,8 @@ agent/spool            kept in memory, for the disk cannot be       it cannot be
                        the last minutes; nearly full
 agent/shipper          not enrolled; not connected                  not connected for `LONG_S`; refused; connected,
                                                                     and no fresh record gets through for `STALE_S`
-agent/clock            more than `CLOCK_OFF_S` off the collector's;
-                       behind this agent's certificate
+agent/clock            more than `SKEW_S` from the collector's, or
+                       never compared and kept by no time service
 agent/certificate      its renewal is late                          it has expired, or cannot be used
 agent/config           the collector's was reverted or rejected;
                        new values wait for a restart
@@ -33,6 +33,7 @@ from fieldwatch_proto.v1 import agent_pb2
 
 LONG_S = 600.0
 STALE_S = 120.0
+SKEW_S = 60.0  # from there on the collector moves the times of records, whatever the time service says
 NEARLY_FULL = 0.9
 CLOCK_OFF_S = 2.0  # less is not told from a slow way to the collector
 LATE = 0.75  # of a certificate's life; renewal begins at half of it
@@ -83,8 +84,15 @@ class ShipperVitals(NamedTuple):
     clock_offset_s: float | None = None  # the collector's clock less ours
 
 
+class ClockVitals(NamedTuple):
+    """`offset_ns`: the collector's clock less ours, None while it was not heard."""
+
+    offset_ns: int | None
+    synchronised: bool
+
+
 class CertificateVitals(NamedTuple):
-    """Unix seconds."""
+    """Unix seconds; `now` by the collector's clock, where it was heard."""
 
     not_before: float
     not_after: float
@@ -103,6 +111,7 @@ class Vitals(NamedTuple):
     listens: bool  # False: a capture file is read
     spool: SpoolVitals
     shipper: ShipperVitals
+    clock: ClockVitals
     certificate: CertificateVitals | None
     config: ConfigVitals
 
@@ -120,8 +129,9 @@ def _parts(vitals: Vitals) -> Iterator[Finding]:
         yield from _capture(vitals.interfaces)
     yield Finding("agent/spool", *_spool(vitals.spool))
     yield Finding("agent/shipper", *_shipper(vitals.shipper))
+    if vitals.listens:
+        yield Finding("agent/clock", *_clock(vitals.clock))
     if vitals.certificate is not None:
-        yield Finding("agent/clock", *_clock(vitals.certificate, vitals.shipper.clock_offset_s))
         yield Finding("agent/certificate", *_certificate(vitals.certificate))
     yield Finding("agent/config", *_config(vitals.config))
 
@@ -183,13 +193,17 @@ def _shipper(shipper: ShipperVitals) -> _Verdict:
     return OK, ""
 
 
-def _clock(certificate: CertificateVitals, offset_s: float | None) -> _Verdict:
-    remedy = "times of records are wrong; set it, or: timedatectl set-ntp true"
-    if offset_s is not None and abs(offset_s) > CLOCK_OFF_S:
-        return DEGRADED, f"{abs(offset_s):.0f} s {'behind' if offset_s > 0 else 'ahead of'} the collector's: {remedy}"
-    if certificate.now < certificate.not_before:
-        return DEGRADED, f"behind this agent's own certificate: {remedy}"
-    return OK, ""
+def _clock(clock: ClockVitals) -> _Verdict:
+    remedy = "set it, or: timedatectl set-ntp true"
+    if clock.offset_ns is None:
+        if clock.synchronised:
+            return OK, ""
+        return DEGRADED, f"nobody keeps it right, and the collector's was not heard yet; {remedy}"
+    skew_s = clock.offset_ns / 1e9
+    if abs(skew_s) <= SKEW_S:
+        return OK, ""
+    side = "behind" if skew_s > 0 else "ahead of"
+    return DEGRADED, f"it is {abs(skew_s):,.0f} s {side} the collector's, which corrects the times of records; {remedy}"
 
 
 def _certificate(certificate: CertificateVitals) -> _Verdict:

@@ -87,7 +87,8 @@ def agent_status(daemon: Daemon, *, first: bool) -> agent_pb2.AgentStatus:
         card_life_years=daemon.wear.card_life_years,
         allowed_commands=daemon.settings.value.remote.allow,
         cpu_ms=int(1_000 * (time.process_time() - _CPU_AT_START_S)),
-        clock_offset_ns=(daemon.shipping.shipper.clock_offset_ns or 0) if daemon.shipping.shipper else 0,
+        clock_offset_ns=daemon.clock.offset_ns or 0,
+        clock_quality=daemon.clock.quality,
     )
 
 

@@ -6,8 +6,11 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from fieldwatch_proto.schema import ClockQuality
+
 from fieldwatch_agent.control.health import (
     CertificateVitals,
+    ClockVitals,
     ConfigVitals,
     Finding,
     InterfaceVitals,
@@ -65,6 +68,7 @@ class Doctor:
             listens=daemon.options.replay is None,
             spool=self._spool(spool, now_s),
             shipper=self._shipper(now_s),
+            clock=self._clock(),
             certificate=self._certificate(),
             config=self._config(),
         )
@@ -116,7 +120,11 @@ class Doctor:
         care = self._daemon.shipping.certificate
         if care is None:
             return None
-        return CertificateVitals(care.identity.not_before, care.identity.not_after, time.time())
+        return CertificateVitals(care.identity.not_before, care.identity.not_after, care.now_s)
+
+    def _clock(self) -> ClockVitals:
+        clock = self._daemon.clock
+        return ClockVitals(clock.offset_ns, clock.quality is ClockQuality.NTP)
 
     def _config(self) -> ConfigVitals:
         remote = self._daemon.configuration.remote

@@ -10,6 +10,7 @@ from fieldwatch_proto.schema import SCHEMA_VERSION
 from fieldwatch_proto.v1 import agent_pb2
 from fieldwatch_proto.version import VERSION
 
+from fieldwatch_agent.clock import boottime_ns
 from fieldwatch_agent.spool.items import Batch, Gap, StreamState
 
 PROTOCOL = 1
@@ -24,7 +25,7 @@ def hello(streams: Sequence[StreamState], boot: bytes, buffered_bytes: int) -> a
             boot_id=boot,
             version=VERSION,
             buffered_bytes=buffered_bytes,
-            monotonic_ns=time.monotonic_ns(),
+            monotonic_ns=boottime_ns(),
             wall_ns=time.time_ns(),
         )
     )

@@ -85,6 +85,7 @@ class Shipper(threading.Thread):
         retry_max_s: float,
         beat: Callable[[grpc.Channel | None], None] = lambda channel: None,
         alarm: Callable[[str, dict[str, Any]], None] = lambda kind, data: None,
+        on_clock: Callable[[int], None] = lambda collector_ns: None,
     ) -> None:
         super().__init__(name="shipper", daemon=True)
         self.state = "connecting"
@@ -95,7 +96,7 @@ class Shipper(threading.Thread):
         self._fresh_at = 0.0
         self._collector_clock_ns: int | None = None
         self._spool, self._address, self._connect, self._boot = spool, address, connect, boot
-        self._beat, self._alarm = beat, alarm
+        self._beat, self._alarm, self._on_clock = beat, alarm, on_clock
         self._agenda, self.pace = Agenda(spool), Pace()
         self._backoff = Backoff(retry_min_s, retry_max_s)
         self._stopping = threading.Event()
@@ -158,6 +159,7 @@ class Shipper(threading.Thread):
         return min(MAX_ACK_TIMEOUT_S, KEEPALIVE_TIMEOUT_S * 2.0 ** min(self._fruitless, 8))
 
     def _welcomed(self, channel: grpc.Channel, welcome: agent_pb2.Welcome) -> None:
+        self._on_clock(welcome.server_wall_ns)
         self._backoff.spread_s = welcome.return_spread_ms / 1000
         if not self._announced:
             log.info("connected to the collector", address=self._address)

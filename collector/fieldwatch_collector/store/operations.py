@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fieldwatch_proto.columns import DecodeError, column_values, digest, open_columns
-from fieldwatch_proto.schema import COLUMNS, Kind, time_text
+from fieldwatch_proto.schema import CLOCK_COLUMNS, COLUMNS, Kind, time_text
 
 from fieldwatch_collector.admin import AdminError, operation
 from fieldwatch_collector.audit import log as audit_log
@@ -90,7 +90,9 @@ def show_batch(services: Services, arguments: Mapping[str, Any]) -> dict[str, An
     names = ("position", "agent", "seq", "kind", "schema", "codec", "records", "raw_bytes")
     shown: dict[str, Any] = {**{name: row[name] for name in names}, "bytes": len(row["body"])}
     shown |= {"received": time_text(row["received_ns"]), "problem": row["problem"] or "", "columns": {}}
-    known = {column.name for column in COLUMNS[Kind(row["kind"])]} if row["kind"] in set(Kind) else set()
+    known = {column.name for column in CLOCK_COLUMNS}
+    if row["kind"] in set(Kind):
+        known |= {column.name for column in COLUMNS[Kind(row["kind"])]}
     try:
         opened = open_columns(row["records"], row["raw_bytes"], row["body"])
     except DecodeError as problem:

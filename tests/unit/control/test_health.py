@@ -10,6 +10,7 @@ from fieldwatch_agent.control.health import (
     FAILED,
     OK,
     CertificateVitals,
+    ClockVitals,
     ConfigVitals,
     InterfaceVitals,
     ShipperVitals,
@@ -25,8 +26,9 @@ SPOOL = SpoolVitals(alive=True, used_bytes=10, max_bytes=100)
 SHIPPER = ShipperVitals(wanted=True, enrolled=True, state="connected", connected=True)
 AWAY = SHIPPER._replace(connected=False, state="not connected: no collector answers", away_s=5.0)
 CERTIFICATE = CertificateVitals(not_before=0.0, not_after=100.0, now=60.0)
+CLOCK = ClockVitals(offset_ns=-30_000_000_000, synchronised=False)
 CONFIG = ConfigVitals(0, pb.CONFIG_STATE_UNSPECIFIED, "")
-WELL = Vitals((ETH0,), True, SPOOL, SHIPPER, CERTIFICATE, CONFIG)
+WELL = Vitals((ETH0,), True, SPOOL, SHIPPER, CLOCK, CERTIFICATE, CONFIG)
 
 
 def levels(vitals: Vitals) -> dict[str, int]:
@@ -68,9 +70,9 @@ def test_a_well_agent_is_well_in_every_part() -> None:
         ({"shipper": AWAY._replace(away_s=601.0)}, "shipper", FAILED, "no collector answers"),
         ({"shipper": AWAY._replace(refused=True)}, "shipper", FAILED, "no collector answers"),
         ({"shipper": SHIPPER._replace(waits_s=130.0)}, "shipper", FAILED, "no fresh record has got through for 2 min"),
-        ({"certificate": CERTIFICATE._replace(now=-1.0)}, "clock", DEGRADED, "behind this agent's own certificate"),
-        ({"shipper": SHIPPER._replace(clock_offset_s=3_600.4)}, "clock", DEGRADED, "3600 s behind the collector's"),
-        ({"shipper": SHIPPER._replace(clock_offset_s=-61.0)}, "clock", DEGRADED, "61 s ahead of the collector's"),
+        ({"clock": CLOCK._replace(offset_ns=61_000_000_000)}, "clock", DEGRADED, "61 s behind the collector's"),
+        ({"clock": CLOCK._replace(offset_ns=-61_000_000_000)}, "clock", DEGRADED, "61 s ahead of the collector's"),
+        ({"clock": CLOCK._replace(offset_ns=None)}, "clock", DEGRADED, "nobody keeps it right"),
         ({"certificate": CERTIFICATE._replace(now=76.0)}, "certificate", DEGRADED, "renewal is late"),
         ({"certificate": CERTIFICATE._replace(now=100.0)}, "certificate", FAILED, "expired"),
         ({"config": ConfigVitals(3, pb.CONFIG_REVERTED, "why")}, "config", DEGRADED, "version 3 was reverted: why"),

@@ -15,6 +15,7 @@ from fieldwatch_agent.shipper.shipper import Shipper, open_channel
 from fieldwatch_agent.spool.items import Loss
 from fieldwatch_agent.spool.store import Store
 from fieldwatch_agent.spool.thread import SpoolThread
+from fieldwatch_proto.schema import SCHEMA_VERSION
 from fieldwatch_proto.v1 import agent_pb2 as pb
 from support.scripted import Authority, Conversation, Script, ScriptedCollector
 from support.spooling import WIDE, body, put
@@ -132,7 +133,8 @@ def test_the_greeting_names_every_stream(authority: Authority, spool: SpoolThrea
 
     hello = hellos[0]
     assert [(s.epoch, s.first_unacked, s.next_seq) for s in hello.streams] == [(epoch, 2, 4)]
-    assert (hello.protocol, hello.boot_id, hello.buffered_bytes, hello.schema) == (1, b"boot", 400, 1)
+    assert (hello.protocol, hello.boot_id, hello.buffered_bytes, hello.schema) == (1, b"boot", 400, SCHEMA_VERSION)
+    assert 0 <= time.clock_gettime_ns(time.CLOCK_BOOTTIME) - hello.monotonic_ns < 60_000_000_000
 
 
 def test_a_lost_ack_is_cured_by_the_welcome(authority: Authority, spool: SpoolThread) -> None:
