@@ -12,6 +12,7 @@ when it changes.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import sqlite3
 import time
@@ -27,7 +28,7 @@ from fieldwatch_proto.v1 import agent_pb2 as pb
 from fieldwatch_proto.v1 import agent_pb2_grpc
 from google.protobuf.message import DecodeError
 
-from fieldwatch_collector import faults
+from fieldwatch_collector import clocks, faults
 from fieldwatch_collector.config import Limits
 from fieldwatch_collector.hub import Hub
 from fieldwatch_collector.ingest import credit
@@ -192,6 +193,7 @@ class _Stream:
                 self._slots.release()
 
     async def _greet(self, hello: pb.Hello) -> None:
+        arrived_ns = time.time_ns()
         if hello.protocol != PROTOCOL:
             raise _ProtocolError(
                 f"this collector speaks protocol {PROTOCOL}, not {hello.protocol}; update the older one"
@@ -202,6 +204,7 @@ class _Stream:
             held = await self._service.store.held(self._agent, [stream.epoch for stream in hello.streams])
         except StoreError as problem:
             await self._context.abort(grpc.StatusCode.UNAVAILABLE, str(problem))
+        await self._measure_clock(hello, arrived_ns)
         have = self._acks.greet(hello.streams, held)
         spread_ms = await self._service.returning.spread_ms()
         nacks = []
@@ -224,6 +227,19 @@ class _Stream:
             return_spread_ms=spread_ms,
         )
         self._owe(_Answer([pb.Down(welcome=welcome), *nacks]))
+
+    async def _measure_clock(self, hello: pb.Hello, arrived_ns: int) -> None:
+        """Before any batch of the session is taken: they are corrected by it."""
+        if (taken := clocks.measured(hello, arrived_ns)) is None:
+            return
+        store = self._service.store
+        with contextlib.suppress(StoreError):  # the store says so itself; what was known of the clock holds
+            if await asyncio.to_thread(self._is_news, taken):
+                await store.transact(lambda connection: clocks.remember(connection, self._agent, taken))
+
+    def _is_news(self, taken: clocks.Measurement) -> bool:
+        with self._service.store.reader() as connection:
+            return clocks.is_news(connection, self._agent, taken)
 
     async def _take(self, epoch: int, seq: int, item: Item | pb.NackCode) -> None:
         credit_ = self._service.credit

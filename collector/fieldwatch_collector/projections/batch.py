@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fieldwatch_proto.columns import Records
-from fieldwatch_proto.schema import COLUMNS
+from fieldwatch_proto.schema import COLUMNS, ClockQuality
 
 MAX_COUNT = 1 << 48  # a count above is not of this world; sums of counts stay inside SQLite's integers
 MAX_TIME_NS = (1 << 63) - 1
@@ -17,13 +17,18 @@ _EMPTY = {"str": "", "mac": bytes(6), "ip": bytes(16), "f64": 0.0}
 
 @dataclass(frozen=True, slots=True)
 class OpenBatch:
-    """`site` is that of the agent; `quiet`: it was told of before (a rebuild), so no events come of it."""
+    """`site` is that of the agent; `quiet`: it was told of before (a rebuild), so no events come of it.
+
+    `shift_ns` is added to every time, which then is as good as `clock` says; see `clocks`.
+    """
 
     position: int
     agent: str
     site: str
     records: Records
     quiet: bool = False
+    shift_ns: int = 0
+    clock: ClockQuality = ClockQuality.UNKNOWN
 
     def column(self, name: str) -> list[Any]:
         """Values of a column; empty ones where an older agent did not know it."""
@@ -37,8 +42,11 @@ class OpenBatch:
         return [min(value, MAX_COUNT) for value in self.column(name)]
 
     def times(self, name: str) -> list[int]:
-        """A column of times, none before the epoch."""
-        return [max(value, 0) for value in self.column(name)]
+        """A column of times by our clock, none before the epoch or beyond 64 bits."""
+        shift_ns = self.shift_ns
+        if not shift_ns:
+            return [max(value, 0) for value in self.column(name)]
+        return [min(max(value + shift_ns, 0), MAX_TIME_NS) for value in self.column(name)]
 
     def addresses(self, name: str) -> list[bytes]:
         """A column of addresses as 4 or 16 octets, or none."""

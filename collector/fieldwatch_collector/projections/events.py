@@ -32,6 +32,7 @@ class EventProjection:
             batch.column("data"),
             strict=True,
         )
+        doubt = {"clock": batch.clock.text} if batch.clock.text else {}
         return [
             record(
                 connection,
@@ -39,7 +40,7 @@ class EventProjection:
                 site=batch.site,
                 agent=batch.agent,
                 subject=("agent", batch.agent, ""),
-                data={"severity": severity, "subject": subject, **_object(data)},
+                data={"severity": severity, "subject": subject, **_object(data), **doubt},
                 ts_ns=ts_ns,
             )
             for ts_ns, type_, severity, subject, data in rows

@@ -19,8 +19,8 @@ _CHUNK = 500
 INSERT = (
     "INSERT INTO flow(site, agent, first_ns, last_ns, protocol, src, dst, src_port, dst_port, vlans, src_mac, dst_mac,"
     " packets, bytes, reply_packets, reply_bytes, tcp_flags, state, end_reason, tunnels, application, interface,"
-    " src_device, dst_device, retransmits, reply_retransmits, server_rtt_us, client_rtt_us)"
-    f" VALUES({', '.join(28 * '?')})"
+    " src_device, dst_device, retransmits, reply_retransmits, server_rtt_us, client_rtt_us, clock)"
+    f" VALUES({', '.join(29 * '?')})"
 )
 
 
@@ -74,6 +74,7 @@ class FlowProjection:
                 batch.column("reply_retransmits"),
                 batch.column("server_rtt_us"),
                 batch.column("client_rtt_us"),
+                [int(batch.clock)] * count,
                 strict=True,
             ),
         )

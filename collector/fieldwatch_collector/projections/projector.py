@@ -12,6 +12,7 @@ from fieldwatch_proto.identity import Prefix
 from fieldwatch_proto.logs import get_logger
 from fieldwatch_proto.schema import Kind
 
+from fieldwatch_collector.clocks import correction
 from fieldwatch_collector.journal import record
 from fieldwatch_collector.projections.batch import OpenBatch
 from fieldwatch_collector.projections.events import EventProjection, MetricProjection
@@ -73,7 +74,7 @@ class Projector:
         positions = self._load_positions(connection)
         deadline = time.monotonic() + SLICE_SECONDS
         rows = connection.execute(
-            "SELECT position, agent, kind, codec, records, raw_bytes, body FROM batch"
+            "SELECT position, agent, kind, codec, records, raw_bytes, received_ns, body FROM batch"
             " WHERE position > ? ORDER BY position LIMIT ?",
             (min(positions.values()), SLICE_BATCHES),
         ).fetchall()
@@ -168,12 +169,15 @@ class Projector:
         if row["codec"] != CODEC_MSGPACK_ZSTD:
             raise DecodeError(f"codec {row['codec']} is not known")
         records = open_body(Kind(row["kind"]), row["records"], row["raw_bytes"], row["body"])
+        shift_ns, clock = correction(connection, row["agent"], row["position"], row["received_ns"], records)
         return OpenBatch(
             position=row["position"],
             agent=row["agent"],
             site=self._site(connection, row["agent"]),
             records=records,
             quiet=row["position"] <= self._quiet_until,
+            shift_ns=shift_ns,
+            clock=clock,
         )
 
     def _site(self, connection: sqlite3.Connection, agent: str) -> str:

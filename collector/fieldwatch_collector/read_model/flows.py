@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from fieldwatch_proto.protocols import protocol_number, protocol_text, tcp_flags_text
-from fieldwatch_proto.schema import FlowState, ip_text, time_text, vlan_ids
+from fieldwatch_proto.schema import ClockQuality, FlowState, ip_text, time_text, vlan_ids
 
 from fieldwatch_collector.read_model.asking import BadRequest, Ordering, Where, ip_of, limit_of, page, text_of, when
 
@@ -131,6 +131,7 @@ def flow_of(row: sqlite3.Row) -> dict[str, Any]:
         "reply_retransmits": row["reply_retransmits"],
         "server_rtt_us": row["server_rtt_us"] or None,
         "client_rtt_us": row["client_rtt_us"] or None,
+        "clock": ClockQuality(row["clock"]).text,
     }
 
 

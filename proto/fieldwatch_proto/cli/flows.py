@@ -32,7 +32,7 @@ _ORDERED_BY = {
 _WHEN_AND_WHERE = ("first_seen", "last_seen", "site", "agent", "interface")
 _WHO = ("protocol", "src", "src_port", "dst", "dst_port", "src_name", "dst_name", "src_device", "dst_device")
 _WHAT = ("bytes", "reply_bytes", "packets", "reply_packets", "state", "application")
-_HOW = ("retransmits", "reply_retransmits", "server_rtt_us", "client_rtt_us")
+_HOW = ("retransmits", "reply_retransmits", "server_rtt_us", "client_rtt_us", "clock")
 CSV_COLUMNS = tuple(map(Column, (*_WHEN_AND_WHERE, *_WHO, *_WHAT, *_HOW)))
 TOP_COLUMNS = (
     Column("label", "WHAT"),

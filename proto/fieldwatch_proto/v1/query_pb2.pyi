@@ -179,7 +179,7 @@ class FlowList(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[Flow, _Mapping]]] = ..., next: _Optional[str] = ...) -> None: ...
 
 class Flow(_message.Message):
-    __slots__ = ("site", "agent", "protocol", "src", "src_port", "dst", "dst_port", "vlans", "packets", "bytes", "reply_packets", "reply_bytes", "first_seen", "last_seen", "tcp_flags", "state", "application", "src_device", "dst_device", "src_name", "dst_name", "tunnels", "interface", "retransmits", "reply_retransmits", "server_rtt_us", "client_rtt_us")
+    __slots__ = ("site", "agent", "protocol", "src", "src_port", "dst", "dst_port", "vlans", "packets", "bytes", "reply_packets", "reply_bytes", "first_seen", "last_seen", "tcp_flags", "state", "application", "src_device", "dst_device", "src_name", "dst_name", "tunnels", "interface", "retransmits", "reply_retransmits", "server_rtt_us", "client_rtt_us", "clock")
     SITE_FIELD_NUMBER: _ClassVar[int]
     AGENT_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
@@ -207,6 +207,7 @@ class Flow(_message.Message):
     REPLY_RETRANSMITS_FIELD_NUMBER: _ClassVar[int]
     SERVER_RTT_US_FIELD_NUMBER: _ClassVar[int]
     CLIENT_RTT_US_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_FIELD_NUMBER: _ClassVar[int]
     site: str
     agent: str
     protocol: str
@@ -234,7 +235,8 @@ class Flow(_message.Message):
     reply_retransmits: int
     server_rtt_us: int
     client_rtt_us: int
-    def __init__(self, site: _Optional[str] = ..., agent: _Optional[str] = ..., protocol: _Optional[str] = ..., src: _Optional[str] = ..., src_port: _Optional[int] = ..., dst: _Optional[str] = ..., dst_port: _Optional[int] = ..., vlans: _Optional[_Iterable[int]] = ..., packets: _Optional[int] = ..., bytes: _Optional[int] = ..., reply_packets: _Optional[int] = ..., reply_bytes: _Optional[int] = ..., first_seen: _Optional[str] = ..., last_seen: _Optional[str] = ..., tcp_flags: _Optional[str] = ..., state: _Optional[str] = ..., application: _Optional[str] = ..., src_device: _Optional[str] = ..., dst_device: _Optional[str] = ..., src_name: _Optional[str] = ..., dst_name: _Optional[str] = ..., tunnels: _Optional[str] = ..., interface: _Optional[str] = ..., retransmits: _Optional[int] = ..., reply_retransmits: _Optional[int] = ..., server_rtt_us: _Optional[int] = ..., client_rtt_us: _Optional[int] = ...) -> None: ...
+    clock: str
+    def __init__(self, site: _Optional[str] = ..., agent: _Optional[str] = ..., protocol: _Optional[str] = ..., src: _Optional[str] = ..., src_port: _Optional[int] = ..., dst: _Optional[str] = ..., dst_port: _Optional[int] = ..., vlans: _Optional[_Iterable[int]] = ..., packets: _Optional[int] = ..., bytes: _Optional[int] = ..., reply_packets: _Optional[int] = ..., reply_bytes: _Optional[int] = ..., first_seen: _Optional[str] = ..., last_seen: _Optional[str] = ..., tcp_flags: _Optional[str] = ..., state: _Optional[str] = ..., application: _Optional[str] = ..., src_device: _Optional[str] = ..., dst_device: _Optional[str] = ..., src_name: _Optional[str] = ..., dst_name: _Optional[str] = ..., tunnels: _Optional[str] = ..., interface: _Optional[str] = ..., retransmits: _Optional[int] = ..., reply_retransmits: _Optional[int] = ..., server_rtt_us: _Optional[int] = ..., client_rtt_us: _Optional[int] = ..., clock: _Optional[str] = ...) -> None: ...
 
 class TopFlowsRequest(_message.Message):
     __slots__ = ("by", "since", "until", "site", "limit")

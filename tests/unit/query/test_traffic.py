@@ -114,7 +114,7 @@ def test_a_flow_that_ends_before_it_began_counts_once(store: SqliteStore) -> Non
         lambda connection: (
             connection.execute(
                 "INSERT INTO flow VALUES(1, 'hq', 'a', ?, ?, 6, x'0a000001', x'0a000002', 5, 80, 0, x'', x'', 1, 70, 1,"
-                " 30, 0, 0, 0, '', 'http', 'eth0', '', '', 0, 0, 0, 0)",
+                " 30, 0, 0, 0, '', 'http', 'eth0', '', '', 0, 0, 0, 0, 0)",
                 (born_ns, born_ns - 600 * SECOND_NS),
             ).rowcount
         )

@@ -1,0 +1,119 @@
+"""The clocks of agents: what they ought to say, and by how much the times that they made are moved.
+
+An agent's Hello tells its boot and its CLOCK_BOOTTIME, which nobody sets. Our wall clock less that is the *true anchor*
+of the boot; each batch tells the anchor that its times were made with (`schema.CLOCK_COLUMNS`), and the difference is
+how wrong that clock was. A Hello that was long on its way makes an anchor too large, never too small: within an hour
+the smallest counts. Between measurements an agent's oscillator drifts (50 ppm are 4 s a day), so a boot is measured again.
+
+=====================  ============================================  ==================================================
+the agent's clock      measured                                      its times
+=====================  ============================================  ==================================================
+UNSYNCED, UNKNOWN      within `TRUSTED_NS`                           stay; AGREES
+UNSYNCED, UNKNOWN      beyond                                        are moved; CORRECTED
+NTP                    within `TRUSTED_NTP_NS`                       stay; NTP (it may be better than ours)
+NTP                    beyond                                        are moved; CORRECTED
+any                    no Hello of that boot was ever heard          stay; as the agent says. The newest of an UNSYNCED
+                                                                     batch is never later than its receipt: it is moved
+                                                                     back as a whole.
+=====================  ============================================  ==================================================
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import NamedTuple
+
+from fieldwatch_proto.columns import Records, time_columns
+from fieldwatch_proto.schema import ClockQuality
+from fieldwatch_proto.v1 import agent_pb2 as pb
+
+TRUSTED_NS = 1_000_000_000
+TRUSTED_NTP_NS = 60_000_000_000
+SAME_NS = 500_000_000  # measurements that differ by less are one
+DELAY_NS = 60_000_000_000  # a Hello is never so long on its way: our own clock was set
+FRESH_NS = 3_600_000_000_000
+MAX_MEASUREMENTS = 1_024  # of one agent
+FIRST_SCHEMA = 2  # agents before it gave CLOCK_MONOTONIC
+_MAX_NS = 1 << 62
+
+
+class Measurement(NamedTuple):
+    """The true anchor of a boot, taken at `at_ns` by our clock."""
+
+    boot: int
+    anchor_ns: int
+    at_ns: int
+
+
+class Correction(NamedTuple):
+    """What is added to every time of a batch, and what the times are then."""
+
+    shift_ns: int
+    quality: ClockQuality
+
+
+def signed(boot: int) -> int:
+    """A u64 as SQLite keeps it."""
+    return boot - (1 << 64) if boot >= 1 << 63 else boot
+
+
+def measured(hello: pb.Hello, at_ns: int) -> Measurement | None:
+    """What a Hello that came at `at_ns` tells of its agent's clock; None where it does not."""
+    if hello.schema < FIRST_SCHEMA or len(hello.boot_id) < 8 or not 0 < hello.monotonic_ns < _MAX_NS:
+        return None
+    return Measurement(int.from_bytes(hello.boot_id[:8], "little", signed=True), at_ns - hello.monotonic_ns, at_ns)
+
+
+def is_news(connection: sqlite3.Connection, agent: str, taken: Measurement) -> bool:
+    """Whether it tells more than what is known of the boot."""
+    known = connection.execute(
+        "SELECT anchor_ns, measured_ns FROM agent_clock WHERE agent = ? AND boot = ? ORDER BY position DESC LIMIT 1",
+        (agent, taken.boot),
+    ).fetchone()
+    if known is None:
+        return True
+    later_ns, age_ns = taken.anchor_ns - known[0], taken.at_ns - known[1]
+    delayed = 0 < later_ns < DELAY_NS and 0 <= age_ns < FRESH_NS
+    return abs(later_ns) >= SAME_NS and not delayed
+
+
+def remember(connection: sqlite3.Connection, agent: str, taken: Measurement) -> None:
+    """Keep a measurement for the batches that come from now on. In a transaction of the writer."""
+    connection.execute(
+        "INSERT OR REPLACE INTO agent_clock(agent, boot, position, anchor_ns, measured_ns)"
+        " SELECT ?, ?, coalesce(max(position), 0), ?, ? FROM batch",
+        (agent, *taken),
+    )
+    connection.execute(
+        "DELETE FROM agent_clock WHERE agent = ?1 AND (boot, position) IN (SELECT boot, position FROM agent_clock"
+        " WHERE agent = ?1 ORDER BY measured_ns DESC, position DESC LIMIT -1 OFFSET ?2)",
+        (agent, MAX_MEASUREMENTS),
+    )
+
+
+def correction(
+    connection: sqlite3.Connection, agent: str, position: int, received_ns: int, records: Records
+) -> Correction:
+    """How the times of a batch are to be taken."""
+    if not {"clock_anchor_ns", "clock_boot", "clock_quality"} <= records.columns.keys():
+        return Correction(0, ClockQuality.UNKNOWN)
+    anchor_ns, boot = records.values("clock_anchor_ns")[0], records.values("clock_boot")[0]
+    said = records.values("clock_quality")[0]
+    quality = ClockQuality(said) if said in (ClockQuality.UNSYNCED, ClockQuality.NTP) else ClockQuality.UNKNOWN
+    known = connection.execute(
+        "SELECT anchor_ns FROM agent_clock WHERE agent = ? AND boot = ? AND position < ?"
+        " ORDER BY position DESC LIMIT 1",
+        (agent, signed(boot), position),
+    ).fetchone()
+    if known is None:
+        return Correction(_from_the_future(records, received_ns) if quality is ClockQuality.UNSYNCED else 0, quality)
+    shift_ns = known[0] - anchor_ns
+    if abs(shift_ns) > (TRUSTED_NTP_NS if quality is ClockQuality.NTP else TRUSTED_NS):
+        return Correction(shift_ns, ClockQuality.CORRECTED)
+    return Correction(0, quality if quality is ClockQuality.NTP else ClockQuality.AGREES)
+
+
+def _from_the_future(records: Records, received_ns: int) -> int:
+    """What brings the newest time back to the receipt; 0 where it was before it."""
+    newest_ns = max(max(records.values(name)) for name in time_columns(records.kind))
+    return min(0, received_ns - newest_ns)
