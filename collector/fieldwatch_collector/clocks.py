@@ -3,7 +3,8 @@
 An agent's Hello tells its boot and its CLOCK_BOOTTIME, which nobody sets. Our wall clock less that is the *true anchor*
 of the boot; each batch tells the anchor that its times were made with (`schema.CLOCK_COLUMNS`), and the difference is
 how wrong that clock was. A Hello that was long on its way makes an anchor too large, never too small: within an hour
-the smallest counts. Between measurements an agent's oscillator drifts (50 ppm are 4 s a day), so a boot is measured again.
+the smallest counts. Between measurements an agent's oscillator drifts (50 ppm are 4 s a day), so a boot is measured
+again.
 
 =====================  ============================================  ==================================================
 the agent's clock      measured                                      its times
@@ -116,4 +117,4 @@ def correction(
 def _from_the_future(records: Records, received_ns: int) -> int:
     """What brings the newest time back to the receipt; 0 where it was before it."""
     newest_ns = max(max(records.values(name)) for name in time_columns(records.kind))
-    return min(0, received_ns - newest_ns)
+    return int(min(0, received_ns - newest_ns))

@@ -255,7 +255,7 @@ class Server:
 
 
 class _Certificates:
-    """The server's certificate for both gRPC ports and HTTPS, fresh at every handshake."""
+    """The server's certificates, one for both gRPC ports and one for HTTPS, fresh at every handshake."""
 
     def __init__(self, services: Services) -> None:
         self._authority = services.authority
@@ -266,13 +266,15 @@ class _Certificates:
         self.bound += services.config.tls.names
         self.http: _Http | None = None
         self._files = self._authority.server_files(self.bound)
+        self._page_files = self._authority.page_files(self.bound)
         self._shown = self._read()
         self._authority.on_change = self._refresh
 
-    def _read(self) -> tuple[bytes, bytes, bytes]:
-        """(key, certificate chain, roots of clients) as the next handshake takes them."""
+    def _read(self) -> tuple[bytes, bytes, bytes, bytes]:
+        """(key, certificate chain, roots of clients) as the next handshake takes them; and the page's chain."""
         certificate, key = self._files
-        return key.read_bytes(), certificate.read_bytes(), self._authority.client_roots_pem()
+        page = self._page_files[0].read_bytes()
+        return key.read_bytes(), certificate.read_bytes(), self._authority.client_roots_pem(), page
 
     def credentials(self, clients_need_certificates: bool) -> grpc.ServerCredentials:
         """P-256, by our CA; a renewed certificate or another CA is used from the next handshake on."""
@@ -280,7 +282,8 @@ class _Certificates:
 
         def load() -> grpc.ServerCertificateConfiguration:
             nonlocal used
-            used = key, chain, roots = self._shown
+            used = self._shown
+            key, chain, roots, _ = used
             return grpc.ssl_server_certificate_configuration(
                 [(key, chain)], roots if clients_need_certificates else None
             )
@@ -294,7 +297,7 @@ class _Certificates:
         """(certificate, key) for HTTPS: the user's own, or ours. Raises ServeError."""
         tls = self._config.tls
         if not tls.certificate:
-            return self._files
+            return self._page_files
         for name, path in (("tls.certificate", tls.certificate), ("tls.key", tls.key)):
             if not os.access(path, os.R_OK):
                 raise ServeError(f"{name} = {path}: cannot be read; check the path and its owner")
@@ -310,6 +313,7 @@ class _Certificates:
         """In a worker thread."""
         with self._lock:
             self._files = self._authority.server_files(self.bound)
+            self._page_files = self._authority.page_files(self.bound)
             fresh = self._read()
             if fresh != self._shown:
                 self._shown = fresh

@@ -19,11 +19,11 @@ from support.collector import Running, enrol, private_key, running, talk
 
 
 def root_of_an_earlier_version(data: Path) -> None:
-    """A CA whose paths may have no length, as they were made before CAs could be replaced."""
+    """A CA whose paths may have no length, as they were made before CAs could be replaced, and that ends."""
     key, now = private_key(), dt.datetime.now(dt.UTC)
-    made = pki.ca_certificate(key, now)
+    made = pki.ca_certificate(key)
     builder = x509.CertificateBuilder(
-        made.issuer, made.subject, key.public_key(), 1, made.not_valid_before_utc, made.not_valid_after_utc
+        made.issuer, made.subject, key.public_key(), 1, now - pki.BACKDATE, now + dt.timedelta(days=7_300)
     )
     for extension in made.extensions:
         value = extension.value
@@ -93,6 +93,6 @@ async def test_a_stranger_is_a_stranger_before_and_after(tmp_path: Path) -> None
     async with running(tmp_path / "data") as collector:
         await rotate(collector)
         key = ec.generate_private_key(ec.SECP256R1())
-        stranger = pki.pem(pki.ca_certificate(key, dt.datetime.now(dt.UTC)))
+        stranger = pki.pem(pki.ca_certificate(key))
 
         assert not await shakes_hands(collector.server.ports["public_grpc"], stranger, ssl.VerifyFlags.VERIFY_DEFAULT)

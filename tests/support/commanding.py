@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from fieldwatch_agent.clock import Clock
 from fieldwatch_agent.control.configuration import ConfigurationCare
 from fieldwatch_agent.control.logs import DaemonLog
 from fieldwatch_agent.control.runner import Runner
@@ -28,6 +29,7 @@ class Desk:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.clock = Clock(bytes(16))
         self.file = folder / "agent.toml"
         if not self.file.exists():
             self.file.write_text("")

@@ -19,7 +19,7 @@ START_TIMEOUT_S = 20.0
 def running(services: Services, *, tls: bool = False) -> Iterator[str]:
     """Serve in a thread of its own; gives the address, such as ``http://127.0.0.1:40123``."""
     listener = socket.create_server(("127.0.0.1", 0))
-    certificate, key = services.authority.server_files(["127.0.0.1"]) if tls else (None, None)
+    certificate, key = services.authority.page_files(["127.0.0.1"]) if tls else (None, None)
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(services),

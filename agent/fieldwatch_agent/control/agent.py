@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
+from fieldwatch_agent.clock import Clock
 from fieldwatch_agent.control.configuration import ConfigurationCare
 from fieldwatch_agent.control.logs import DaemonLog
 from fieldwatch_agent.control.settings import Settings
@@ -14,6 +15,7 @@ class Agent(Protocol):
     """The daemon."""
 
     folder: Path
+    clock: Clock
     settings: Settings
     configuration: ConfigurationCare
     log: DaemonLog

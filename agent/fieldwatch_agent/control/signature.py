@@ -16,7 +16,6 @@ import hashlib
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,12 +44,13 @@ def message(agent_id: str, version: int, settings: bytes) -> bytes:
     return head + hashlib.sha256(settings).digest()
 
 
-def check(data: Path, pushed: agent_pb2.RemoteConfig, timeout_s: float) -> None:
-    """In a child. Raises SignatureError."""
+def check(data: Path, pushed: agent_pb2.RemoteConfig, timeout_s: float, now_s: float) -> None:
+    """In a child, at `now_s` (Unix seconds). Raises SignatureError."""
     if not (0 < len(pushed.signature) <= MAX_SIGNATURE_BYTES and 0 < len(pushed.signer_der) <= MAX_CERTIFICATE_BYTES):
         raise SignatureError("it is not signed")
     request = {
         "version": pushed.version,
+        "now": now_s,
         "settings": base64.b64encode(pushed.settings).decode(),
         "signature": base64.b64encode(pushed.signature).decode(),
         "signer": base64.b64encode(pushed.signer_der).decode(),
@@ -145,7 +145,7 @@ def main() -> int:
     request = json.loads(sys.stdin.buffer.read(MAX_REQUEST_BYTES))
     parts = [base64.b64decode(request[name]) for name in ("settings", "signature", "signer")]
     try:
-        verify(options.data, request["version"], *parts, now_s=time.time())
+        verify(options.data, request["version"], *parts, now_s=request["now"])
     except (SignatureError, EnrolmentError) as problem:
         print(problem, file=sys.stderr)
         return 1

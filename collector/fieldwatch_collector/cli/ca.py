@@ -56,7 +56,7 @@ def show(args: argparse.Namespace) -> None:
         Column("fingerprint", "SHA-256"),
         Column("state"),
         Column("replaced", show=lambda text: str(text)[:19].replace("T", " ")),
-        Column("expires", show=lambda text: str(text)[:10]),
+        Column("expires", show=lambda text: "never" if str(text) >= "9999" else str(text)[:10]),
     ]
     write(found["cas"], columns, args.output)
     if args.output == "table":

@@ -23,6 +23,7 @@ LOW_DISK_BYTES = 1 << 30
 SHORT_DISK_BYTES = 64 << 20
 EXPIRY_WARNING_S = 14 * 86_400
 CA_WARNING_S = 365 * 86_400  # every agent and every token has to hear of a new one while the old one is valid
+NO_END_NS = 253_402_300_799_000_000_000  # 9999-12-31, RFC 5280, 4.1.2.5
 OLDEST_SANE_CLOCK_S = 1_735_689_600  # 2025-01-01: before it the clock was never set
 
 
@@ -135,15 +136,20 @@ def _certificate(config: CollectorConfig) -> Iterator[Finding]:
     places = (
         ("ca.crt", "replace it while agents still trust it: fieldwatch-collector ca rotate --begin", CA_WARNING_S),
         ("server.crt", "restart the server", EXPIRY_WARNING_S),
+        ("page.crt", "restart the server", EXPIRY_WARNING_S),
     )
     for name, remedy, soon_s in places:
         path = config.data_dir / "pki" / name
         try:
-            left_s = certificate_expiry_ns(path.read_bytes()) / 1e9 - time.time()
+            expiry_ns = certificate_expiry_ns(path.read_bytes())
+            left_s = expiry_ns / 1e9 - time.time()
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as problem:
             yield Finding(Level.BROKEN, "certificate", f"{path}: {problem}", "restore the data folder from a backup")
+            continue
+        if expiry_ns >= NO_END_NS:
+            yield Finding(Level.OK, "certificate", f"{name} is good at any time, also for agents without a clock")
             continue
         what = f"{name} is valid for {left_s / 86_400:.0f} days"
         if left_s <= 0:

@@ -4,9 +4,11 @@ It may be replaced (docs/decisions/0015): from that moment the new CA signs, and
 certificate, the one by which the old CA vouches for the new. Who trusts any CA that this collector ever had is thus at
 the right place: agents that slept, join tokens and API tokens from before.
 
-The server certificate carries ``collector.fieldwatch.internal`` always (agents and clients dial any address and expect
-that name), and beside it localhost, the loopback addresses, the host's name and the addresses that are bound. It is
-renewed at a start that needs other names, and past half of its life.
+The server's certificates carry ``collector.fieldwatch.internal`` always (agents and clients dial any address and expect
+that name), and beside it localhost, the loopback addresses, the host's name and the addresses that are bound. There are
+two. Agents check the one of the gRPC ports, and may take any moment for now: it is good at any time
+(docs/decisions/0017). Browsers check the one of the page, and refuse what is good for years. Both are renewed at a
+start that needs other names, and when they are half of `SERVER_DAYS` old.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import ipaddress
+import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,6 +32,7 @@ from fieldwatch_collector.identity import AGENT_CERTIFICATE_DAYS, COLLECTOR_NAME
 from fieldwatch_collector.identity.cas import Cas, Earlier, open_cas, write_earlier, write_rotation
 
 SERVER_DAYS = 90
+_HALF = dt.timedelta(days=SERVER_DAYS) / 2
 
 Clock = Callable[[], dt.datetime]
 
@@ -67,7 +71,7 @@ class Authority:
         """The authority of a data folder, made where there is none yet. Raises OSError, ValueError."""
         folder = data / "pki"
         folder.mkdir(mode=0o700, exist_ok=True)
-        return cls(folder, open_cas(folder, clock()), clock)
+        return cls(folder, open_cas(folder), clock)
 
     # --- the CAs ------------------------------------------------------------------------------------------------
 
@@ -146,26 +150,49 @@ class Authority:
         )
 
     def server_files(self, bound: Sequence[str]) -> tuple[Path, Path]:
-        """(certificate chain, key) of the server as PEM files, fresh enough and with every name it needs."""
-        cas = self._cas
+        """(certificate chain, key) of the gRPC ports as PEM files, fresh enough and with every name it needs.
+
+        Its age is the file's: the certificate itself does not tell when it was made.
+        """
         certificate_file, key_file = self.folder / "server.crt", self.folder / "server.key"
-        names = server_names(bound)
-        if not _is_good(certificate_file, key_file, cas.root, names, self._clock()):
-            key = ec.generate_private_key(ec.SECP256R1())
-            now = self._clock()
-            certificate = _signed(
-                cas,
-                COLLECTOR_NAME,
-                key.public_key(),
-                (now - pki.BACKDATE, now + dt.timedelta(days=SERVER_DAYS)),
-                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]),
-                x509.SubjectAlternativeName([_general(name) for name in names]),
-            )
-            # With the new root itself in the chain, who trusts an earlier one alone would stop at it.
-            above = [one.cross for one in cas.earlier] or [cas.root]
-            pki.write(key_file, pki.private_pem(key), 0o600)
-            pki.write(certificate_file, b"".join(pki.pem(one) for one in (certificate, *above)), 0o644)
+        names, now = server_names(bound), self._clock()
+        certificate = _read_good(certificate_file, key_file, self._cas.root, names)
+        if (
+            certificate is None
+            or certificate.not_valid_after_utc < pki.ALWAYS[1]  # of an earlier version
+            or abs(now.timestamp() - certificate_file.stat().st_mtime) > _HALF.total_seconds()
+        ):
+            self._make_server_files(certificate_file, key_file, names, pki.ALWAYS)
+            os.utime(certificate_file, (now.timestamp(), now.timestamp()))
         return certificate_file, key_file
+
+    def page_files(self, bound: Sequence[str]) -> tuple[Path, Path]:
+        """The same for HTTPS, where it is good for `SERVER_DAYS`."""
+        certificate_file, key_file = self.folder / "page.crt", self.folder / "page.key"
+        names, now = server_names(bound), self._clock()
+        certificate = _read_good(certificate_file, key_file, self._cas.root, names)
+        if certificate is None or not _HALF < certificate.not_valid_after_utc - now <= 2 * _HALF:
+            end = now + dt.timedelta(days=SERVER_DAYS)
+            self._make_server_files(certificate_file, key_file, names, (now - pki.BACKDATE, end))
+        return certificate_file, key_file
+
+    def _make_server_files(
+        self, certificate_file: Path, key_file: Path, names: Sequence[str], valid: tuple[dt.datetime, dt.datetime]
+    ) -> None:
+        cas = self._cas
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = _signed(
+            cas,
+            COLLECTOR_NAME,
+            key.public_key(),
+            valid,
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]),
+            x509.SubjectAlternativeName([_general(name) for name in names]),
+        )
+        # With the new root itself in the chain, who trusts an earlier one alone would stop at it.
+        above = [one.cross for one in cas.earlier] or [cas.root]
+        pki.write(key_file, pki.private_pem(key), 0o600)
+        pki.write(certificate_file, b"".join(pki.pem(one) for one in (certificate, *above)), 0o644)
 
     def certify(
         self, name: str, key: ec.EllipticCurvePublicKey, life: dt.timedelta, *extensions: x509.ExtensionType
@@ -270,20 +297,16 @@ def _general(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-def _is_good(
-    certificate_file: Path, key_file: Path, ca: x509.Certificate, names: Sequence[str], now: dt.datetime
-) -> bool:
-    """Whether the files hold a certificate of this CA with these names, within the first half of its life."""
+def _read_good(
+    certificate_file: Path, key_file: Path, ca: x509.Certificate, names: Sequence[str]
+) -> x509.Certificate | None:
+    """The certificate, where the files hold one of this CA with these names, and its key."""
     try:
         certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
         key = serialization.load_pem_private_key(key_file.read_bytes(), None)
         certificate.verify_directly_issued_by(ca)
         stated = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (OSError, ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
-        return False
-    half = dt.timedelta(days=SERVER_DAYS) / 2
-    return (
-        certificate.public_key() == key.public_key()
-        and set(stated) >= {_general(name) for name in names}
-        and certificate.not_valid_after_utc - now > half
-    )
+        return None
+    good = certificate.public_key() == key.public_key() and set(stated) >= {_general(name) for name in names}
+    return certificate if good else None

@@ -43,7 +43,7 @@ class Cas:
     def rotated(self, now: dt.datetime) -> Cas:
         """A new CA that signs; the one so far vouches for it, and its key is let go."""
         key = ec.generate_private_key(ec.SECP256R1())
-        root = pki.ca_certificate(key, now)
+        root = pki.ca_certificate(key)
         last = Earlier(self.root, pki.cross_certificate(root, self.root, self.key), now, announced=True)
         return Cas(root, key, (last, *self.earlier))
 
@@ -52,14 +52,14 @@ class Cas:
         return replace(self, earlier=tuple(replace(one, announced=False) for one in self.earlier))
 
 
-def open_cas(folder: Path, now: dt.datetime) -> Cas:
+def open_cas(folder: Path) -> Cas:
     """The CAs of the folder, made where there is none yet. Raises OSError, ValueError."""
     _finish_writing(folder)
     key_file, certificate_file = folder / "ca.key", folder / "ca.crt"
     if not certificate_file.exists():
         key = ec.generate_private_key(ec.SECP256R1())
         pki.write(key_file, pki.private_pem(key), 0o600)
-        pki.write(certificate_file, pki.pem(pki.ca_certificate(key, now)), 0o644)
+        pki.write(certificate_file, pki.pem(pki.ca_certificate(key)), 0o644)
     loaded = serialization.load_pem_private_key(key_file.read_bytes(), None)
     if not isinstance(loaded, ec.EllipticCurvePrivateKey):
         raise ValueError(f"{key_file}: is no P-256 key; restore the data folder from a backup")

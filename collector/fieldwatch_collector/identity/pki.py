@@ -11,7 +11,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-CA_YEARS = 20
+# Agents without a clock check certificates, too: what they check is good at any time (docs/decisions/0017). The end is
+# the one that RFC 5280, 4.1.2.5 has for "no well-defined expiration date".
+ALWAYS = (dt.datetime(1970, 1, 1, tzinfo=dt.UTC), dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC))
 # Agents without a clock of their own are behind: what is signed now must be valid for them.
 BACKDATE = dt.timedelta(hours=24)
 
@@ -25,8 +27,8 @@ def name(common_name: str) -> x509.Name:
     )
 
 
-def ca_certificate(key: ec.EllipticCurvePrivateKey, now: dt.datetime) -> x509.Certificate:
-    """A root. Every CA of a collector has the same name; their key identifiers tell them apart.
+def ca_certificate(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    """A root, good at any time. Every CA of a collector has the same name; their key identifiers tell them apart.
 
     The length of paths is not bounded: below it stand the CAs that replace it, each vouched for by the one before.
     """
@@ -37,8 +39,8 @@ def ca_certificate(key: ec.EllipticCurvePrivateKey, now: dt.datetime) -> x509.Ce
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - BACKDATE)
-        .not_valid_after(now + dt.timedelta(days=365 * CA_YEARS))
+        .not_valid_before(ALWAYS[0])
+        .not_valid_after(ALWAYS[1])
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(key_usage(signs_certificates=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)

@@ -57,6 +57,48 @@ def test_the_server_certificate_is_renewed_past_half_of_its_life(tmp_path: Path)
     assert (seen[0] == seen[1], seen[1] == seen[2]) == (True, False)
 
 
+def test_what_agents_check_is_good_at_any_time(tmp_path: Path) -> None:
+    """CA and server certificate, also of a CA that replaced another: from 1970 on, no end (RFC 5280, 4.1.2.5)."""
+    authority = Authority.open(tmp_path)
+    authority.begin_rotation()
+    shown = x509.load_pem_x509_certificates(authority.server_files([])[0].read_bytes())
+
+    for certificate in (authority.certificate, *shown):
+        assert certificate.not_valid_before_utc == dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+        assert certificate.not_valid_after_utc == dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC)
+    assert len(shown) == 2
+
+
+@pytest.mark.parametrize("days", [46, 91, 4_000, -46])
+def test_certificates_of_the_server_are_made_anew_whatever_the_clock_does(tmp_path: Path, days: int) -> None:
+    """Past half of 90 days; and when the clock that made them was far ahead. The page's is good for those 90 days."""
+    now = dt.datetime.now(dt.UTC)
+    authority = Authority.open(tmp_path, lambda: now)
+    later = Authority.open(tmp_path, lambda: now + dt.timedelta(days=days))
+    before = [files([])[0].read_bytes() for files in (authority.server_files, authority.page_files)]
+    after = [files([])[0].read_bytes() for files in (later.server_files, later.page_files)]
+    kept = [files([])[0].read_bytes() for files in (later.server_files, later.page_files)]
+    page = x509.load_pem_x509_certificate(after[1])
+
+    assert [one != other for one, other in zip(before, after, strict=True)] == [True, True]
+    assert kept == after
+    assert page.not_valid_after_utc == (now + dt.timedelta(days=days + 90)).replace(microsecond=0)
+    assert (tmp_path / "pki" / "page.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_server_certificate_of_an_earlier_version_is_replaced(tmp_path: Path) -> None:
+    """One that ends is good for no agent whose clock is ahead."""
+    authority = Authority.open(tmp_path)
+    certificate, key = authority.server_files([])
+    page, page_key = authority.page_files([])
+    certificate.write_bytes(page.read_bytes())
+    key.write_bytes(page_key.read_bytes())
+
+    authority.server_files([])
+
+    assert x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc.year == 9999
+
+
 def test_a_damaged_certificate_is_replaced(tmp_path: Path) -> None:
     authority = Authority.open(tmp_path)
     certificate, _ = authority.server_files([])

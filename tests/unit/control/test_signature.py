@@ -31,13 +31,13 @@ def data(tmp_path: Path, authority: Authority) -> Path:
 
 def problem_of(data: Path, pushed: pb.RemoteConfig) -> str:
     with pytest.raises(SignatureError) as caught:
-        check(data, pushed, timeout_s=30)
+        check(data, pushed, timeout_s=30, now_s=time.time())
     return str(caught.value)
 
 
 def test_what_the_collector_signed_is_accepted(data: Path, authority: Authority) -> None:
     """In the child that checks it; nothing is raised."""
-    check(data, Signer(authority).sign(1, SETTINGS), timeout_s=30)
+    check(data, Signer(authority).sign(1, SETTINGS), timeout_s=30, now_s=time.time())
 
 
 def test_of_two_authorities_in_a_rotation_either_will_do(data: Path, authority: Authority) -> None:

@@ -57,7 +57,7 @@ def _unsigned(run: Run, agent: Agent) -> str:
     if len(pushed.settings) > MAX_PUSHED_BYTES:
         return f"it has {len(pushed.settings)} octets; accepted are {MAX_PUSHED_BYTES}"
     try:
-        check(agent.folder, pushed, timeout_s=run.remaining_s)
+        check(agent.folder, pushed, timeout_s=run.remaining_s, now_s=agent.clock.now_s())
     except SignatureError as problem:
         return str(problem)
     return ""
