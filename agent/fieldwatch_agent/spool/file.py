@@ -50,6 +50,7 @@ CREATE TABLE relabelled(old_epoch INT, old_seq INT, epoch INT, seq INT, ts_ns IN
 CREATE INDEX batch_class ON batch(class);
 """
 
+# secure_delete, the default of Debian's SQLite, would write every deleted page once more, as zeros.
 _PRAGMAS = f"""
 PRAGMA page_size=4096;
 PRAGMA locking_mode=EXCLUSIVE;
@@ -60,6 +61,7 @@ PRAGMA journal_size_limit={WAL_BYTES};
 PRAGMA mmap_size=0;
 PRAGMA trusted_schema=OFF;
 PRAGMA cache_size=-256;
+PRAGMA secure_delete=OFF;
 """
 
 
