@@ -28,7 +28,7 @@ from support.spooling import WIDE, put
 from support.stack import Agent, wait_for
 
 from system.damage import BATCHES, daemon_cuts
-from system.kills import target_site
+from system.kills import QUICK, target_site
 
 pytestmark = [pytest.mark.slow, pytest.mark.live, pytest.mark.timeout(120)]
 CUTS = 8  # `python -m system.damage --cuts 500` is the whole run
@@ -211,3 +211,23 @@ def test_row_46_a_stop_in_mid_send(tmp_path: Path) -> None:
     assert (verdict.lost, verdict.duplicated) == (0, 0), verdict
     assert UNCLEAN_STOP not in reasons
     assert reasons <= {NOT_RUNNING}
+
+
+def test_a_kill_in_saver_mode(tmp_path: Path) -> None:
+    """What was in memory alone is declared to the frame, less what the collector had of it; a stop loses nothing."""
+    require_namespaces()
+    stored = "SELECT coalesce(max(position), 0) FROM batch"
+    with target_site(tmp_path, {**QUICK, "FIELDWATCH_AGENT__SPOOL__SAVER": "true"}) as site:
+        for _ in range(3):
+            seen = site.collector.ask(stored)[0][0]
+            site.sender.say("go")
+            wait_for(lambda seen=seen: site.collector.ask(stored)[0][0] > seen + 3, "batches arrive")
+            wait_for(lambda: site.agent.spool()["memory_only"].startswith("saver mode"), "it spares the disk")
+            site.agent.kill()
+            site.sender.say("pause")
+            site.start_agent()
+        site.finish()
+        verdict = site.verdict(3)
+
+    assert (verdict.lost, verdict.duplicated) == (0, 0), verdict
+    assert verdict.stored > 0
