@@ -71,6 +71,7 @@ class Settings:
         self.loaded: Loaded[AgentConfig] = load_config(file, flags)
         self.pending: tuple[str, ...] = ()
         """Keys whose new values wait for a restart."""
+        self._effective: tuple[Loaded[AgentConfig] | None, bytes] = (None, b"")
 
     @property
     def value(self) -> AgentConfig:
@@ -99,15 +100,24 @@ class Settings:
         return live, waiting
 
     def effective(self) -> bytes:
-        """Section -> key -> value as canonical JSON, without secrets."""
-        tables: dict[str, Any] = {}
-        for row in effective(self.loaded):
-            section, _, name = row["key"].rpartition(".")
-            (tables.setdefault(section, {}) if section else tables)[name] = row["value"]
-        return json.dumps(tables, sort_keys=True, separators=(",", ":")).encode()
+        """Section -> key -> value as canonical JSON, without secrets. Made once, for every heartbeat asks."""
+        of, text = self._effective
+        if of is not self.loaded:
+            text = _canonical(self.loaded)
+            self._effective = self.loaded, text
+        return text
 
     def digest(self) -> bytes:
+        """SHA-256 of `effective`."""
         return hashlib.sha256(self.effective()).digest()
+
+
+def _canonical(loaded: Loaded[AgentConfig]) -> bytes:
+    tables: dict[str, Any] = {}
+    for row in effective(loaded):
+        section, _, name = row["key"].rpartition(".")
+        (tables.setdefault(section, {}) if section else tables)[name] = row["value"]
+    return json.dumps(tables, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _flat(loaded: Loaded[AgentConfig]) -> dict[str, Any]:
