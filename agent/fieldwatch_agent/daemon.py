@@ -19,7 +19,7 @@ import socket
 import threading
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fieldwatch_ext.bpf import Program
 from fieldwatch_ext.memory import give_back
@@ -37,7 +37,6 @@ from fieldwatch_agent.control import status
 from fieldwatch_agent.control.configuration import ConfigurationCare
 from fieldwatch_agent.control.freshness import Freshness
 from fieldwatch_agent.control.logs import DaemonLog
-from fieldwatch_agent.control.runner import Runner
 from fieldwatch_agent.control.settings import Settings
 from fieldwatch_agent.control.vitals import Doctor
 from fieldwatch_agent.enrolment.identity import usable_identity
@@ -55,6 +54,11 @@ from fieldwatch_agent.spool.store import Store
 from fieldwatch_agent.spool.thread import SpoolThread
 from fieldwatch_agent.spool.wear import Pace, Wear, parse_budget
 from fieldwatch_agent.worker import Replay, Worker
+
+if TYPE_CHECKING:
+    import grpc
+
+    from fieldwatch_agent.control.runner import Runner
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 FINAL_SHIP_S = 2.0
@@ -93,6 +97,7 @@ class Daemon:
         self.captures: Captures | None = None
         self.told_settings = b""
         self._acks_seen = 0
+        self._runner: Runner | None = None
         self._stop = threading.Event()
         self._problem: BaseException | None = None
         self._written = WrittenMetric()
@@ -171,7 +176,7 @@ class Daemon:
             self.clock,
             wanted=not self.options.local_only,
             status=lambda first: status.agent_status(self, first=first),
-            handle=lambda command, channel: self._runner.handle(command, channel),
+            handle=self._handle,
             alarm=self._alarm,
         )
         self.spool.start()
@@ -196,7 +201,6 @@ class Daemon:
             self.spool.spare_disk()
         self._control = ControlServer(self.folder, self.spool, self.describe)
         self._control.start()
-        self._runner = Runner(self, self._audit)
         try:
             self.captures = Captures(self.config, program, self._ledger, self.sealer, self.spool)
             if self.options.replay is None:
@@ -305,6 +309,14 @@ class Daemon:
 
     # --- what a collector may ask for -----------------------------------------------------------------------------
 
+    def _handle(self, command: agent_pb2.Command, channel: grpc.Channel) -> None:
+        """Commands are rare: what runs them is loaded with the first."""
+        if self._runner is None:
+            from fieldwatch_agent.control.runner import Runner
+
+            self._runner = Runner(self, self._audit)
+        self._runner.handle(command, channel)
+
     @property
     def takes_configuration(self) -> bool:
         return self.options.replay is None
@@ -346,7 +358,8 @@ class Daemon:
         self.sealer.flush()
         self.spool.flush()
         self._settle()
-        self._runner.stop()
+        if self._runner is not None:
+            self._runner.stop()
         self.shipping.tell()
         before = self.spool.call(Store.status)
         self.shipping.stop(FINAL_SHIP_S)
