@@ -94,6 +94,8 @@ class MemoryStore(Store):
             if loss.accounted:
                 state.account_frames += loss.frames
                 state.account_records = added(state.account_records, loss.records)
+                self._settled_frames += loss.frames  # a kill does not take it, and must not declare it again
+                self._settled_records = added(self._settled_records, loss.records)
 
     def ack(self, epoch: int, upto: int, also: Sequence[tuple[int, int]] = ()) -> None:
         if any(stream.epoch == epoch for stream in self.state.streams):

@@ -90,6 +90,29 @@ def test_a_kill_takes_what_was_in_memory_and_it_is_declared(tmp_path: Path, acke
         assert gaps[0].records == {1: 3 * sealed + 2}
 
 
+def test_what_saver_mode_declared_is_not_declared_again_after_a_kill(tmp_path: Path) -> None:
+    """A batch that found the queue full is declared on the disk at once; only what was in memory went with the kill."""
+    disk = Store(tmp_path, WIDE)
+    disk.begin_run(7, [], {})
+    ledger = Ledger(tmp_path, 7)
+    memory = MemoryStore(disk, SAVER)
+    memory.commit([put(1, frames=10)], [Loss(GapReason.BACKPRESSURE, 50, {1: 5}, accounted=True)])
+    ledger.remember(memory.mark)
+    ledger.slot("eth0").observed[:] = (60).to_bytes(8, "little")
+    ledger.observe(Kind.FLOW, 8)
+    disk.db.close()
+    left = read_ledger(tmp_path)
+    assert left is not None
+
+    again = Store(tmp_path, WIDE, left.mark)
+    reconcile(again, 8, left, boot_id())
+
+    gaps = [item for _, item in again.peek(max_items=100) if isinstance(item, Gap)]
+    assert [(GapReason.UNCLEAN_STOP, 10, {1: 3}), (GapReason.BACKPRESSURE, 50, {1: 5})] == [
+        (gap.reason, gap.frames, gap.records) for gap in sorted(gaps, key=lambda gap: gap.frames)
+    ]
+
+
 def test_saver_mode_writes_what_is_not_acked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In memory while acks come; on the disk when they do not, and in memory again when all is acked."""
     monkeypatch.setattr(recovery, "SAVER_S", 1.0)
