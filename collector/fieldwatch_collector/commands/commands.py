@@ -26,6 +26,7 @@ from fieldwatch_collector.commands.settings import FleetSettings
 from fieldwatch_collector.config import Commands as CommandsConfig
 from fieldwatch_collector.hub import Hub
 from fieldwatch_collector.identity.signing import ConfigSigner
+from fieldwatch_collector.ingest.refusals import Refusals
 from fieldwatch_collector.read_model import selectors
 from fieldwatch_collector.read_model.asking import BadRequest, NotFound
 from fieldwatch_collector.store import Store, StoreError
@@ -77,6 +78,7 @@ class Commands:
         self.signer = signer
         self.files = CommandFiles(data, file_bytes=config.file_bytes, total_bytes=config.total_bytes)
         self.settings = FleetSettings(self)
+        self._refusals = Refusals(store)
         self._keep_ns = int(config.keep * table.NS)
         self._lock = threading.Lock()
         self._listeners: dict[str, set[Callable[[], object]]] = {}
@@ -210,10 +212,16 @@ class Commands:
         return table.shown(row), path
 
     def require(self, asker: Asker, action: Action, what: str, subject: str, data: Mapping[str, Any]) -> None:
-        """Raises NotAllowed, and leaves a row in the audit log, where the role does not allow it."""
+        """Raises NotAllowed, and leaves a row in the audit log, where the role does not allow it. Of tries that are
+        repeated there is a row a minute, with their number: who may only read must not fill what only grows.
+        """
         if asker.may(action):
             return
-        self.note(actor=asker.actor, action=what, subject=subject, outcome="refused", data=data)
+        with self._lock:
+            counts = self._refusals.told(asker.actor, f"{what} {data.get('name', '')}")
+        if counts is not None:
+            row = {**data, **counts}
+            self.note(actor=asker.actor, action=what, subject=subject, outcome="refused", data=row)
         raise NotAllowed(f"{asker.actor} is {asker.role}, which may not {action}; {what} needs it")
 
     def _row(self, command_id: str) -> sqlite3.Row:

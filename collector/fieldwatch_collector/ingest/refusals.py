@@ -30,7 +30,7 @@ class _Seen:
 
 
 class Refusals:
-    """For one event loop."""
+    """For one event loop; `told` for who has a lock of its own."""
 
     def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
@@ -43,7 +43,7 @@ class Refusals:
         self, action: str, reason: str, *, actor: str, subject: str = "", data: Mapping[str, Any] | None = None
     ) -> bool:
         """Write a row, or count it for the next one (False). A store that cannot be written to says so itself."""
-        told = self._told(actor, reason)
+        told = self.told(actor, reason)
         if told is None:
             return False
         row = {"reason": reason, **told, **(data or {})}
@@ -55,7 +55,7 @@ class Refusals:
             )
         return True
 
-    def _told(self, actor: str, reason: str) -> dict[str, int] | None:
+    def told(self, actor: str, reason: str) -> dict[str, int] | None:
         """The counts of the row that is due now; None = it is not."""
         now = self._clock()
         seen = self._seen.get((actor, reason))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fieldwatch_collector.commands import Asker, Commands, table
+from fieldwatch_collector.commands import Asker, Commands, NotAllowed, table
 from fieldwatch_collector.config import Commands as CommandsConfig
 from fieldwatch_collector.services import Services
 from support.collector import offline
@@ -145,3 +146,18 @@ def test_a_disk_that_takes_no_file_fails_the_command(services: Services, command
 
     assert unwanted
     assert (found["state"], found["text"]) == ("failed", "the collector cannot keep the file: File exists")
+
+
+def test_orders_that_are_refused_over_and_over_fill_no_log(services: Services, commands: Commands) -> None:
+    """The first of each kind is written down; those that follow at once are counted for the next row."""
+    watcher = Asker("api-token:watcher", "viewer")
+    for name in ("reload", "diagnostics"):
+        for _ in range(100):
+            with pytest.raises(NotAllowed):
+                commands.run(watcher, name, {}, agents=[agent_id(0)])
+
+    with services.store.reader() as connection:
+        rows = connection.execute("SELECT data FROM audit WHERE outcome = 'refused' ORDER BY seq").fetchall()
+    assert [("reload", 1), ("diagnostics", 1)] == [
+        (row["name"], row["times"]) for row in (json.loads(text) for (text,) in rows)
+    ]

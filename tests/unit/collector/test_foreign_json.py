@@ -48,9 +48,7 @@ def test_an_object_or_nothing(text: str | bytes, found: dict[str, Any] | None) -
 
 def put_events(services: Services, data: tuple[str, ...]) -> None:
     """One batch with an event for each text, through the store and the projections."""
-    services.store.transact_sync(
-        lambda connection: fill(connection, time.time_ns(), devices=1, flows=0, sites=("hq",))
-    )
+    services.store.transact_sync(lambda connection: fill(connection, time.time_ns(), devices=1, flows=0, sites=("hq",)))
     rows = [{"ts_ns": 1, "type": "odd", "severity": "info", "subject": "s", "data": text} for text in data]
     batch = seal(records_of(Kind.EVENT, rows))
     item = BatchItem(1, 1, int(Kind.EVENT), 1, 1, batch.records, batch.raw_bytes, 0, 9, batch.digest, batch.body)
