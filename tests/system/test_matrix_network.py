@@ -6,24 +6,32 @@ The oracle is what was put into the spool: every record is stored once, or decla
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fieldwatch_agent.shipper.shipper import KEEPALIVE_S, KEEPALIVE_TIMEOUT_S
 from fieldwatch_agent.shipper.window import DEFAULT_BYTES
+from fieldwatch_agent.spool.control import read_status
+from fieldwatch_agent.spool.items import SpoolError
 from fieldwatch_agent.spool.store import Store
 from fieldwatch_proto.schema import Kind
 from fieldwatch_proto.v1 import agent_pb2 as pb
+from support.capture_files import pcap
 from support.collector import Talk, batch, enrol, running, talk
 from support.proxy import Proxy, Shape
 from support.scripted import Authority, Conversation, ScriptedCollector
+from support.sender import frame
 from support.shipping import agent_id_of, enrolled, facts, fill, flows, marks, ship, stored_records
 from support.stack import Agent, Collector, wait_for
 
 from system import outage
+from system.kills import QUICK
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 RECORDS = 20  # a batch
@@ -246,3 +254,37 @@ def test_row_28_no_clock_matters_to_delivery(tmp_path: Path, monkeypatch: pytest
     assert tries == 1
     assert age_s is not None
     assert 0 <= age_s < 5
+
+
+def test_spool_status_tells_what_got_through(collector: Collector, agent: Agent, tmp_path: Path) -> None:
+    """Connected is not enough: the time of the newest fresh record that was acked, and how long ago that was."""
+    pipe = tmp_path / "frames"
+    os.mkfifo(pipe)
+    agent.environ.update(QUICK)
+    address = f"127.0.0.1:{collector.ports['grpc']}"
+    agent.spawn("run", "--data", str(agent.data), "--replay", str(pipe), "--collector", address)
+    now_ns = time.time_ns()
+    try:
+        with pipe.open("wb") as feed:
+            feed.write(pcap([(now_ns, frame(number)) for number in range(500)]))
+            feed.flush()
+            status = wait_for(lambda: _if_fresh(agent), "a fresh record got through")
+            text = agent.call("spool", "status", "--data", str(agent.data))
+        assert agent.process is not None
+        assert agent.process.wait(30) == 0, agent.tail()
+    finally:
+        if agent.running:
+            agent.kill()
+
+    assert abs(status["fresh_acked_ns"] - now_ns) < 60 * 1_000_000_000
+    assert 0 <= status["fresh_acked_age_s"] < 60
+    assert re.search(r"^got through +record of \d{4}-\d\d-\d\dT.*, \d+ s ago$", text, re.MULTILINE), text
+
+
+def _if_fresh(agent: Agent) -> dict[str, Any] | None:
+    """The running agent's status, once a fresh record has got through."""
+    try:
+        status = read_status(agent.data)
+    except SpoolError:  # it has just begun
+        return None
+    return status if status.get("fresh_acked_age_s") is not None else None
