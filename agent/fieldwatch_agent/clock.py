@@ -27,6 +27,7 @@ from fieldwatch_proto.schema import ClockQuality
 
 STEP_NS = 1_000_000_000  # a jump of the anchor beyond it is a step
 MAX_ERAS = 8
+MAX_WALL_NS = 1 << 62  # the year 2116: whatever a collector says, sums with it stay in 64 bits
 # systemd-timesyncd makes it once the clock is right; asked where adjtimex(2) is forbidden (ProtectClock=).
 TIMESYNC_FILE = Path("/run/systemd/timesync/synchronized")
 
@@ -163,7 +164,7 @@ class Clock:
     def hear(self, collector_ns: int) -> None:
         """The collector's clock, as it was a moment ago; 0 = it did not say."""
         if collector_ns:
-            self._collector_anchor_ns = collector_ns - self._boottime()
+            self._collector_anchor_ns = min(collector_ns, MAX_WALL_NS) - self._boottime()
 
     @property
     def offset_ns(self) -> int | None:

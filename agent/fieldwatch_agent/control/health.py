@@ -35,7 +35,6 @@ LONG_S = 600.0
 STALE_S = 120.0
 SKEW_S = 60.0  # from there on the collector moves the times of records, whatever the time service says
 NEARLY_FULL = 0.9
-CLOCK_OFF_S = 2.0  # less is not told from a slow way to the collector
 LATE = 0.75  # of a certificate's life; renewal begins at half of it
 
 OK, DEGRADED, FAILED = agent_pb2.HEALTH_OK, agent_pb2.HEALTH_DEGRADED, agent_pb2.HEALTH_FAILED
@@ -81,7 +80,6 @@ class ShipperVitals(NamedTuple):
     refused: bool = False
     away_s: float = 0.0
     waits_s: float | None = None
-    clock_offset_s: float | None = None  # the collector's clock less ours
 
 
 class ClockVitals(NamedTuple):

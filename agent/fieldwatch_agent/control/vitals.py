@@ -104,7 +104,6 @@ class Doctor:
         if connected != self._connected:
             self._connected, self._connected_or_away_s = connected, now_s
         since_s, waits_since_s = self._connected_or_away_s, daemon.freshness.waits_since_s
-        offset_ns = shipper.clock_offset_ns if shipper is not None else None
         return ShipperVitals(
             wanted=shipping.wanted,
             enrolled=shipper is not None,
@@ -112,7 +111,6 @@ class Doctor:
             connected=connected,
             refused=shipper is not None and shipper.refused,
             away_s=0.0 if connected else now_s - since_s,
-            clock_offset_s=None if offset_ns is None else offset_ns / 1e9,
             waits_s=None if waits_since_s is None else now_s - max(since_s, waits_since_s),
         )
 

@@ -24,7 +24,6 @@ from fieldwatch_agent.shipper.pace import Pace
 from fieldwatch_agent.spool.thread import SpoolThread
 
 WELCOME_TIMEOUT_S = 75.0  # with the connection and its TLS handshake, over a bad link
-MAX_WALL_NS = 1 << 62  # the year 2116: whatever a collector says, sums with it stay in 64 bits
 FINISH_S = 2.0
 
 Inbox = queue.SimpleQueue[agent_pb2.Down | BaseException | None]
@@ -47,8 +46,6 @@ class Session:
         on_ack: Callable[[Acked], None],
         alarm: Callable[[str, dict[str, Any]], None],
     ) -> None:
-        self.collector_clock_ns: int | None = None
-        """The collector's wall clock less our monotonic one, as of its Welcome."""
         self._channel, self._address, self._agenda, self._stopping = channel, address, agenda, stopping
         self._inbox: Inbox = queue.SimpleQueue()
         self._outbox: queue.SimpleQueue[agent_pb2.Up | None] = queue.SimpleQueue()
@@ -117,8 +114,6 @@ class Session:
         """Wait for a message and take it in; False where there was none."""
         down = self._next(timeout)
         if down is not None:
-            if down.welcome.server_wall_ns:
-                self.collector_clock_ns = min(down.welcome.server_wall_ns, MAX_WALL_NS) - time.monotonic_ns()
             self._talk.hear(down)
         return down is not None
 

@@ -94,7 +94,6 @@ class Shipper(threading.Thread):
         self.refused = False  # the collector does not accept the certificate, or there is none that can be used
         self.fresh_ns = 0  # time of the newest fresh record that the collector has; see `fresh_age_s`
         self._fresh_at = 0.0
-        self._collector_clock_ns: int | None = None
         self._spool, self._address, self._connect, self._boot = spool, address, connect, boot
         self._beat, self._alarm, self._on_clock = beat, alarm, on_clock
         self._agenda, self.pace = Agenda(spool), Pace()
@@ -165,8 +164,6 @@ class Shipper(threading.Thread):
             log.info("connected to the collector", address=self._address)
         self._announced = True
         self.state, self.refused = "connected", False
-        if self._session is not None:
-            self._collector_clock_ns = self._session.collector_clock_ns
         self._beat(channel)
 
     def _acked(self, acked: Acked) -> None:
@@ -193,16 +190,6 @@ class Shipper(threading.Thread):
         This, not that a stream is open, tells that shipping works.
         """
         return time.monotonic() - self._fresh_at if self.fresh_ns else None
-
-    @property
-    def clock_offset_ns(self) -> int | None:
-        """The collector's clock less ours, as the two stand now; None before the first Welcome.
-
-        Too small by the time that the Welcome took: that is not told from a clock that is off by so much.
-        """
-        if self._collector_clock_ns is None:
-            return None
-        return self._collector_clock_ns + time.monotonic_ns() - time.time_ns()
 
     def wake(self) -> None:
         """The spool holds something new."""

@@ -153,6 +153,16 @@ def test_the_collectors_clock_is_believed() -> None:
     assert clock.now_s(500.0) == (NOW + 3 * SECOND) / 1e9
 
 
+def test_whatever_a_collector_says_fits_into_64_bits() -> None:
+    """0 says nothing; the largest number is a clock that is wrong, in a message that can be sent."""
+    clock = Machine(real=12 * SECOND, boot=12 * SECOND).clock()
+    clock.hear(0)
+    assert clock.offset_ns is None
+    clock.hear((1 << 64) - 1)
+    assert clock.offset_ns is not None
+    assert clock.offset_ns < 1 << 63
+
+
 def test_the_anchor_of_this_machine_stands_still() -> None:
     """Two readings of the real clocks agree far within a second."""
     clock = Clock(BOOT)
