@@ -117,8 +117,12 @@ async def test_the_tags_of_the_token_choose_agents(tmp_path: Path) -> None:
         assert listed(rack="7", row="b") == {both.agent_id}
         assert listed(rack="8") == set()
         assert len(listed()) == 3
-        with pytest.raises(admin.AdminError, match="--tag a b=c: accepted are"):
+        with pytest.raises(admin.AdminError, match="--tag: 'a b': accepted are"):
             collector.token(tags={"a b": "c"})
+        with pytest.raises(admin.AdminError, match="--tag: site is what selectors call the agent's own site; choose"):
+            collector.token(tags={"site": "hq"})
+        with pytest.raises(admin.AdminError, match="--tag: 33 are given, the limit is 32"):
+            collector.token(tags={f"t{number}": "x" for number in range(33)})
 
 
 def test_renewal_is_due_at_half_of_the_life_with_jitter() -> None:

@@ -16,8 +16,6 @@ from fieldwatch_collector.read_model.asking import BadRequest
 if TYPE_CHECKING:
     from fieldwatch_collector.commands.commands import Asker, Commands
 
-MAX_TAGS = 32
-
 
 class FleetSettings:
     """One per collector; a part of `Commands`."""
@@ -38,8 +36,8 @@ class FleetSettings:
             row = connection.execute("SELECT * FROM agent WHERE id = ?", (agent_id,)).fetchone()
             changed = {**selectors.tags_of(row), **tags}
             kept = {key: value for key, value in changed.items() if value is not None}
-            if len(kept) > MAX_TAGS:
-                raise BadRequest(f"tags: {len(kept)} on {row['name']}, the limit is {MAX_TAGS}")
+            if len(kept) > selectors.MAX_TAGS:
+                raise BadRequest(f"tags: {len(kept)} on {row['name']}, the limit is {selectors.MAX_TAGS}")
             connection.execute("UPDATE agent SET tags = ? WHERE id = ?", (json.dumps(kept), agent_id))
             audit.append(connection, actor=asker.actor, action="agent.tag", subject=agent_id, data={"tags": dict(tags)})
             subject = ("agent", agent_id, row["name"])

@@ -13,6 +13,7 @@ from fieldwatch_proto.schema import time_text
 from fieldwatch_collector.admin import AdminError, actor, operation
 from fieldwatch_collector.identity import agents, approval, tokens
 from fieldwatch_collector.read_model import BadRequest, NotFound
+from fieldwatch_collector.read_model.selectors import MAX_TAGS, check_tag
 from fieldwatch_collector.store.tables import rows
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 MAX_USES = 10_000
 MAX_TTL_S = 365 * 86_400.0
 DEFAULT_SITE = "main"
-_TAG = re.compile(r"[A-Za-z0-9._:/-]{1,63}")
 _SITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}")
 
 
@@ -183,10 +183,15 @@ def _decide(services: Services, text: str, state: str) -> dict[str, Any]:
 
 
 def _tags(arguments: Mapping[str, Any]) -> dict[str, str]:
+    """As selectors can choose by them."""
     tags = dict(arguments.get("tags") or {})
+    if len(tags) > MAX_TAGS:
+        raise AdminError(f"--tag: {len(tags)} are given, the limit is {MAX_TAGS}")
     for key, value in tags.items():
-        if not _TAG.fullmatch(str(key)) or not _TAG.fullmatch(str(value)):
-            raise AdminError(f"--tag {key}={value}: accepted are up to 63 letters, digits and . _ - : / on each side")
+        try:
+            check_tag(str(key), str(value))
+        except BadRequest as problem:
+            raise AdminError(f"--{problem}") from None
     return tags
 
 

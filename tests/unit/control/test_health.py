@@ -100,7 +100,7 @@ def test_each_rule(change: dict[str, Any], component: str, level: int, reason: s
         {"shipper": SHIPPER._replace(waits_s=119.0)},
         {"shipper": ShipperVitals(wanted=False, enrolled=False, state="local only", connected=False)},
         {"certificate": None},
-        {"shipper": SHIPPER._replace(clock_offset_s=-1.9)},
+        {"clock": CLOCK._replace(offset_ns=-1_900_000_000)},
         {"listens": False, "interfaces": ()},
         {"config": ConfigVitals(3, pb.CONFIG_APPLIED, "")},
     ],
