@@ -22,7 +22,7 @@ from fieldwatch_proto.schema import Kind, SightingSource, ip_text, mac_text, tim
 from fieldwatch_proto.vendors import Vendors
 
 from fieldwatch_collector.journal import record
-from fieldwatch_collector.projections.batch import OpenBatch
+from fieldwatch_collector.projections.batch import MAX_TOTAL, OpenBatch
 from fieldwatch_collector.projections.flows import bind_late, rebind
 from fieldwatch_collector.projections.site import ClaimKey, DeviceRow, Seen, SightingKey, SiteModel, device_id
 
@@ -85,7 +85,7 @@ class InventoryProjection:
     def add_traffic(self, row: DeviceRow, flows: int, octets: int) -> None:
         """Count flows of a device; `write_devices` must follow."""
         row.flows += flows
-        row.bytes += octets
+        row.bytes = min(row.bytes + octets, MAX_TOTAL)
         self.changed(row)
 
     def changed(self, row: DeviceRow) -> None:
@@ -169,7 +169,7 @@ class InventoryProjection:
             else:
                 seen.first_ns = min(seen.first_ns, first_ns)
                 seen.last_ns = max(seen.last_ns, last_ns)
-                seen.frames += frames
+                seen.frames = min(seen.frames + frames, MAX_TOTAL)
             touched.macs.add(mac)
             touched.ips.add(ip)
             kept.append((batch.site, vlans, mac, ip, source, first_ns, last_ns, frames, batch.agent, interface))
@@ -177,7 +177,8 @@ class InventoryProjection:
             "INSERT INTO sighting(site, vlans, mac, ip, source, first_ns, last_ns, frames, agent, interface)"
             " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(site, mac, ip, vlans, source) DO UPDATE SET"
             " first_ns = min(first_ns, excluded.first_ns), last_ns = max(last_ns, excluded.last_ns),"
-            " frames = frames + excluded.frames, agent = excluded.agent, interface = excluded.interface",
+            f" frames = min(frames + excluded.frames, {MAX_TOTAL}), agent = excluded.agent,"
+            " interface = excluded.interface",
             kept,
         )
 
@@ -308,7 +309,7 @@ class _Resolution:
         row.ips = [ip_text(ip) for ip in sorted(device.ips, key=lambda ip: (len(ip), ip))]
         row.vlans = sorted(device.vlans)
         row.sources = sorted(device.sources)
-        row.first_ns, row.last_ns, row.frames = device.first_ns, device.last_ns, device.frames
+        row.first_ns, row.last_ns, row.frames = device.first_ns, device.last_ns, min(device.frames, MAX_TOTAL)
         self._inventory.changed(row)
         if new:
             self._tell("device.discovered", row, device_object(row))

@@ -13,7 +13,7 @@ from fieldwatch_proto.schema import SightingSource, ip_text, mac_text, time_text
 from fieldwatch_proto.vendors import Vendors
 
 from fieldwatch_collector.read_model import flows
-from fieldwatch_collector.read_model.asking import NotFound, Ordering, Where, limit_of, page, text_of, when
+from fieldwatch_collector.read_model.asking import NotFound, Ordering, Where, limit_of, page, sum_of, text_of, when
 
 RECENT_FLOWS = 20
 MAX_CLAIMS = 1_000
@@ -135,8 +135,8 @@ def _vendors() -> Vendors:
 
 def _interface(connection: sqlite3.Connection, site: str, mac: bytes) -> dict[str, Any]:
     seen = connection.execute(
-        "SELECT min(first_ns) AS first_ns, max(last_ns) AS last_ns,"
-        " sum(CASE source WHEN ? THEN frames ELSE 0 END) AS frames FROM sighting WHERE site = ? AND mac = ?",
+        "SELECT min(first_ns) AS first_ns, max(last_ns) AS last_ns,"  # noqa: S608 - names of ours
+        f" {sum_of('CASE source WHEN ? THEN frames ELSE 0 END')} AS frames FROM sighting WHERE site = ? AND mac = ?",
         (SightingSource.ETH, site, mac),
     ).fetchone()
     stacks = connection.execute("SELECT DISTINCT vlans FROM sighting WHERE site = ? AND mac = ?", (site, mac))
@@ -162,7 +162,7 @@ def _addresses(connection: sqlite3.Connection, device: dict[str, Any]) -> list[d
     else:
         condition, keys = "site = ? AND ip = ?", [(ip,) for ip in octets]
     query = (
-        "SELECT ip, mac, source, min(first_ns) AS first_ns, max(last_ns) AS last_ns, sum(frames) AS frames"  # noqa: S608
+        f"SELECT ip, mac, source, min(first_ns) AS first_ns, max(last_ns) AS last_ns, {sum_of('frames')} AS frames"  # noqa: S608
         f" FROM sighting WHERE {condition} GROUP BY mac, source"
     )
     for key in keys:

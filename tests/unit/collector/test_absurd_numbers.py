@@ -7,8 +7,12 @@ import time
 from pathlib import Path
 
 from fieldwatch_collector.ingest.checks import MAX_COUNT
+from fieldwatch_collector.projections.batch import MAX_TOTAL
 from fieldwatch_collector.services import open_services
+from fieldwatch_proto.schema import Kind
+from support.collector import flow, sighting
 from support.filled_store import agent_id, fill
+from unit.collector.test_collector_projector import IPS, Site
 
 ABSURD = 1_100  # of the largest gaps: their sum has more than 63 bits
 LARGEST_SUM = (1 << 63) - 1
@@ -53,3 +57,36 @@ def test_octets_beyond_63_bits_are_told_as_the_largest_number(tmp_path: Path) ->
 
     assert top["total_bytes"] == LARGEST_SUM
     assert sum(series["series"][0]["values"]) >= 1 << 62
+
+
+def test_an_agents_absurd_counts_spoil_no_batch_of_another(tmp_path: Path) -> None:
+    """Sums of a device, of its sightings and of its flows end at a bound: what is honest is projected after all."""
+    absurd = {"bytes": 1 << 63, "reply_bytes": 1 << 63}
+    site = Site(tmp_path / "db")
+    site.store.attach(site.projector)
+    site.put(
+        1,
+        [
+            (Kind.SIGHTING, [sighting(0, IPS[0]), sighting(1, IPS[1])]),
+            (Kind.FLOW, [flow(IPS[0], IPS[1], **absurd)] * 16_000),
+            (Kind.FLOW, [flow(IPS[0], IPS[1], **absurd)] * 16_000),
+            (Kind.SIGHTING, [sighting(0, IPS[0], frames=1 << 63)] * 20_000),
+            (Kind.FLOW, [flow(IPS[0], IPS[1])]),
+            (Kind.SIGHTING, [sighting(0, IPS[0])]),
+        ],
+    )
+    site.catch_up()
+    dead = site.ask("SELECT position, problem FROM dead_letter")
+    devices = site.ask("SELECT bytes, flows FROM device")
+    frames = site.ask("SELECT max(frames), typeof(max(frames)) FROM sighting")
+    site.store.close()
+    again = Site(tmp_path / "db")
+    again.store.attach(again.projector)
+    again.put(7, [(Kind.SIGHTING, [sighting(0, IPS[0])])])
+    again.catch_up()
+    dead += again.ask("SELECT position, problem FROM dead_letter")
+    again.store.close()
+
+    assert dead == []
+    assert devices == [(MAX_TOTAL, 32_001)] * 2
+    assert frames == [(MAX_TOTAL, "integer")]
