@@ -113,8 +113,9 @@ class Shipping:
         """Bring away what can be brought away in so long, and end."""
         if self.shipper is not None:
             self.shipper.drain(seconds)
-            self.shipper.stop()
         if self.session is not None:
-            self.session.stop()
+            self.session.stop()  # it has a last word, and needs the channel for it
+        if self.shipper is not None:
+            self.shipper.stop()
         if self.certificate is not None:
             self.certificate.close()

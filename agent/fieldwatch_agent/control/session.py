@@ -50,6 +50,7 @@ class ControlSession(threading.Thread):
             self._changed.notify_all()
 
     def stop(self) -> None:
+        """Tell what is new, and end."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
@@ -91,5 +92,5 @@ class ControlSession(threading.Thread):
             with self._changed:
                 self.beats += 1
                 self._changed.wait_for(lambda: self._news != self._seen or self._stopping, self._period_s)
-                if self._channel is not channel or self._stopping:
+                if self._channel is not channel or (self._stopping and self._news == self._seen):
                     return

@@ -43,6 +43,26 @@ def test_the_heart_beats_on_time_and_on_change(tmp_path: Path) -> None:
     assert asked == [True, False]
 
 
+def test_what_is_new_at_the_end_is_told(tmp_path: Path) -> None:
+    """The collector has heard it when `stop` returns: whatever closes the channel then takes nothing with it."""
+    state = "capturing"
+    authority = Authority()
+    with ScriptedCollector(authority, silent) as collector:
+        address = authority.enrol(tmp_path, collector.port).address
+        session = ControlSession(lambda first: pb.AgentStatus(state=state), lambda command, channel: None, period_s=60)
+        session.start()
+        channel = open_channel(tmp_path, address)
+        session.use(channel)
+        wait_for(lambda: len(collector.statuses) == 1, "the first beat")
+        state = "stopping"
+        session.change()
+        session.stop()
+        heard = [beat.state for beat in collector.statuses]
+        channel.close()
+
+    assert heard == ["capturing", "stopping"]
+
+
 def test_commands_come_in_order(tmp_path: Path) -> None:
     """Each with the channel that it came by; one that cannot be begun does not keep the next from coming."""
     got: list[tuple[str, grpc.Channel]] = []
