@@ -8,7 +8,6 @@ transaction as the gaps that it explains, so that a kill at any moment neither r
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,9 +15,9 @@ from fieldwatch_proto.v1.agent_pb2 import GapReason
 
 from fieldwatch_agent.ledger import LedgerState
 from fieldwatch_agent.spool.items import Loss
+from fieldwatch_agent.spool.rows import added, differences
 
 if TYPE_CHECKING:
-    from fieldwatch_agent.spool.state import Mark
     from fieldwatch_agent.spool.store import Store
 
 PREFIX = "interface:"
@@ -51,13 +50,18 @@ def reconcile(store: Store, run: int, left: LedgerState | None, boot: bytes) -> 
     losses: list[Loss] = []
     lost_epoch: tuple[int, int, int, Loss] | None = None
     if left is not None and mark is not None and in_memory:
-        loss = _in_memory(left, mark, count_known=same_boot)
-        if loss is not None and mark.waiting:
-            lost_epoch = (mark.epoch, mark.next_seq - mark.waiting, mark.next_seq - 1, loss)
-        elif loss is not None:
-            losses.append(loss)
+        detail = "the agent was killed while its spool was in memory"
+        waited = Loss(GapReason.UNCLEAN_STOP, mark.waiting_frames, mark.waiting_records, same_boot, detail)
+        if mark.waiting:
+            lost_epoch = (mark.epoch, mark.next_seq - mark.waiting, mark.next_seq - 1, waited)
+        frames = left.frames - mark.frames - mark.waiting_frames
+        records = differences(left.records, added(mark.records, mark.waiting_records))
+        losses += _unsealed(store, frames, records, count_known=same_boot)
     elif left is not None and same_run:
-        losses += _unsealed(store, left, count_known=same_boot)
+        frames = left.frames - store.state.account_frames
+        losses += _unsealed(
+            store, frames, differences(left.records, store.state.account_records), count_known=same_boot
+        )
     elif store.state.run and store.get_meta("clean_stop") != "1" and left is None:
         losses.append(Loss(GapReason.UNCLEAN_STOP, count_known=False, detail="the ledger was not there"))
     meta: dict[str, str] = {}
@@ -76,10 +80,8 @@ def reconcile(store: Store, run: int, left: LedgerState | None, boot: bytes) -> 
     return [*losses, lost_epoch[3]] if lost_epoch else losses
 
 
-def _unsealed(store: Store, left: LedgerState, *, count_known: bool) -> list[Loss]:
+def _unsealed(store: Store, frames: int, records: dict[int, int], *, count_known: bool) -> list[Loss]:
     """What was observed and neither sealed nor declared."""
-    frames = left.frames - store.state.account_frames
-    records = differences(left.records, store.state.account_records)
     if not count_known:
         if store.get_meta("clean_stop") == "1":
             return []
@@ -89,21 +91,6 @@ def _unsealed(store: Store, left: LedgerState, *, count_known: bool) -> list[Los
     if frames <= 0 and not records:
         return []
     return [Loss(GapReason.UNCLEAN_STOP, max(0, frames), records, detail="the agent was killed")]
-
-
-def _in_memory(left: LedgerState, mark: Mark, *, count_known: bool) -> Loss | None:
-    """The run ended with its spool in memory: what was not acked of it is gone, with what was not sealed."""
-    frames, records = max(0, left.frames - mark.frames), differences(left.records, mark.records)
-    if not (frames or records or mark.waiting):
-        return None
-    detail = "the agent was killed while its spool was in memory"
-    return Loss(GapReason.UNCLEAN_STOP, frames, records, count_known=count_known, detail=detail)
-
-
-def differences(observed: Mapping[int, int], accounted: Mapping[int, int]) -> dict[int, int]:
-    """Records of each kind that were observed beyond what is accounted for."""
-    missing = {kind: count - accounted.get(kind, 0) for kind, count in observed.items()}
-    return {kind: count for kind, count in missing.items() if count > 0}
 
 
 def opened(

@@ -50,6 +50,7 @@ from fieldwatch_agent.spool.file import Lock, make_folder
 from fieldwatch_agent.spool.items import Loss
 from fieldwatch_agent.spool.limits import Limits
 from fieldwatch_agent.spool.memory import MemoryStore
+from fieldwatch_agent.spool.rows import differences
 from fieldwatch_agent.spool.store import Store
 from fieldwatch_agent.spool.thread import SpoolThread
 from fieldwatch_agent.spool.wear import Pace, Wear, parse_budget
@@ -383,7 +384,7 @@ class Daemon:
 
         def missing(store: Store) -> tuple[int, dict[int, int]]:
             frames = self._ledger.frames - store.state.account_frames
-            return frames, accounts.differences(self._ledger.records, store.state.account_records)
+            return frames, differences(self._ledger.records, store.state.account_records)
 
         frames, records = self.spool.call(missing)
         if frames > 0 or records:

@@ -17,9 +17,9 @@ Beside that the page remembers the spool's newest commit (`spool.state.Mark`): a
 start has lost what was committed since, and it is known how much that was.
 
 Layout, little-endian u64 where not said otherwise: magic (8 octets), run, boot id (16 octets), at 32 the mark's epoch,
-numbers, frames and checksum, at 64 records of each kind (16), at 192 the mark's records of each kind (8), then at
-256 one slot of 128 octets for each worker: observed, earlier, drops, base, generation, interface index, name (32
-octets, UTF-8, zero-padded). Every counter is written by one aligned store.
+numbers, frames and checksum (with its waiting frames), at 64 records of each kind (8), at 128 and 192 the mark's
+waiting records and records of each kind, then at 256 one slot of 128 octets for each worker: observed, earlier, drops,
+base, generation, interface index, name (32 octets, UTF-8, zero-padded). Every counter is written by one aligned store.
 
 The first worker of an interface has the slot of the interface's name, with the base for all of them; those beside it
 have ``eth0/1``, ``eth0/2`` ... (no interface has a slash in its name).
@@ -49,8 +49,8 @@ UNKNOWN = (1 << 64) - 1
 _MAGIC = b"FWLEDG01"
 _RUN, _BOOT, _RECORDS, _SLOTS, _SLOT_BYTES = 8, 16, 64, 256, 128
 _OBSERVED, _EARLIER, _DROPS, _BASE, _GENERATION, _NAME = 0, 1, 2, 3, 4, 48
-_KINDS = 16
-_MARK, _MARK_RECORDS, _MARK_KINDS = 32, 192, 8
+_KINDS = 8
+_MARK, _WAITING_RECORDS, _MARK_RECORDS = 32, 128, 192
 _SEQ_BITS, _WAITING_BITS = 40, 23  # of the mark's second word; the last bit is `volatile`
 
 
@@ -119,12 +119,20 @@ def _read_mark(words: memoryview) -> Mark | None:
     """None where there is none, or where it was being written when the process was killed."""
     run = words[_RUN // 8]
     epoch, numbers, frames, check = words[_MARK // 8 : _MARK // 8 + 4]
-    counts = list(words[_MARK_RECORDS // 8 : _MARK_RECORDS // 8 + _MARK_KINDS])
-    if not epoch or check != _mark_check(run, epoch, numbers, frames, counts):
+    counts = list(words[_MARK_RECORDS // 8 : _MARK_RECORDS // 8 + _KINDS])
+    waiting_counts = list(words[_WAITING_RECORDS // 8 : _WAITING_RECORDS // 8 + _KINDS])
+    waiting_frames = check >> 32
+    wanted = _mark_check(run, epoch, numbers, frames, counts, waiting_frames, waiting_counts)
+    if not epoch or check & 0xFFFFFFFF != wanted:
         return None
-    records = {kind: count for kind, count in enumerate(counts) if count}
+    records, waiting_records = _by_kind(counts), _by_kind(waiting_counts)
     next_seq, waiting = numbers & (1 << _SEQ_BITS) - 1, numbers >> _SEQ_BITS & (1 << _WAITING_BITS) - 1
-    return Mark(epoch, next_seq, run, frames, records, waiting, bool(numbers >> _SEQ_BITS + _WAITING_BITS))
+    volatile = bool(numbers >> _SEQ_BITS + _WAITING_BITS)
+    return Mark(epoch, next_seq, run, frames, records, waiting, volatile, waiting_frames, waiting_records)
+
+
+def _by_kind(counts: list[int]) -> dict[int, int]:
+    return {kind: count for kind, count in enumerate(counts) if count}
 
 
 def _mark_check(*words: object) -> int:
@@ -220,15 +228,19 @@ class Ledger:
         return found
 
     def remember(self, mark: Mark) -> None:
-        """Keep the spool's newest commit. Kinds beyond the eighth are not told apart from none."""
-        counts = [mark.records.get(kind, 0) for kind in range(_MARK_KINDS)]
+        """Keep the spool's newest commit."""
+        counts = [mark.records.get(kind, 0) for kind in range(_KINDS)]
+        waiting = [mark.waiting_records.get(kind, 0) for kind in range(_KINDS)]
         place = _MARK // 8
         self._words[place + 3] = 0
         for kind, count in enumerate(counts):
             self._words[_MARK_RECORDS // 8 + kind] = count
+            self._words[_WAITING_RECORDS // 8 + kind] = waiting[kind]
         numbers = mark.next_seq | mark.waiting << _SEQ_BITS | mark.volatile << _SEQ_BITS + _WAITING_BITS
         self._words[place], self._words[place + 1], self._words[place + 2] = mark.epoch, numbers, mark.frames
-        self._words[place + 3] = _mark_check(self.run, mark.epoch, numbers, mark.frames, counts)
+        frames = mark.waiting_frames & 0xFFFFFFFF  # of what fits into memory
+        check = _mark_check(self.run, mark.epoch, numbers, mark.frames, counts, frames, waiting)
+        self._words[place + 3] = frames << 32 | check
 
     def observe(self, kind: Kind, records: int) -> None:
         """Count records that came to be. The caller serialises."""

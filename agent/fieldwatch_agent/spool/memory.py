@@ -18,7 +18,7 @@ from fieldwatch_agent.spool.eviction import Eviction
 from fieldwatch_agent.spool.file import create
 from fieldwatch_agent.spool.items import Loss, Put, Status, StreamState
 from fieldwatch_agent.spool.limits import Limits
-from fieldwatch_agent.spool.rows import BATCH_COLUMNS, GAP_COLUMNS, added
+from fieldwatch_agent.spool.rows import BATCH_COLUMNS, GAP_COLUMNS, added, differences
 from fieldwatch_agent.spool.state import Mark, State, Stream
 from fieldwatch_agent.spool.store import Store
 
@@ -70,6 +70,8 @@ class MemoryStore(Store):
             self._settled_records,
             waiting=waiting,
             volatile=True,
+            waiting_frames=self.state.account_frames - self._settled_frames,
+            waiting_records=differences(self.state.account_records, self._settled_records),
         )
 
     def commit(self, puts: Sequence[Put], losses: Sequence[Loss] = (), meta: Mapping[str, str] | None = None) -> None:

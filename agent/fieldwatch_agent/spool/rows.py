@@ -109,3 +109,9 @@ def added(one: Mapping[int, int], other: Mapping[int, int]) -> dict[int, int]:
     for kind, count in other.items():
         total[kind] = total.get(kind, 0) + count
     return total
+
+
+def differences(all_of_them: Mapping[int, int], some: Mapping[int, int]) -> dict[int, int]:
+    """Counts per kind beyond those in `some`."""
+    left = {kind: count - some.get(kind, 0) for kind, count in all_of_them.items()}
+    return {kind: count for kind, count in left.items() if count > 0}

@@ -40,8 +40,8 @@ class Stream:
 class Mark:
     """The newest commit, as another file than the spool's remembers it: shows a file that lost commits.
 
-    `volatile`: the epoch was in memory; `waiting` numbers before `next_seq` may be lost with it, and frames and records
-    are the account without them.
+    `volatile`: the epoch was in memory; `waiting` numbers before `next_seq`, with `waiting_frames` and
+    `waiting_records`, may be lost with it. Frames and records are the account without them.
     """
 
     epoch: int
@@ -51,6 +51,8 @@ class Mark:
     records: Mapping[int, int]
     waiting: int = 0
     volatile: bool = False
+    waiting_frames: int = 0
+    waiting_records: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass

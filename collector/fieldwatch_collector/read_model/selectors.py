@@ -15,6 +15,7 @@ from fieldwatch_collector.read_model.asking import BadRequest, NotFound, text_of
 
 EVERY = "*"
 MAX_TERMS = 8
+MAX_TAGS = 32
 SHORTEST_ID = 4  # of the beginning of an id that still names an agent
 MAX_SELECTOR = 500
 RESERVED = ("agent", "site")
