@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from fieldwatch_ext.bpf import Program
 from fieldwatch_ext.memory import give_back
-from fieldwatch_proto.columns import records_of
+from fieldwatch_proto.columns import Records, records_of
 from fieldwatch_proto.logs import get_logger
 from fieldwatch_proto.schema import Kind
 from fieldwatch_proto.settings import UsageError
@@ -191,8 +191,7 @@ class Daemon:
             seal_bytes=settings.seal_bytes,
             seal_age_s=settings.seal_age,
             observe=self._ledger.observe,
-            # Times of a capture file are those of the file, whatever this machine's clock says.
-            stamp=self.clock.stamp if self.options.replay is None else lambda records: records,
+            stamp=self._stamp,
         )
         self.sealer.start()
         self.spool.tell(self._alarm)
@@ -240,6 +239,11 @@ class Daemon:
                 count_known=loss.count_known,
             )
         return Ledger(self.folder, run)
+
+    def _stamp(self, records: Records) -> Records:
+        """What is read from a capture file has the times of the file, whatever this machine's clock says."""
+        of_the_file = self.options.replay is not None and records.kind not in (Kind.EVENT, Kind.METRIC)
+        return records if of_the_file else self.clock.stamp(records)
 
     def _clean_flows(self, days: int) -> None:
         before_ns = time.time_ns() - days * NS_PER_DAY

@@ -24,8 +24,8 @@ from __future__ import annotations
 import sqlite3
 from typing import NamedTuple
 
-from fieldwatch_proto.columns import Records, time_columns
-from fieldwatch_proto.schema import ClockQuality
+from fieldwatch_proto.columns import Records, column_values, time_columns
+from fieldwatch_proto.schema import CLOCK_COLUMNS, WIDTHS, ClockQuality, Column
 from fieldwatch_proto.v1 import agent_pb2 as pb
 
 TRUSTED_NS = 1_000_000_000
@@ -96,10 +96,9 @@ def correction(
     connection: sqlite3.Connection, agent: str, position: int, received_ns: int, records: Records
 ) -> Correction:
     """How the times of a batch are to be taken."""
-    if not {"clock_anchor_ns", "clock_boot", "clock_quality"} <= records.columns.keys():
+    if any(column.name not in records.columns for column in CLOCK_COLUMNS):
         return Correction(0, ClockQuality.UNKNOWN)
-    anchor_ns, boot = records.values("clock_anchor_ns")[0], records.values("clock_boot")[0]
-    said = records.values("clock_quality")[0]
+    anchor_ns, boot, said = (_first(records, column) for column in CLOCK_COLUMNS)
     quality = ClockQuality(said) if said in (ClockQuality.UNSYNCED, ClockQuality.NTP) else ClockQuality.UNKNOWN
     known = connection.execute(
         "SELECT anchor_ns FROM agent_clock WHERE agent = ? AND boot = ? AND position < ?"
@@ -112,6 +111,13 @@ def correction(
     if abs(shift_ns) > (TRUSTED_NTP_NS if quality is ClockQuality.NTP else TRUSTED_NS):
         return Correction(shift_ns, ClockQuality.CORRECTED)
     return Correction(0, quality if quality is ClockQuality.NTP else ClockQuality.AGREES)
+
+
+def _first(records: Records, column: Column) -> int:
+    """Of a column that is the same in each row."""
+    data = records.columns[column.name]
+    assert isinstance(data, bytes)
+    return int(column_values(column.type, data[: WIDTHS[column.type]])[0])
 
 
 def _from_the_future(records: Records, received_ns: int) -> int:

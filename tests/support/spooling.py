@@ -9,7 +9,7 @@ from typing import Any
 from fieldwatch_agent.spool.file import FILE_NAME
 from fieldwatch_agent.spool.items import Put
 from fieldwatch_agent.spool.limits import Limits
-from fieldwatch_proto.columns import Sealed, digest, open_body
+from fieldwatch_proto.columns import Records, Sealed, digest, open_body
 from fieldwatch_proto.schema import Kind
 
 from support.stack import Agent
@@ -30,8 +30,13 @@ def put(number: int, kind: Kind = Kind.FLOW, *, records: int = 3, frames: int = 
 
 
 def spooled(agent: Agent, kind: Kind) -> list[dict[str, Any]]:
-    """Records of a kind that wait, read from the file by nobody's code but SQLite's."""
+    """Records of a kind that wait, as rows."""
+    return [row for batch in spooled_batches(agent, kind) for row in batch.rows()]
+
+
+def spooled_batches(agent: Agent, kind: Kind) -> list[Records]:
+    """What waits, batch by batch, read from the file by nobody's code but SQLite's."""
     connection = sqlite3.connect(agent.data / FILE_NAME)
     rows = connection.execute("SELECT records, raw_bytes, body FROM batch WHERE kind=?", (int(kind),)).fetchall()
     connection.close()
-    return [row for records, raw, octets in rows for row in open_body(kind, records, raw, octets).rows()]
+    return [open_body(kind, records, raw, octets) for records, raw, octets in rows]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+from fieldwatch_agent import clock as clock_module
 from fieldwatch_agent.clock import MAX_ERAS, Clock, boottime_ns, realtime_ns
 from fieldwatch_agent.sealer import Sealer
 from fieldwatch_agent.spool.items import Loss, Put
@@ -169,3 +172,21 @@ def test_the_anchor_of_this_machine_stands_still() -> None:
 
     assert abs(clock.anchor_ns() - (realtime_ns() - boottime_ns())) < SECOND // 10
     assert clock.quality in (ClockQuality.NTP, ClockQuality.UNSYNCED)
+
+
+@pytest.mark.parametrize("synchronised", [True, False])
+def test_where_the_kernel_may_not_be_asked_the_time_service_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, synchronised: bool
+) -> None:
+    """ProtectClock= of our unit forbids adjtimex(2); what cannot be found out is not relied on."""
+
+    def forbidden() -> bool:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    mark = tmp_path / "synchronized"
+    if synchronised:
+        mark.touch()
+    monkeypatch.setattr(clock_module, "is_disciplined", forbidden)
+    monkeypatch.setattr(clock_module, "TIMESYNC_FILE", mark)
+
+    assert clock_module.quality() is (ClockQuality.NTP if synchronised else ClockQuality.UNSYNCED)

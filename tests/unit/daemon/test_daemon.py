@@ -17,11 +17,11 @@ import pytest
 from fieldwatch_agent.ledger import read_ledger
 from fieldwatch_agent.spool.control import ask_daemon
 from fieldwatch_agent.spool.file import FILE_NAME, SOCKET_NAME
-from fieldwatch_proto.schema import METRIC_FRAMES_OUTSIDE_FLOWS, Kind
+from fieldwatch_proto.schema import CLOCK_COLUMNS, METRIC_FRAMES_OUTSIDE_FLOWS, Kind
 from support.capture_files import pcap
 from support.net import require_namespaces, wire
 from support.sender import ARP_EVERY, frame
-from support.spooling import spooled
+from support.spooling import spooled, spooled_batches
 from support.stack import Agent, wait_for
 
 FRAMES = 3_000
@@ -71,6 +71,19 @@ def test_a_replay_accounts_for_every_frame(agent: Agent, capture: Path) -> None:
     assert (status["frames"], status["gaps"], status["declared_frames"], status["running"]) == (FRAMES, 0, 0, False)
     stopped = events(agent)[-1]
     assert (stopped["event"], stopped["frames"], stopped["buffered_records"]) == ("stopped", FRAMES, status["records"])
+
+
+def test_what_a_replay_tells_of_clocks(agent: Agent, capture: Path) -> None:
+    """Times of the file are left alone by every clock; what the agent counts has a time of this machine's."""
+    assert run_to_end(agent, "--replay", str(capture), "--local-only") == 0, agent.tail()
+
+    flows, metrics = spooled_batches(agent, Kind.FLOW), spooled_batches(agent, Kind.METRIC)
+    clock_columns = {column.name for column in CLOCK_COLUMNS}
+    assert flows
+    assert metrics
+    assert not any(clock_columns & batch.columns.keys() for batch in flows)
+    assert all(clock_columns <= batch.columns.keys() for batch in metrics)
+    assert min(batch.values("first_ns")[0] for batch in flows) >= START_NS
 
 
 def test_a_file_that_is_no_capture_is_one_line(agent: Agent, tmp_path: Path) -> None:
