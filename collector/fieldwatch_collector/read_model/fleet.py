@@ -11,6 +11,7 @@ from typing import Any
 from fieldwatch_proto.schema import AGENT_METRICS, METRIC_LABELS, time_text
 from fieldwatch_proto.version import VERSION
 
+from fieldwatch_collector.foreign_json import json_object
 from fieldwatch_collector.read_model.agents import agent_state
 from fieldwatch_collector.read_model.asking import NotFound, sum_of, text_of
 
@@ -35,11 +36,8 @@ def list_metrics(connection: sqlite3.Connection) -> list[dict[str, Any]]:
 
 def _labels(text: str) -> dict[str, str] | None:
     """Labels as the schema has them; None where they are not."""
-    try:
-        labels = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(labels, dict) or not METRIC_LABELS.issuperset(labels):
+    labels = json_object(text)
+    if labels is None or not METRIC_LABELS.issuperset(labels):
         return None
     return labels if all(isinstance(value, str) for value in labels.values()) else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from fieldwatch_collector.services import Services, open_services
 from fieldwatch_collector.store import BatchItem
 from fieldwatch_proto.api_token import ApiToken
 from fieldwatch_proto.columns import records_of, seal
-from fieldwatch_proto.schema import Kind
+from fieldwatch_proto.schema import AGENT_METRICS, Kind
 from support.filled_store import agent_id, fill
 from support.http_server import running
 from support.stack import wait_for
@@ -70,3 +71,23 @@ def test_an_agents_events_never_close_the_list_of_events(tmp_path: Path) -> None
     assert [{"text": text} for text in reversed(odd)] == [
         {"text": one["data"]["text"]} for one in answer.json()["results"]
     ]
+
+
+def test_an_agents_labels_never_close_the_page_of_metrics(tmp_path: Path) -> None:
+    """A label that no text can hold is passed over; those of the others are there."""
+
+    def measure(connection: sqlite3.Connection) -> None:
+        fill(connection, time.time_ns(), devices=1, flows=0, sites=("hq",))
+        name = next(iter(AGENT_METRICS))
+        connection.executemany(
+            "INSERT INTO metric(agent, name, labels, total, ts_ns) VALUES(?, ?, ?, 7, 1)",
+            [(agent_id(0), name, '{"interface": "\\ud800"}'), (agent_id(0), name, '{"interface": "sound0"}')],
+        )
+
+    with open_services(tmp_path) as services, running(services) as url:
+        bearer = ApiToken.parse(services.accounts.create_api_token("v", "viewer", services.authority.ca_der)).bearer
+        services.store.transact_sync(measure)
+        answer = httpx.get(f"{url}/metrics", headers={"Authorization": f"Bearer {bearer}"})
+
+    assert 200 == answer.status_code
+    assert 'interface="sound0"' in answer.text
