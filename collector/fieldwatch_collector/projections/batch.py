@@ -10,6 +10,7 @@ from fieldwatch_proto.columns import Records
 from fieldwatch_proto.schema import COLUMNS, ClockQuality
 
 MAX_COUNT = 1 << 48  # a count above is not of this world
+MAX_TIME_NS = (1 << 63) - 1
 MAX_TOTAL = 1 << 62  # sums of counts end here: with one count more they are still inside SQLite's integers
 
 _EMPTY = {"str": "", "mac": bytes(6), "ip": bytes(16), "f64": 0.0}
