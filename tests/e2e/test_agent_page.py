@@ -169,9 +169,11 @@ def test_the_page_offers_what_role_and_agent_allow(collector: Collector, visit: 
         refused = page.get_by_role("button", name="Capture packets …").get_attribute("title")
         page.get_by_role("button", name="Reload").click()
         expect(page.get_by_role("table", name="Commands").locator("tbody tr")).to_have_count(1)
+        collector.call("agents", "config", "set", "flows.max=4096", "--select", "*", "--data", str(collector.data))
+        expect(page.locator(".settings h2")).to_contain_text("waiting for the agent")
         wide = too_wide(page)
         page.goto(f"http://127.0.0.1:{collector.ports['http']}/#/agents")
-        expect(page.get_by_role("article")).to_be_visible()
+        expect(page.get_by_role("article")).to_contain_text("waiting for the agent")
         wide += too_wide(page)
 
     assert offered == {"watcher": [], "worker": ["Reload", "Diagnostics"], "chief": ["Reload", "Diagnostics"]}
