@@ -20,7 +20,7 @@ from fieldwatch_agent.enrolment.identity import ENROL_AGAIN, Identity, load_iden
 
 RETRY_S = 600.0
 RECOVER_RETRY_S = 60.0  # past its end nothing is shipped
-HEARING_S = 30.0
+HEARING_S = 10.0
 
 log = get_logger(__name__)
 
