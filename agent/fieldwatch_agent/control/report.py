@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -66,11 +67,19 @@ class Report:
 
     def finish(self, message: agent_pb2.CommandReport, seconds: float) -> bool:
         """Send the last message and wait, at most so long, until the collector has it; whether it has."""
+        deadline = time.monotonic() + seconds
+
+        def check() -> None:
+            if time.monotonic() >= deadline:
+                raise queue.Full
+
         self._last_sent = True
-        self.send(message)
-        with contextlib.suppress(queue.Full):
-            self._queue.put(None, timeout=seconds)
-        self._over.wait(seconds)
+        try:
+            self.send(message, check)
+            self._queue.put(None, timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Full:  # nothing is taken any more, though the connection is alive
+            self._last_sent = False
+        self._over.wait(max(0.0, deadline - time.monotonic()))
         if not self.over:
             self._call.cancel()
         return self.delivered
