@@ -49,6 +49,7 @@ CERTIFICATE_CHECK_S = 6 * 3_600.0
 # A batch over the limit must arrive to be answered with TOO_BIG; beyond this gRPC ends the stream.
 AGENT_OPTIONS = (
     ("grpc.max_receive_message_length", 2 * MAX_BATCH_BYTES),
+    ("grpc.max_concurrent_streams", 128),  # of one connection, see `fleet`
     ("grpc.keepalive_time_ms", 60_000),
     # The first is TCP_USER_TIMEOUT, by which a way that is dead is found out. An agent's answer to a ping waits behind
     # the batch that it sends, over a slow link for minutes: for want of it alone nobody is cut off.

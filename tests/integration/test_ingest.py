@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import grpc
@@ -10,7 +11,7 @@ import grpc.aio
 import pytest
 from fieldwatch_collector import admin
 from fieldwatch_collector.identity.authority import Authority
-from fieldwatch_collector.ingest import gate
+from fieldwatch_collector.ingest import fleet, gate
 from fieldwatch_collector.ingest.returning import RETURNS_PER_S
 from fieldwatch_proto.columns import digest
 from fieldwatch_proto.schema import Kind
@@ -280,6 +281,27 @@ async def test_revocation_closes_the_open_stream_and_refuses_the_next(tmp_path: 
 
         assert closed.value.code() == grpc.StatusCode.PERMISSION_DENIED
         assert await _refusal(collector, identity) == grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_the_streams_of_an_agent_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest has to end for a newer one, with a word; another agent's stay."""
+    monkeypatch.setattr(fleet, "MAX_LINES", 2)
+    async with running(tmp_path / "data") as collector:
+        greedy, other = await enrol(collector), await enrol(collector)
+        async with contextlib.AsyncExitStack() as opened:
+            streams = []
+            for identity in (other, greedy, greedy, greedy):
+                streams.append(await opened.enter_async_context(talk(collector, identity)))
+                await streams[-1].hello((EPOCH, 1, 2))
+            beside, first, _, third = streams
+            away = await first.read()
+            await third.send(batch(EPOCH, 1, SIGHTINGS[1]))
+            await third.acked(EPOCH, 1)
+            await beside.send(batch(EPOCH, 1, SIGHTINGS[2]))
+            await beside.acked(EPOCH, 1)
+            ended = await first.read()
+
+    assert (away.reason, ended) == (fleet.CROWDED, None)
 
 
 async def test_the_first_message_must_be_a_hello(tmp_path: Path) -> None:

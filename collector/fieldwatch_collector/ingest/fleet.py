@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 REVOKED = "revoked"
 STOPPING = "the collector stops"
+CROWDED = "this agent has too many streams; the oldest is closed for a newer one"
+MAX_LINES = 32  # of one agent: each may hold a message of 8 MiB. Those of a bad link stay for two minutes
 
 
 class Line:
@@ -30,33 +32,39 @@ class Fleet:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._lines: set[Line] = set()
+        self._lines: dict[str, list[Line]] = {}  # of each agent, the oldest first
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @contextlib.contextmanager
     def line(self, agent_id: str) -> Iterator[Line]:
-        """Hold a stream of this agent open."""
+        """Hold a stream of this agent open; where there are too many of it, its oldest one has to end."""
         opened = Line(agent_id)
         with self._lock:
             self._loop = asyncio.get_running_loop()
-            self._lines.add(opened)
+            lines = self._lines.setdefault(agent_id, [])
+            lines.append(opened)
+            crowding = lines[:-MAX_LINES]
+        for line in crowding:
+            line.close(CROWDED)
         try:
             yield opened
         finally:
             with self._lock:
-                self._lines.discard(opened)
+                lines.remove(opened)
+                if not lines:
+                    del self._lines[agent_id]
 
     def close_agent(self, agent_id: str) -> None:
         """End every stream of an agent that was revoked."""
-        self._close([line for line in self._snapshot() if line.agent_id == agent_id], REVOKED)
+        with self._lock:
+            lines = list(self._lines.get(agent_id, ()))
+        self._close(lines, REVOKED)
 
     def close_all(self) -> None:
         """Tell every agent that the collector stops."""
-        self._close(self._snapshot(), STOPPING)
-
-    def _snapshot(self) -> list[Line]:
         with self._lock:
-            return list(self._lines)
+            lines = [line for lines in self._lines.values() for line in lines]
+        self._close(lines, STOPPING)
 
     def _close(self, lines: list[Line], reason: str) -> None:
         for line in lines:
