@@ -10,7 +10,7 @@ from fieldwatch_proto.cli.tables import amount_text
 from fieldwatch_agent import ledger
 from fieldwatch_agent.spool import ballast
 from fieldwatch_agent.spool.control import closed_store
-from fieldwatch_agent.spool.file import FILE_NAME, Lock, make_folder
+from fieldwatch_agent.spool.file import FILE_NAME, RENEWED_NAME, Lock, make_folder
 
 
 def waiting(folder: Path) -> str:
@@ -28,8 +28,9 @@ def clear(folder: Path) -> None:
     make_folder(folder)
     lock = Lock(folder)
     try:
-        for suffix in ("", "-wal", "-shm", "-journal"):
-            (folder / f"{FILE_NAME}{suffix}").unlink(missing_ok=True)
+        for name in (RENEWED_NAME, FILE_NAME):  # in this order: a renewed file that is alone takes the other's place
+            for suffix in ("", "-wal", "-shm", "-journal"):
+                (folder / f"{name}{suffix}").unlink(missing_ok=True)
         (folder / ledger.FILE_NAME).unlink(missing_ok=True)
         shutil.rmtree(folder / "quarantine", ignore_errors=True)
         ballast.drop(folder)

@@ -226,6 +226,8 @@ def finish_renewal(folder: Path) -> None:
     """A renewed file is finished before the old one is moved: one that has none beside it takes its place."""
     renewed = folder / RENEWED_NAME
     if renewed.exists() and not (folder / FILE_NAME).exists():
+        for suffix in ("-wal", "-shm", "-journal"):  # of the old file: SQLite would write it into the new one
+            (folder / f"{FILE_NAME}{suffix}").unlink(missing_ok=True)
         renewed.rename(folder / FILE_NAME)
         sync_folder(folder)
 

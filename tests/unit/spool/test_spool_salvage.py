@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fieldwatch_agent.spool.file import FILE_NAME, MAX_QUARANTINES, RENEWED_NAME
+from fieldwatch_agent.spool.clear import clear
+from fieldwatch_agent.spool.file import FILE_NAME, LOCK_NAME, MAX_QUARANTINES, RENEWED_NAME
 from fieldwatch_agent.spool.image import PAGE_BYTES
 from fieldwatch_agent.spool.items import START, Batch, Gap, Loss
 from fieldwatch_agent.spool.store import Store
@@ -185,11 +186,25 @@ def test_a_salvage_that_was_cut_off_is_done_again(tmp_path: Path) -> None:
     renewed = store.salvage("a test")
     renewed.db.close()
     (left.folder / FILE_NAME).rename(left.folder / RENEWED_NAME)
+    wal = leave(tmp_path / "other", [900] * 9).folder / WAL_NAME
+    wal.rename(left.folder / WAL_NAME)  # of the old file, whose way to the quarantine was cut off
 
     again = Store(left.folder, WIDE)
 
     assert [item.seq for _, item in again.peek(max_items=100)] == list(range(1, 10))
     assert again.salvaged is None
+
+
+def test_clearing_leaves_nothing_of_a_salvage(tmp_path: Path) -> None:
+    """Neither the quarantine nor a new file that was not finished."""
+    store = Store(tmp_path, WIDE)
+    store.commit([put(1)])
+    store.salvage("a test").db.close()
+    (tmp_path / RENEWED_NAME).write_bytes(b"half of it")
+
+    clear(tmp_path)
+
+    assert {path.name for path in tmp_path.iterdir()} == {LOCK_NAME}
 
 
 def test_quarantines_are_few(tmp_path: Path) -> None:
