@@ -9,7 +9,7 @@ from support.net import require_namespaces
 
 from system.kills import run
 
-pytestmark = [pytest.mark.slow, pytest.mark.live, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.live, pytest.mark.timeout(900)]
 
 
 @pytest.mark.parametrize(("seed", "workers", "kills"), [(1, 1, 70), (2, 3, 30)])

@@ -14,7 +14,7 @@ from fieldwatch_agent.spool.items import START, Batch, Gap, Loss, SpoolError, St
 from fieldwatch_agent.spool.limits import Limits
 from fieldwatch_agent.spool.rows import ROW_BYTES
 from fieldwatch_agent.spool.store import Store
-from fieldwatch_proto.schema import Kind
+from fieldwatch_proto.schema import SCHEMA_VERSION, Kind
 from fieldwatch_proto.v1.agent_pb2 import GapReason
 from support.spooling import WIDE, body, put
 
@@ -59,7 +59,7 @@ def test_what_was_put_comes_back_in_order(tmp_path: Path) -> None:
 
     sealed = put(2, Kind.FACT).sealed
     assert [item.seq for item in leased if isinstance(item, Batch)] == [1, 2]
-    assert leased[1] == Batch(epoch, 2, 3, 1, 3, 5, 1_002, 2_002, 800, sealed.digest, body(2))
+    assert leased[1] == Batch(epoch, 2, 3, SCHEMA_VERSION, 3, 5, 1_002, 2_002, 800, sealed.digest, body(2))
 
 
 def test_seq_goes_on_after_everything_was_acked(tmp_path: Path) -> None:
