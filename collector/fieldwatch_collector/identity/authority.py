@@ -7,7 +7,7 @@ the right place: agents that slept, join tokens and API tokens from before.
 The server's certificates carry ``collector.fieldwatch.internal`` always (agents and clients dial any address and expect
 that name), and beside it localhost, the loopback addresses, the host's name and the addresses that are bound. There are
 two. Agents check the one of the gRPC ports, and may take any moment for now: it is good at any time
-(docs/decisions/0017). Browsers check the one of the page, and refuse what is good for years. Both are renewed at a
+(docs/decisions/0018). Browsers check the one of the page, and refuse what is good for years. Both are renewed at a
 start that needs other names, and when they are half of `SERVER_DAYS` old.
 """
 

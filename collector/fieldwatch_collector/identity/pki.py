@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-# Agents without a clock check certificates, too: what they check is good at any time (docs/decisions/0017). The end is
+# Agents without a clock check certificates, too: what they check is good at any time (docs/decisions/0018). The end is
 # the one that RFC 5280, 4.1.2.5 has for "no well-defined expiration date".
 ALWAYS = (dt.datetime(1970, 1, 1, tzinfo=dt.UTC), dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC))
 # Agents without a clock of their own are behind: what is signed now must be valid for them.
