@@ -65,6 +65,7 @@ function Figure({ title, children, note }) {
 }
 
 const SMALL_OFFSET_NS = 100e6;
+const MOST_YEARS = 100; // told of a disk: beyond it the figure says nothing
 
 function offset(ns) {
   if (!ns) return "–";
@@ -88,7 +89,14 @@ function Writes({ agent }) {
 function writesNote(agent) {
   if (!agent.written_bytes_day) return null;
   const budget = agent.write_budget_bytes_day ? `of ${bytes(agent.write_budget_bytes_day)}` : "no budget";
-  return agent.card_life_years ? `${budget}; storage lasts ${count(agent.card_life_years)} years` : budget;
+  if (!agent.card_life_years) return budget;
+  const years = agent.card_life_years > MOST_YEARS ? `over ${MOST_YEARS}` : count(agent.card_life_years);
+  return `${budget}; storage lasts ${years} years`;
+}
+
+function lostText(agent) {
+  const parts = [[agent.records_lost, "record"], [agent.frames_lost, "frame"]].filter(([value]) => value);
+  return parts.map(([value, one]) => plural(value, one)).join(", ");
 }
 
 const SKEWED = { older: "older than the collector", newer: "newer than the collector" };
@@ -110,7 +118,7 @@ export function Figures({ agent, now }) {
       ${agent.spool_records ? plural(agent.spool_records, "record") : "nothing"}
     </${Figure}>
     <${Figure} title="Stored here" note="since it was enrolled">${plural(agent.records_stored, "record")}</${Figure}>
-    <${Figure} title="Declared lost" note="since it was enrolled"><${Loss} value=${lost} text=${`${plural(agent.records_lost, "record")}, ${plural(agent.frames_lost, "frame")}`} title="The agent says so: evicted, damaged, or an unclean stop" /></${Figure}>
+    <${Figure} title="Declared lost" note="since it was enrolled"><${Loss} value=${lost} text=${lostText(agent)} title="The agent says so: evicted, damaged, or an unclean stop" /></${Figure}>
     <${Figure} title="Written to disk, a day" note=${writesNote(agent)}><${Writes} agent=${agent} /></${Figure}>
     <${Figure} title="Clock" note="against the collector's"><${Clock} ns=${agent.clock_offset_ns} /></${Figure}>
     <${Figure} title="CPU" note="of a core, since it started">${agent.cpu_share ? percent(agent.cpu_share, 1) : "–"}</${Figure}>
