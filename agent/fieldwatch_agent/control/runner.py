@@ -55,9 +55,9 @@ class Runner:
             log.warning("a command without a usable id was ignored", name=command.name[:64])
             return
         with self._lock:
-            if self._stopping or len(self._threads) >= MAX_THREADS:  # it comes again with the next session
-                return
             run = self._running.get(command.id)
+            if self._stopping or (run is None and len(self._threads) >= MAX_THREADS):
+                return  # it comes again with the next session
         if run is not None:
             if command.cancel:
                 actor = _actor(command)

@@ -285,6 +285,21 @@ def test_a_flood_of_commands_is_bounded(tmp_path: Path, probe: Probe) -> None:
     assert (refused, waiting) == (MAX_THREADS, MAX_THREADS)
 
 
+def test_what_runs_can_be_cancelled_in_a_flood(tmp_path: Path, probe: Probe) -> None:
+    """However many wait to be answered, what runs is known."""
+    with commanding(tmp_path) as site:
+        site.give("c1", "reload", hold=True)
+        wait_for(probe.running.is_set, "it runs")
+        site.collector.listens = False
+        for number in range(200):
+            site.give(f"x{number}", "format_disk")
+        wait_for(lambda: sum(audit["outcome"] == "refused" for audit in site.audits) >= MAX_THREADS - 1, "a flood")
+        site.collector.command(pb.Command(id="c1", cancel=True, actor="user:ada"))
+        wait_for(lambda: any(audit["outcome"] == "cancelled" for audit in site.audits), "it is cancelled")
+
+    assert probe.begun == 1
+
+
 def test_a_stop_ends_what_runs(tmp_path: Path, probe: Probe) -> None:
     """In a moment, and the collector hears of it."""
     with commanding(tmp_path) as site:
