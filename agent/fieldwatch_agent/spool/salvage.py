@@ -46,6 +46,7 @@ BATCH_FORM = form("iiiiiiiiiiidv")
 GAP_FORM = form("iiiviiiivi")
 STATE_FORM = form("vv", key=KEY, index=True)
 COMMIT_BYTES = 1 << 20
+BESIDE = ("-wal", "-shm", "-journal")
 DETAIL = "lost in a damaged spool file"
 _ROWID_SEQ_BITS = 40
 
@@ -100,6 +101,8 @@ def salvage(
         _remove(path)
         raise
     db.close()
+    for suffix in BESIDE:  # SQLite keeps an empty journal of a file that it has for itself
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
     with path.open("rb") as stream:
         os.fsync(stream.fileno())
     release()
@@ -156,9 +159,8 @@ def _room(folder: Path) -> int:
 
 
 def _remove(path: Path) -> None:
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        with contextlib.suppress(FileNotFoundError):
-            path.with_name(path.name + suffix).unlink()
+    for name in (path.name, *(path.name + suffix for suffix in BESIDE)):
+        path.with_name(name).unlink(missing_ok=True)
 
 
 class _Salvage:

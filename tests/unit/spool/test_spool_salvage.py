@@ -215,6 +215,7 @@ def test_quarantines_are_few(tmp_path: Path) -> None:
         store = store.salvage("a test")
 
     assert len(list((tmp_path / "quarantine").iterdir())) == MAX_QUARANTINES
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(RENEWED_NAME)]
     assert len(store.peek(max_items=100)) == 4
 
 
