@@ -88,7 +88,7 @@ def test_row_04_power_cut_of_the_agent(tmp_path: Path) -> None:
             place = items[-1][0]
         promised = _promised(promises)
         if promised:
-            assert not store.renewed, (cuts, store.renewed)
+            assert store.salvaged is None, (cuts, store.salvaged)
             assert store.state.streams[0].epoch == promises[0]["epoch"]
         for seq, octets in promised.items():
             assert seq in found, f"cut {cuts}: batch {seq} was committed and is gone"
