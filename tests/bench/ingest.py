@@ -38,6 +38,7 @@ from bench.site_flows import flow_batches
 
 CROWD = 200  # agents at once
 RECORDS = 1_200  # a batch: about the 48 KiB at which an agent seals
+TESTS = Path(__file__).resolve().parents[1]
 AIM_RECORDS_S, AIM_SHARE, AIM_HALF_MS, AIM_CROWD_MS = 750_000, 0.9, 100, 250
 
 
@@ -52,6 +53,7 @@ class BenchServer:
             stdout=subprocess.PIPE,
             stderr=(folder / "log").open("w"),
             text=True,
+            cwd=TESTS,
         )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
@@ -64,7 +66,7 @@ class BenchServer:
         before = self._cpu_s()
         arguments = [f"--agents={agents}", f"--seconds={seconds}", f"--records={records}", f"--rate={rate}"]
         command = [sys.executable, "-m", "bench.pushers", str(self.data / "identities.json"), str(self.port)]
-        done = subprocess.run([*command, *arguments], stdout=subprocess.PIPE, text=True, check=True)
+        done = subprocess.run([*command, *arguments], cwd=TESTS, stdout=subprocess.PIPE, text=True, check=True)
         figures: dict[str, Any] = json.loads(done.stdout)
         figures["server_cpu_s"] = self._cpu_s() - before
         return figures

@@ -29,6 +29,7 @@ from fieldwatch_proto.schema import Kind
 
 LIMITS = Limits(4 << 30, 0, 1e9)
 BATCH_BYTES = 48_000
+TESTS = Path(__file__).resolve().parents[1]
 RUN = 7
 
 
@@ -109,7 +110,8 @@ def peak_bytes() -> int:
 def measure(name: str, folder: Path) -> tuple[float, int]:
     """Seconds and peak resident octets of a step in a process of its own."""
     command = [sys.executable, "-m", "system.backlog", "--step", name, str(folder)]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=1_800).stdout.split()
+    done = subprocess.run(command, cwd=TESTS, capture_output=True, text=True, check=True, timeout=1_800)
+    shown = done.stdout.split()
     return float(shown[0]), int(shown[1])
 
 

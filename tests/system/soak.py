@@ -34,7 +34,8 @@ RATE = 6_000  # frames a second
 WARM_UP_S = 60.0
 SMALL_CACHE = {"FIELDWATCH_COLLECTOR__LIMITS__CACHE_BYTES": "4 MiB"}  # full at once, not after ten minutes
 READ_EVERY_S = 2.0
-MOST_KIB_A_MINUTE = 256.0
+MOST_KIB_A_MINUTE = 64.0
+ALWAYS_KIB = 2_048.0  # what a process may still take after the warm-up: over few minutes that is no slope yet
 MOST_HANDLES = 8  # more at the end than at the beginning: a stream that is opened anew has some of its own for a moment
 FRESH_S = 60.0
 
@@ -61,6 +62,12 @@ class Readings:
         """Theil-Sen: the median of the slopes between any two readings; a single peak does not move it."""
         pairs = combinations(zip(self.at, self.kib, strict=True), 2)
         return 60 * statistics.median((later[1] - first[1]) / (later[0] - first[0]) for first, later in pairs)
+
+    @property
+    def grew(self) -> bool:
+        """Whether it took more than its bound, by the slope, over the time that it was read."""
+        minutes = (self.at[-1] - self.at[0]) / 60
+        return self.kib_a_minute * minutes > max(ALWAYS_KIB, MOST_KIB_A_MINUTE * minutes)
 
     @property
     def more_handles(self) -> int:
@@ -144,7 +151,7 @@ class Outcome:
         """What grew beyond its bound."""
         found = []
         for name, readings in (("agent", self.agent), ("collector", self.collector)):
-            if readings.kib_a_minute > MOST_KIB_A_MINUTE:
+            if readings.grew:
                 found.append(f"memory of the {name}")
             if readings.more_handles > MOST_HANDLES:
                 found.append(f"file handles of the {name}")
