@@ -81,3 +81,22 @@ def test_row_13_a_sync_takes_five_seconds(tmp_path: Path) -> None:
 
     assert (int(dropped), again) == (0, sessions)
     assert (verdict.lost, verdict.duplicated, verdict.declared) == (0, 0, 0), verdict
+
+
+def test_row_12_killed_while_nothing_can_be_synced(tmp_path: Path) -> None:
+    """What a failed sync has written may be there after a kill, or not: it is stored once all the same."""
+    with _watched_site(tmp_path) as (site, disk):
+        for times in range(1, 4):
+            _flowing(site)
+            disk.faults.sync_errno = errno.EIO
+            told = "the disk does not say that anything is safe"
+            wait_for(lambda told=told, times=times: site.agent.log.read_text().count(told) >= times, "it is told")
+            site.agent.kill()
+            disk.faults.sync_errno = 0
+            site.sender.say("pause")
+            site.start_agent()
+        site.finish()
+        verdict = site.verdict(3)
+
+    assert (verdict.lost, verdict.duplicated) == (0, 0), verdict
+    assert verdict.stored > 0

@@ -41,6 +41,8 @@ EASE_BYTES = ballast.BALLAST_BYTES + WAL_BYTES  # free again, beside what is wri
 SAVER_BYTES = 4 << 20
 SAVER_S = 30.0
 MEMORY_ONLY = "the spool cannot be written; it goes on in memory, bounded"
+NOT_SYNCED = "the spool cannot be written: the disk does not say that anything is safe"
+UNKNOWN_OUTCOME = ("SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC")
 
 Alarm = Callable[[str, dict[str, Any]], None]
 
@@ -103,6 +105,12 @@ class Recovery:
             return store
         if isinstance(problem, sqlite3.Error) and is_damage(problem):
             return store if again else self._salvage(store, problem)
+        if getattr(problem, "sqlite_errorname", "") in UNKNOWN_OUTCOME:
+            # What was written may come back after a kill. It is tried again under the same numbers; under others, from
+            # memory, it would be stored twice.
+            self._complain(NOT_SYNCED, str(problem), "see the disk; records wait in memory, bounded")
+            self.retry_at = time.monotonic() + RETRY_S
+            return store
         self._complain(MEMORY_ONLY, str(problem), "see the disk and the folder's rights")
         return self._in_memory(store, str(problem), RETRY_S)
 
