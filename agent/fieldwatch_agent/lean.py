@@ -43,6 +43,8 @@ LAZY = (
     "difflib",  # for a name that was probably meant
     "random",  # for a pause after a failure
     "base64",  # for an export
+    "linecache",  # for the lines of a traceback; with tokenize
+    "textwrap",  # for a traceback of a group of exceptions
     "locale",
     "unicodedata",  # for the text of messages
 )

@@ -34,6 +34,7 @@ class Run:
         self.report: Report | None = None
         self.sent_bytes = 0
         """Of the file that the command makes."""
+        self.ending = False  # it works no more, its end is being told
         self._deadline = time.monotonic() + timeout_s
         self._timeout_s = timeout_s
         self._stopped = threading.Event()

@@ -94,7 +94,7 @@ class Runner:
             arguments = spec.parse(command.arguments)
             run = Run(command, min(command.timeout_s or spec.timeout_s, spec.timeout_s))
             with self._lock:
-                busy = [other for other in self._running.values() if other.name == spec.name]
+                busy = [other for other in self._running.values() if other.name == spec.name and not other.ending]
                 if len(self._running) >= MAX_RUNNING or (spec.exclusive and busy):
                     raise ArgumentError("the agent is busy with other commands; try again when they have ended")
                 self._running[command.id] = run
@@ -173,6 +173,7 @@ class Runner:
     def _end(self, run: Run, final: agent_pb2.CommandReport, actor: str, shown: str) -> None:
         """Report and write down how it ended. A file that did not arrive makes a failure of what was done."""
         seconds = STOP_S if self._stopping else DELIVER_S
+        run.ending = True
         if run.sent_bytes:
             delivered = run.report is not None and run.report.finish(final, seconds)
             if not delivered and final.state == agent_pb2.COMMAND_DONE:

@@ -21,7 +21,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fieldwatch_proto.logs import get_logger
 
@@ -31,9 +31,11 @@ from fieldwatch_agent.spool.file import WAL_BYTES, drop_quarantines, is_damage
 from fieldwatch_agent.spool.items import SpoolError
 from fieldwatch_agent.spool.limits import Limits
 from fieldwatch_agent.spool.memory import SAVER, MemoryStore
-from fieldwatch_agent.spool.salvage import Salvaged
 from fieldwatch_agent.spool.state import Mark
 from fieldwatch_agent.spool.store import Store
+
+if TYPE_CHECKING:
+    from fieldwatch_agent.spool.salvage import Salvaged
 
 RETRY_S = 1.0
 SALVAGE_RETRY_S = 60.0

@@ -27,6 +27,7 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fieldwatch_proto.schema import Kind
 from fieldwatch_proto.v1.agent_pb2 import GapReason
@@ -45,9 +46,11 @@ from fieldwatch_agent.spool.rows import (
     Head,
     gap_row,
 )
-from fieldwatch_agent.spool.salvage import Salvaged, salvage
 from fieldwatch_agent.spool.sending import Sending
 from fieldwatch_agent.spool.state import Damage, Mark, Stream, is_behind, load_state, save_state
+
+if TYPE_CHECKING:
+    from fieldwatch_agent.spool.salvage import Salvaged
 
 PAGE_BYTES = 4096
 FREE_PAGES_KEPT = 16  # for indexes and overflow pages that a batch needs beside its own
@@ -88,6 +91,8 @@ class Store:
                     if opened is not None:
                         opened.close()
                     raise
+            from fieldwatch_agent.spool.salvage import salvage  # hardly ever: memory of the daemon
+
             release = opened.close if opened is not None else lambda: None
             self.salvaged = salvage(self.folder, image, why, mark=mark, release=release)
             self.db = open_file(self.folder)
@@ -95,6 +100,8 @@ class Store:
 
     def salvage(self, why: str) -> Store:
         """Another store, on a new file with what this one's held. What is in memory goes on, acks included."""
+        from fieldwatch_agent.spool.salvage import salvage
+
         with contextlib.closing(Image(self.folder / FILE_NAME)) as image:
             done = salvage(self.folder, image, why, state=copy.deepcopy(self.state), release=self.db.close)
         renewed = Store(self.folder, self.limits)
