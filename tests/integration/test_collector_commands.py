@@ -89,7 +89,7 @@ def test_first_start_commands_beside_it_and_a_clean_stop(tmp_path: Path) -> None
     ]
     assert (useless.returncode, useless.stderr) == (2, "fieldwatch-collector: --uses 0: accepted is 1 or more\n")
     assert unknown.stderr == (
-        "fieldwatch-collector: there is no agent 'nobody'; see: fieldwatch-collector agents list\n"
+        "fieldwatch-collector: agent: there is no agent 'nobody'; the list of agents has the names and ids\n"
     )
     assert code == 0
     assert "collector stopped" in log

@@ -13,7 +13,7 @@ from fieldwatch_proto.schema import time_text
 from fieldwatch_collector.admin import AdminError, actor, operation
 from fieldwatch_collector.identity import agents, approval, tokens
 from fieldwatch_collector.read_model import BadRequest, NotFound
-from fieldwatch_collector.read_model.selectors import MAX_TAGS, check_tag
+from fieldwatch_collector.read_model.selectors import MAX_TAGS, check_tag, find_agent
 from fieldwatch_collector.store.tables import rows
 
 if TYPE_CHECKING:
@@ -196,10 +196,9 @@ def _tags(arguments: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _find_agent(services: Services, text: str) -> str:
-    """The id of the agent that has this id, this beginning of an id, or this name."""
-    with services.store.reader() as connection:
-        found = rows(connection, "agent", "id = ?1 OR name = ?1 OR substr(id, 1, length(?1)) = ?1", (text,), limit=2)
-    if len(found) == 1 and text:
-        return str(found[0]["id"])
-    what = "no agent" if not found else "more than one agent"
-    raise AdminError(f"there is {what} {text!r}; see: fieldwatch-collector agents list")
+    """As selectors find it. Raises AdminError."""
+    try:
+        with services.store.reader() as connection:
+            return find_agent(connection, text)
+    except (NotFound, BadRequest) as problem:
+        raise AdminError(str(problem)) from None
