@@ -1,11 +1,17 @@
 """The column codec: records of one kind to a sealed body and back, without an object per record on the way.
 
-A body is ``zstd-3(msgpack({name: [type, encoding, octets]}))``. Encodings:
+A body is ``zstd(msgpack({name: [type, encoding, octets]}))``. Encodings (`encodings.py` has the arithmetic):
 
-- ``plain``: little-endian values one after the other.
-- ``const``: one value, the same in every row.
-- ``delta``: ``base(8) width(1) values``: differences between neighbours, each `width` octets, signed. For times.
-- ``dict``:  ``[texts, width, indices]`` for ``str`` columns; index of `width` octets (1, 2 or 4) into the texts.
+- ``const``:  one value, the same in every row.
+- ``planes``: octet by octet instead of value by value, without zeros at the high end.
+- ``steps``:  the first value, then planes of the differences between neighbours. For times.
+- ``dict``:   ``[texts, width, indices]`` for ``str`` columns; index of `width` octets (1, 2 or 4) into the texts.
+- ``table``:  ``[planes of the distinct values, how many they are, planes of indices (u16)]``. For addresses.
+- ``plain``:  little-endian values one after the other. Written for single octets, read for all.
+- ``delta``:  ``base(8) width(1) values``: differences, each `width` octets, signed. Read, no longer written.
+
+zstd finds little to repeat here: what it saves is by the statistics of a block, of which there is one for each plane.
+docs/decisions/0019 has what each of this is worth.
 
 Before anything is unpacked the limits below hold: a body never costs more than it may.
 """
@@ -18,12 +24,12 @@ from array import array
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from operator import sub
 from typing import Any
 
 import msgpack
 import zstandard
 
+from fieldwatch_proto import encodings
 from fieldwatch_proto.schema import CLOCK_COLUMNS, COLUMNS, WIDTHS, Column, Kind
 
 MAX_RAW_BYTES = 16 << 20
@@ -35,11 +41,21 @@ CODEC_MSGPACK_ZSTD = 1
 DIGEST_BYTES = 16
 
 _CODES = {"u8": "B", "u16": "H", "u32": "I", "u64": "Q", "i64": "q", "f64": "d"}
-_SIGNED = ((1, "b", 1 << 7), (2, "h", 1 << 15), (4, "i", 1 << 31))
+_SIGNED = {1: "b", 2: "h", 4: "i"}
 _INDEX = {1: "B", 2: "H", 4: "I"}
 _INDEX_WIDTH = 4  # of Texts in memory
-_TYPES, _ENCODINGS = {*WIDTHS, "str"}, {"plain", "const", "delta", "dict"}
-_COMPRESSOR = zstandard.ZstdCompressor(level=3, write_content_size=True)
+_TYPES = {*WIDTHS, "str"}
+_ENCODINGS = {"const", "planes", "steps", "dict", "table", "plain", "delta"}
+_ADDRESSES = {"ip", "mac"}
+_BLOCK_BYTES = 256  # what is smaller shares its block with its neighbours: a block has a head, too
+_PACKER = msgpack.Packer(use_bin_type=True)
+# The small tables of level 1 with a thorough search, for matches of six octets at least: shorter ones, found in random
+# octets, cost more than they save.
+_COMPRESSOR = zstandard.ZstdCompressor(
+    compression_params=zstandard.ZstdCompressionParameters.from_level(
+        1, source_size=1 << 18, strategy=zstandard.STRATEGY_LAZY2, min_match=6, write_content_size=True
+    )
+)
 
 if sys.byteorder != "little":  # pragma: no cover
     raise ImportError("fieldwatch_proto.columns needs a little-endian machine")
@@ -68,6 +84,14 @@ class Texts:
         places: dict[str, int] = {}
         indices = array("I", [places.setdefault(row, len(places)) for row in rows])
         return cls(list(places), indices)
+
+    def used(self) -> Texts:
+        """Without the texts that no row has: a part of many records still holds those of all."""
+        wanted = set(self.indices)
+        if len(wanted) == len(self.values):
+            return self
+        places = {place: new for new, place in enumerate(sorted(wanted))}
+        return Texts([self.values[place] for place in places], array("I", [places[i] for i in self.indices]))
 
     @classmethod
     def repeat(cls, text: str, records: int) -> Texts:
@@ -149,17 +173,36 @@ def seal(records: Records) -> Sealed:
     """Encode and compress; the digest is over the body as it will be stored and sent."""
     if not 0 < records.count <= MAX_RECORDS:
         raise ValueError(f"a batch holds 1 to {MAX_RECORDS} records, not {records.count}")
-    packed = {}
-    for column in (*COLUMNS[records.kind], *CLOCK_COLUMNS):
-        data = records.columns.get(column.name)
-        if data is not None:
-            packed[column.name] = _encode(column, data, records.count)
-    raw = msgpack.packb(packed, use_bin_type=True)
-    if len(raw) > MAX_RAW_BYTES:
-        raise ValueError(f"a batch of {len(raw)} bytes is over the limit of {MAX_RAW_BYTES}")
-    body = _COMPRESSOR.compress(raw)
+    columns = [column for column in (*COLUMNS[records.kind], *CLOCK_COLUMNS) if column.name in records.columns]
+    parts = [_PACKER.pack_map_header(len(columns))]
+    for column in columns:
+        parts += _encode(column, records.columns[column.name], records.count)
+    raw_bytes = sum(map(len, parts))
+    if raw_bytes > MAX_RAW_BYTES:
+        raise ValueError(f"a batch of {raw_bytes} bytes is over the limit of {MAX_RAW_BYTES}")
+    body = _compress(parts, raw_bytes)
     t_min, t_max = _times(records)
-    return Sealed(records.kind, records.count, len(raw), t_min, t_max, digest(body), body)
+    return Sealed(records.kind, records.count, raw_bytes, t_min, t_max, digest(body), body)
+
+
+def _compress(parts: Sequence[bytes], raw_bytes: int) -> bytes:
+    """One frame, with a block of its own for each part that is worth one."""
+    compressor = _COMPRESSOR.compressobj(size=raw_bytes)
+    out, waiting, alone = [], False, False
+    for part in parts:
+        large = len(part) >= _BLOCK_BYTES
+        if waiting and (large or alone):
+            out.append(compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
+        out.append(compressor.compress(part))
+        waiting, alone = True, large
+    out.append(compressor.flush())
+    return b"".join(out)
+
+
+def sealed_column(column: Column, data: ColumnData, count: int) -> tuple[list[bytes], bytes]:
+    """One column as it goes into a body, in its parts and compressed alone: for whoever wants to know what it costs."""
+    parts = _encode(column, data, count)
+    return parts, _compress(parts, sum(map(len, parts)))
 
 
 def digest(body: bytes) -> bytes:
@@ -262,25 +305,61 @@ def _times(records: Records) -> tuple[int, int]:
     return min(array("q", first)), max(array("q", last))
 
 
-def _encode(column: Column, data: ColumnData, count: int) -> list[Any]:
+def _encode(column: Column, data: ColumnData, count: int) -> list[bytes]:
+    """One column as parts of msgpack: heads, and planes each for itself."""
     if isinstance(data, Texts):
+        data = data.used()
         width = 1 if len(data.values) <= 0x100 else 2 if len(data.values) <= 0x10000 else 4
         indices = data.indices.tobytes() if width == 4 else array(_INDEX[width], data.indices).tobytes()
         texts = [_bounded(text) for text in data.values]
-        return ["str", "dict", [texts, width, indices]]
+        head = _head(column, "dict") + _PACKER.pack_array_header(3) + _PACKER.pack(texts)
+        return [head, *_octets(_PACKER.pack(width), [indices])]
     width = WIDTHS[column.type]
     if len(data) != width * count:
         raise ValueError(f"column {column.name}: {len(data)} octets for {count} records of {width}")
     if data == data[:width] * count:
-        return [column.type, "const", data[:width]]
+        return [_head(column, "const") + _PACKER.pack(data[:width])]
+    if width == 1:
+        return _octets(_head(column, "plain"), [data])
     if column.type == "i64":
-        values = array("q", data)
-        steps = list(map(sub, values[1:], values))
-        bound = max(map(abs, steps))
-        for step_width, code, limit in _SIGNED:
-            if bound < limit:
-                return ["i64", "delta", data[:8] + bytes([step_width]) + array(code, steps).tobytes()]
-    return [column.type, "plain", data]
+        try:
+            return _octets(_head(column, "steps"), encodings.steps(data))
+        except OverflowError:
+            pass  # neighbours at both ends of the range
+    if column.type in _ADDRESSES:
+        table, rows = encodings.places(data, width)
+        distinct = len(table) // width
+        if distinct <= count * 3 // 4:
+            head = _head(column, "table") + _PACKER.pack_array_header(3)
+            indices = array("H", rows).tobytes()
+            return [
+                *_octets(head, encodings.planes(table, width)),
+                *_octets(_PACKER.pack(distinct), encodings.planes(indices, 2)),
+            ]
+    return _octets(_head(column, "planes"), encodings.planes(data, width))
+
+
+def _head(column: Column, encoding: str) -> bytes:
+    return b"".join(
+        (
+            _PACKER.pack(column.name),
+            _PACKER.pack_array_header(3),
+            _PACKER.pack(column.type),
+            _PACKER.pack(encoding),
+        )
+    )
+
+
+def _octets(head: bytes, parts: Sequence[bytes]) -> list[bytes]:
+    """The parts of one ``bin``, behind what comes before it."""
+    return [head + _bin_head(sum(map(len, parts))), *parts]
+
+
+def _bin_head(size: int) -> bytes:
+    """What msgpack writes before the octets of a ``bin`` (bin 8, 16, 32), which its packer writes in one piece only."""
+    if size < 1 << 8:
+        return b"\xc4" + size.to_bytes(1, "big")
+    return b"\xc5" + size.to_bytes(2, "big") if size < 1 << 16 else b"\xc6" + size.to_bytes(4, "big")
 
 
 def _bounded(text: str) -> str:
@@ -297,21 +376,33 @@ def _decode(name: str, kind: object, encoding: object, octets: Any, count: int) 
                 raise DecodeError(f"column {name}: the index does not fit its texts")
             return Texts(texts, places)
         width = WIDTHS[kind]  # type: ignore[index]
+        if encoding == "table":
+            return _from_table(octets, width, count)
         if type(octets) is not bytes:
             raise DecodeError(f"column {name} holds no octets")
         if encoding == "plain" and len(octets) == width * count:
             return octets
         if encoding == "const" and len(octets) == width:
             return octets * count
+        if encoding == "planes":
+            return encodings.from_planes(octets, width, count)
+        if encoding == "steps" and kind == "i64":
+            return encodings.from_steps(octets, count)
         if encoding == "delta" and kind == "i64":
-            code = next(code for step, code, _ in _SIGNED if step == octets[8])
-            steps = array(code, octets[9:])
+            steps = array(_SIGNED[octets[8]], octets[9:])
             if len(steps) == count - 1:
-                return array(
-                    "q", accumulate(steps, initial=int.from_bytes(octets[:8], "little", signed=True))
-                ).tobytes()
+                first = int.from_bytes(octets[:8], "little", signed=True)
+                return array("q", accumulate(steps, initial=first)).tobytes()
     except DecodeError:
         raise
-    except (KeyError, TypeError, ValueError, IndexError, OverflowError, StopIteration):
+    except (LookupError, TypeError, ValueError, ArithmeticError):
         pass
     raise DecodeError(f"column {name}: not a column of {count} records ({kind!r:.20}, {encoding!r:.20})")
+
+
+def _from_table(octets: Any, width: int, count: int) -> bytes:
+    table, distinct, indices = octets
+    if not 0 < distinct <= count:
+        raise ValueError(f"{distinct} distinct values in {count} records")
+    values = encodings.from_planes(table, width, distinct)
+    return encodings.from_places(values, width, array("H", encodings.from_planes(indices, 2, count)))

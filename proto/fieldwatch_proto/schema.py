@@ -6,7 +6,7 @@ name. Unknown columns are kept verbatim by whoever does not know them.
 Column types (all little-endian):
 
 =======  ==================  =============================================================================
-type     Python value        octets in a plain column
+type     Python value        octets of a value
 =======  ==================  =============================================================================
 u8..u64  int                 1, 2, 4, 8
 i64      int                 8; every ``*_ns`` column is nanoseconds since the epoch, UTC
@@ -29,7 +29,7 @@ from enum import IntEnum
 from functools import lru_cache
 from socket import inet_ntoa
 
-SCHEMA_VERSION = 2  # 2: the clock of a batch
+SCHEMA_VERSION = 3  # 2: the clock of a batch; 3: columns as planes, steps and tables
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 

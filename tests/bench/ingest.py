@@ -37,7 +37,7 @@ from bench.measuring import machine, table
 from bench.site_flows import flow_batches
 
 CROWD = 200  # agents at once
-RECORDS = 1_200  # a batch: about the 48 KiB at which an agent seals
+RECORDS = 1_600  # a batch: about the 48 KiB at which an agent seals
 TESTS = Path(__file__).resolve().parents[1]
 AIM_RECORDS_S, AIM_SHARE, AIM_HALF_MS, AIM_CROWD_MS = 750_000, 0.9, 100, 250
 

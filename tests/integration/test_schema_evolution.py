@@ -67,7 +67,7 @@ async def test_row_25_newer_schema_is_stored_and_visible_raw(tmp_path: Path) -> 
     json.dumps(shown)  # all of it can be told
 
 
-@pytest.mark.parametrize("name", ["schema-1-early", "schema-1", f"schema-{SCHEMA_VERSION}", "schema-2-made-up"])
+@pytest.mark.parametrize("name", [*golden.OLDER, *golden.FILES])
 async def test_row_26_older_and_newer_agents_both_ingest(tmp_path: Path, name: str) -> None:
     """The same devices, flows, events and metrics of each; what an older agent did not measure is 0."""
     async with running(tmp_path / "data") as collector:

@@ -5,7 +5,8 @@ stands for agents that are out in the field. A file holds `Batch` messages, each
 
 - ``schema-1-early``: flows without sizes, gaps, retransmissions and round trips, as the first agents sent them.
 - ``schema-1``: the same with these columns.
-- ``schema-2``: what this version seals, with the clock of each batch.
+- ``schema-2``: with the clock of each batch. All so far have their values one after the other.
+- ``schema-3``: what this version seals: planes, steps and tables.
 - ``schema-2-made-up``: an agent that is newer than this collector, made up while schema 1 was in force. It has columns
   of known types, one of an unknown type and one of an unknown encoding, and a kind of its own.
 """
@@ -19,7 +20,7 @@ from typing import Any
 import msgpack
 import zstandard
 from fieldwatch_agent.clock import Clock
-from fieldwatch_proto.columns import Records, Sealed, digest, records_of, seal
+from fieldwatch_proto.columns import Sealed, digest, records_of, seal
 from fieldwatch_proto.schema import SCHEMA_VERSION, ClockQuality, Kind
 from fieldwatch_proto.v1 import agent_pb2 as pb
 from google.protobuf import proto
@@ -38,29 +39,7 @@ ROWS: dict[Kind, list[dict[str, Any]]] = {
     Kind.EVENT: [{"ts_ns": 77, "type": "alarm", "severity": "warning", "subject": "eth0", "data": '{"n":1}'}],
     Kind.METRIC: [{"ts_ns": 5, "name": "frames_total", "labels": "{}", "value": 10.0}],
 }
-EARLY_FLOW_LACKS = frozenset(
-    {
-        *("min_bytes", "max_bytes", "reply_min_bytes", "reply_max_bytes", "min_gap_us", "max_gap_us"),
-        *("retransmits", "reply_retransmits", "server_rtt_us", "client_rtt_us"),
-    }
-)
 LATER_KIND = 6
-
-
-def early() -> list[pb.Batch]:
-    """Of the first agents."""
-    made = []
-    for number, (kind, rows) in enumerate(ROWS.items(), 1):
-        whole = records_of(kind, rows)
-        lacks = EARLY_FLOW_LACKS if kind is Kind.FLOW else frozenset()
-        columns = {name: data for name, data in whole.columns.items() if name not in lacks}
-        made.append(batch(EPOCH, number, seal(Records(kind, whole.count, columns))))
-    return made
-
-
-def without_clock() -> list[pb.Batch]:
-    """Of the last agents that did not tell their clock."""
-    return [batch(EPOCH, number, sealed(kind, rows)) for number, (kind, rows) in enumerate(ROWS.items(), 1)]
 
 
 def current() -> list[pb.Batch]:
@@ -97,12 +76,8 @@ def _batch(number: int, kind: int, whole: Sealed, columns: dict[str, Any]) -> pb
     return batch(EPOCH, number, whole, **fields)
 
 
-FILES = {
-    "schema-1-early": early,
-    "schema-1": without_clock,
-    f"schema-{SCHEMA_VERSION}": current,
-    "schema-2-made-up": made_up,
-}
+OLDER = ("schema-1-early", "schema-1", "schema-2")  # what wrote them has gone
+FILES = {f"schema-{SCHEMA_VERSION}": current, "schema-2-made-up": made_up}
 
 
 def read(name: str) -> list[pb.Batch]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from bench.ingest import serving
 from bench.site_flows import flow_batches
+from bench.wire import made_up, report
 from fieldwatch_proto.columns import open_body
 from fieldwatch_proto.schema import COLUMNS, Kind
 
@@ -22,6 +23,17 @@ def test_the_same_seed_gives_the_same_octets() -> None:
     assert {column.name for column in COLUMNS[Kind.FLOW]} == set(opened.columns)
     assert sorted(ends) == ends
     assert all(first <= last for first, last in zip(opened.values("first_ns"), ends, strict=True))
+
+
+def test_what_a_record_takes_is_told_by_column(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each column, and the whole of a record beside what is random in it."""
+    report("A made-up site", made_up(400))
+    told = capsys.readouterr().out
+
+    cells = [line.split("|") for line in told.splitlines() if line.startswith("|")][2:]
+    octets = {name.strip(" *"): float(size.strip(" *")) for _, name, size, *_ in cells}
+    assert octets.keys() == {column.name for column in COLUMNS[Kind.FLOW]} | {"a record"}
+    assert octets["interface"] < octets["src"] < octets["last_ns"] < octets["a record"] < sum(octets.values()) / 1.5
 
 
 @pytest.mark.slow

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import random
+
 import msgpack
 import pytest
 import zstandard
+from bench.site_flows import flow_batches
 from fieldwatch_proto.columns import (
     MAX_RAW_BYTES,
     MAX_RECORDS,
@@ -12,9 +15,11 @@ from fieldwatch_proto.columns import (
     Records,
     Sealed,
     Texts,
+    column_values,
     concat,
     digest,
     open_body,
+    open_columns,
     records_of,
     seal,
 )
@@ -22,6 +27,7 @@ from fieldwatch_proto.schema import COLUMNS, WIDTHS, Kind
 from hypothesis import given
 from hypothesis import strategies as st
 
+ZERO: dict[str, object] = {"u8": 0, "u64": 0, "i64": 0, "mac": bytes(6), "ip": bytes(16), "str": ""}
 BOUNDS = {"u8": 1 << 8, "u16": 1 << 16, "u32": 1 << 32, "u64": 1 << 64}
 
 
@@ -99,6 +105,19 @@ def body_of(content: object) -> tuple[int, bytes]:
         {"ts_ns": ["i64", "delta", bytes(8) + b"\x03" + bytes(9)]},
         {"ts_ns": ["i64", "delta", b"\xff" * 7 + b"\x7f" + b"\x01" + b"\x7f\x7f"]},
         {"ts_ns": ["u8", "plain", b"\x01\x02\x03"]},
+        {"value": ["f64", "planes", bytes(4)]},
+        {"value": ["f64", "planes", bytes(27)]},
+        {"value": ["f64", "planes", 3]},
+        {"ts_ns": ["i64", "steps", bytes(7)]},
+        {"ts_ns": ["i64", "steps", bytes(8 + 3)]},
+        {"ts_ns": ["i64", "steps", b"\xff" * 7 + b"\x7f" + b"\x02\x00"]},
+        {"value": ["f64", "steps", bytes(10)]},
+        {"later": ["mac", "table", bytes(9)]},
+        {"later": ["mac", "table", [b"\x01\x02", 2, b"\x00\x01\x02"]]},
+        {"later": ["mac", "table", [b"\x01\x02", 0, b"\x00\x00\x00"]]},
+        {"later": ["mac", "table", [b"\x01\x02", 4, b"\x00\x00\x00"]]},
+        {"later": ["mac", "table", [b"\x01\x02", "2", b"\x00\x00\x00"]]},
+        {"later": ["mac", "table", [[1], 2, b"\x00\x00\x00"]]},
         {"ts_ns": ["nonsense", "plain", bytes(24)]},
         {"ts_ns": ["i64", "nonsense", bytes(24)]},
         {"ts_ns": [["i64"], {}, bytes(24)]},
@@ -117,6 +136,70 @@ def test_bodies_that_contradict_themselves_are_refused(content: object) -> None:
 
     with pytest.raises(DecodeError):
         open_body(Kind.METRIC, 3, raw_bytes, body)
+
+
+@pytest.mark.parametrize(
+    ("type_", "encoding", "octets", "values"),
+    [
+        ("u32", "plain", bytes([1, 0, 0, 0, 2, 1, 0, 0, 3, 0, 0, 0]), [1, 258, 3]),
+        ("u32", "const", bytes([5, 0, 0, 0]), [5, 5, 5]),
+        ("u32", "planes", bytes([1, 2, 3, 0, 1, 0]), [1, 258, 3]),
+        ("i64", "delta", bytes([9, 0, 0, 0, 0, 0, 0, 0, 1, 0xFF, 4]), [9, 8, 12]),
+        ("i64", "steps", bytes([9, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 1]), [9, 8, 8 + 128]),
+        ("mac", "table", [bytes([1, 4, 2, 0]), 2, bytes([1, 0, 1])], [b"\4\0\0\0\0\0", b"\1\2\0\0\0\0"] * 2),
+        ("str", "dict", [["a", "b"], 1, bytes([1, 0, 1])], ["b", "a", "b"]),
+        ("str", "dict", [["a", "b"], 2, bytes([1, 0, 0, 0, 1, 0])], ["b", "a", "b"]),
+    ],
+)
+def test_each_encoding_is_read_for_ever(type_: str, encoding: str, octets: object, values: list[object]) -> None:
+    """Octets written out by hand: agents in the field and spools on their cards hold them."""
+    raw_bytes, body = body_of({"later": [type_, encoding, octets]})
+
+    data = open_columns(3, raw_bytes, body)["later"][1]
+
+    assert data is not None
+    assert column_values(type_, data) == values[:3]
+
+
+@given(st.integers(1, 600), st.integers(1, 600), st.randoms(use_true_random=False))
+def test_many_rows_survive(count: int, distinct: int, chance: random.Random) -> None:
+    """Addresses of which few or many are distinct, times near and far from each other, counters of every size."""
+    addresses = [chance.randbytes(16) for _ in range(distinct)]
+    rows: list[dict[str, object]] = [
+        {column.name: ZERO[column.type] for column in COLUMNS[Kind.SIGHTING]}
+        | {
+            "first_ns": chance.choice([0, 10**18, -(1 << 63), (1 << 63) - 1]) // chance.randint(1, 9),
+            "last_ns": 10**18 + chance.randrange(10**9),
+            "ip": chance.choice(addresses),
+            "mac": chance.choice(addresses)[:6],
+            "frames": chance.getrandbits(chance.randint(1, 64)),
+            "interface": chance.choice(["eth0", "eth1", ""]),
+        }
+        for _ in range(count)
+    ]
+
+    assert opened(seal(records_of(Kind.SIGHTING, rows))).rows() == rows
+
+
+def test_a_part_of_many_records_has_its_own_texts_only() -> None:
+    """What is cut from a large batch does not carry the texts of the whole."""
+    whole = records_of(Kind.METRIC, [row | {"name": f"metric {n}"} for n, row in enumerate(metric_rows(1000))])
+    names = whole.columns["name"]
+    assert isinstance(names, Texts)
+    ten = {name: data[:80] for name, data in whole.columns.items() if isinstance(data, bytes)}
+    part = Records(
+        Kind.METRIC, 10, {**ten, "name": Texts(names.values, names.indices[990:]), "labels": Texts.repeat("", 10)}
+    )
+
+    sealed = seal(part)
+
+    assert opened(sealed).values("name") == [f"metric {n}" for n in range(990, 1000)]
+    assert len(sealed.body) < 400
+
+
+def test_flows_of_a_site_cost_what_is_random_in_them() -> None:
+    """A made-up site in 1,600 records: a quarter less than with values one after the other, near what is random."""
+    assert len(flow_batches(1, 1_600)[0].body) < 32 * 1_600
 
 
 def test_unknown_columns_are_kept() -> None:
