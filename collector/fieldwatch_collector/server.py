@@ -159,6 +159,7 @@ class Server:
                 services.fleet,
                 services.authority,
                 self.throttle,
+                ingest_port=self.ports["grpc"],
                 approve=self._config.enrolment.approve,
             ),
             public,

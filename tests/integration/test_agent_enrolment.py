@@ -50,7 +50,7 @@ def public(collector: Collector) -> str:
 
 
 def test_enrolment_from_a_file(agent: Agent, collector: Collector, tmp_path: Path) -> None:
-    """An identity that belongs together, readable by its owner only; the token file is gone; again changes nothing."""
+    """One identity, with the port that was told, for its owner alone; the token file is gone; again changes nothing."""
     token_file = tmp_path / "join.token"
     token_file.write_text(collector.token() + "\n")
     arguments = ("--collector", public(collector), "--data", str(agent.data))
@@ -60,7 +60,7 @@ def test_enrolment_from_a_file(agent: Agent, collector: Collector, tmp_path: Pat
     identity = load_identity(agent.data)
     assert identity is not None
     assert said.startswith(f"enrolled as {identity.agent_id}")
-    assert (identity.collector, identity.address) == ("127.0.0.1", "127.0.0.1:7443")
+    assert identity.address == f"127.0.0.1:{collector.ports['grpc']}"  # told by the collector
     assert identity.not_before < time.time() < identity.not_after
     modes = {name: (agent.data / "identity" / name).stat().st_mode & 0o777 for name in FILES}
     assert modes == dict.fromkeys(FILES, 0o600)

@@ -82,7 +82,8 @@ def enrol_at(
     reply = _decided(host, port, ca, request, keys.fingerprint(key), timeout_s, waiting)
     # The token's CA, or a later one that it vouches for, stands behind this channel: what came over it is trusted.
     credentials, not_before, not_after = keys.accepted(key, reply.certificate_der, trusted_of(reply))
-    identity = Identity(reply.agent_id, reply.site, host, INGEST_PORT, port, not_before, not_after)
+    ingest_port = reply.ingest_port or INGEST_PORT
+    identity = Identity(reply.agent_id, reply.site, host, ingest_port, port, not_before, not_after)
     store_identity(folder, identity, credentials)
     (folder / KEY_FILE).unlink(missing_ok=True)
     _remove(token_file)

@@ -45,7 +45,7 @@ def enrol_reply(authority: Authority, agent_id: str, site: str, issued: Issued) 
 
 
 class EnrolmentService(agent_pb2_grpc.EnrolmentServicer):
-    """One per server. `approve`: a person lets each new agent in."""
+    """One per server. `ingest_port`: where agents connect; `approve`: a person lets each new one in."""
 
     def __init__(
         self,
@@ -55,6 +55,7 @@ class EnrolmentService(agent_pb2_grpc.EnrolmentServicer):
         authority: Authority,
         throttle: EnrolmentThrottle,
         *,
+        ingest_port: int,
         approve: bool = False,
     ) -> None:
         self._store = store
@@ -62,6 +63,7 @@ class EnrolmentService(agent_pb2_grpc.EnrolmentServicer):
         self._fleet = fleet
         self._authority = authority
         self._throttle = throttle
+        self._ingest_port = ingest_port
         self._approve = approve
         self._challenges = recovery.Challenges()
         self._refusals = Refusals(store)
@@ -95,7 +97,9 @@ class EnrolmentService(agent_pb2_grpc.EnrolmentServicer):
             self._fleet.close_agent(done.agent_id)  # streams of the device that had this identity
         if done.events:
             log.info("agent enrolled", agent=done.agent_id, site=done.site, address=address)
-        return enrol_reply(self._authority, done.agent_id, done.site, done.issued)
+        reply = enrol_reply(self._authority, done.agent_id, done.site, done.issued)
+        reply.ingest_port = self._ingest_port
+        return reply
 
     async def Challenge(self, request: pb.ChallengeRequest, context: Context) -> pb.ChallengeReply:  # noqa: N802
         if len(request.agent_id) > MAX_TEXT:

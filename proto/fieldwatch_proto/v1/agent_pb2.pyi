@@ -103,7 +103,7 @@ class EnrolRequest(_message.Message):
     def __init__(self, token_id: _Optional[str] = ..., csr_der: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., hostname: _Optional[str] = ..., version: _Optional[str] = ..., replace_agent: _Optional[str] = ...) -> None: ...
 
 class EnrolReply(_message.Message):
-    __slots__ = ("agent_id", "certificate_der", "ca_der", "site", "pending", "retry_s", "trusted_ca_der")
+    __slots__ = ("agent_id", "certificate_der", "ca_der", "site", "pending", "retry_s", "trusted_ca_der", "ingest_port")
     AGENT_ID_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_DER_FIELD_NUMBER: _ClassVar[int]
     CA_DER_FIELD_NUMBER: _ClassVar[int]
@@ -111,6 +111,7 @@ class EnrolReply(_message.Message):
     PENDING_FIELD_NUMBER: _ClassVar[int]
     RETRY_S_FIELD_NUMBER: _ClassVar[int]
     TRUSTED_CA_DER_FIELD_NUMBER: _ClassVar[int]
+    INGEST_PORT_FIELD_NUMBER: _ClassVar[int]
     agent_id: str
     certificate_der: bytes
     ca_der: bytes
@@ -118,7 +119,8 @@ class EnrolReply(_message.Message):
     pending: bool
     retry_s: int
     trusted_ca_der: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, agent_id: _Optional[str] = ..., certificate_der: _Optional[bytes] = ..., ca_der: _Optional[bytes] = ..., site: _Optional[str] = ..., pending: _Optional[bool] = ..., retry_s: _Optional[int] = ..., trusted_ca_der: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    ingest_port: int
+    def __init__(self, agent_id: _Optional[str] = ..., certificate_der: _Optional[bytes] = ..., ca_der: _Optional[bytes] = ..., site: _Optional[str] = ..., pending: _Optional[bool] = ..., retry_s: _Optional[int] = ..., trusted_ca_der: _Optional[_Iterable[bytes]] = ..., ingest_port: _Optional[int] = ...) -> None: ...
 
 class ChallengeRequest(_message.Message):
     __slots__ = ("agent_id",)
