@@ -7,6 +7,7 @@ is. Loopback is up in each namespace. Needs root and iproute2.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import shutil
@@ -42,6 +43,20 @@ def _ip(*arguments: str) -> str:
     return subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True).stdout
 
 
+@functools.cache
+def _refused() -> str:
+    """Why no command can run in a namespace here (a container without the right, a bare chroot), or nothing."""
+    name = f"fw-probe-{os.getpid()}"
+    try:
+        for command in (["netns", "add", name], ["netns", "exec", name, "true"]):
+            done = subprocess.run(["ip", *command], check=False, capture_output=True, text=True)
+            if done.returncode:
+                return f"network namespaces are refused here: {done.stderr.strip()}"
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+    return ""
+
+
 def require_namespaces(*, ethtool: bool = False) -> None:
     """Skip, with the reason, where namespaces cannot be made; in CI that is a failure instead."""
     reason = ""
@@ -51,6 +66,8 @@ def require_namespaces(*, ethtool: bool = False) -> None:
         reason = "needs iproute2 (apt-get install iproute2)"
     elif ethtool and shutil.which("ethtool") is None:
         reason = "needs ethtool (apt-get install ethtool)"
+    else:
+        reason = _refused()
     if reason:
         if os.environ.get("FIELDWATCH_CI"):
             pytest.fail(reason)
