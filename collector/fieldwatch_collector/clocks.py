@@ -17,12 +17,16 @@ any                    no Hello of that boot was ever heard          stay; as th
                                                                      batch is never later than its receipt: it is moved
                                                                      back as a whole.
 =====================  ============================================  ==================================================
+
+Every projection gets its batch corrected: the times in flow, sighting, claim, device, event and metric are by our
+clock. A gap tells no anchor; its one time is taken by the wall clock of the Hello before it (`WallClock`), and the
+oldest record that a heartbeat says is waiting by the offset in that heartbeat.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fieldwatch_proto.columns import Records, column_values, time_columns
 from fieldwatch_proto.schema import CLOCK_COLUMNS, WIDTHS, ClockQuality, Column
@@ -51,6 +55,25 @@ class Correction(NamedTuple):
 
     shift_ns: int
     quality: ClockQuality
+
+
+class WallClock(NamedTuple):
+    """An agent's wall clock at its Hello, for what tells no anchor of its own."""
+
+    shift_ns: int  # our clock less it
+    said: ClockQuality  # see `claimed`
+    boot_ns: int  # when its machine was booted, by it
+
+    def taken(self, moment_ns: int, received_ns: int) -> tuple[int, ClockQuality]:
+        """A moment that this agent told, by our clock and never later than its receipt, and how good that is.
+
+        One of before the boot was made by a clock that nobody compared with ours: it stays.
+        """
+        if moment_ns < self.boot_ns:
+            nobody_kept = self.said is ClockQuality.UNSYNCED
+            return min(moment_ns, received_ns), self.said if nobody_kept else ClockQuality.UNKNOWN
+        shift_ns, quality = judged(self.said, self.shift_ns)
+        return min(max(moment_ns + shift_ns, 0), received_ns), quality
 
 
 def signed(boot: int) -> int:
@@ -92,6 +115,27 @@ def remember(connection: sqlite3.Connection, agent: str, taken: Measurement) -> 
     )
 
 
+def wall_clock(connection: sqlite3.Connection, agent: str, hello: pb.Hello, at_ns: int) -> WallClock | None:
+    """What a Hello that came at `at_ns` and could be measured tells of the wall clock; None where it tells nothing."""
+    if not 0 < hello.wall_ns < _MAX_NS:
+        return None
+    status = connection.execute("SELECT json_extract(status, '$.clock_quality') FROM agent WHERE id = ?", (agent,))
+    (said,) = status.fetchone() or (None,)
+    return WallClock(at_ns - hello.wall_ns, claimed(said), hello.wall_ns - hello.monotonic_ns)
+
+
+def claimed(said: Any) -> ClockQuality:
+    """What an agent may call its own clock: UNSYNCED or NTP; UNKNOWN for anything else."""
+    return ClockQuality(said) if said in (ClockQuality.UNSYNCED, ClockQuality.NTP) else ClockQuality.UNKNOWN
+
+
+def judged(said: ClockQuality, shift_ns: int) -> Correction:
+    """How times are taken of a clock that is `claimed` to be `said`, and is wrong by `shift_ns`."""
+    if abs(shift_ns) > (TRUSTED_NTP_NS if said is ClockQuality.NTP else TRUSTED_NS):
+        return Correction(shift_ns, ClockQuality.CORRECTED)
+    return Correction(0, said if said is ClockQuality.NTP else ClockQuality.AGREES)
+
+
 def correction(
     connection: sqlite3.Connection, agent: str, position: int, received_ns: int, records: Records
 ) -> Correction:
@@ -99,7 +143,7 @@ def correction(
     if any(column.name not in records.columns for column in CLOCK_COLUMNS):
         return Correction(0, ClockQuality.UNKNOWN)
     anchor_ns, boot, said = (_first(records, column) for column in CLOCK_COLUMNS)
-    quality = ClockQuality(said) if said in (ClockQuality.UNSYNCED, ClockQuality.NTP) else ClockQuality.UNKNOWN
+    quality = claimed(said)
     known = connection.execute(
         "SELECT anchor_ns FROM agent_clock WHERE agent = ? AND boot = ? AND position < ?"
         " ORDER BY position DESC LIMIT 1",
@@ -107,10 +151,7 @@ def correction(
     ).fetchone()
     if known is None:
         return Correction(_from_the_future(records, received_ns) if quality is ClockQuality.UNSYNCED else 0, quality)
-    shift_ns = known[0] - anchor_ns
-    if abs(shift_ns) > (TRUSTED_NTP_NS if quality is ClockQuality.NTP else TRUSTED_NS):
-        return Correction(shift_ns, ClockQuality.CORRECTED)
-    return Correction(0, quality if quality is ClockQuality.NTP else ClockQuality.AGREES)
+    return judged(quality, known[0] - anchor_ns)
 
 
 def _first(records: Records, column: Column) -> int:

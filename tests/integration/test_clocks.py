@@ -12,7 +12,7 @@ from fieldwatch_collector import clocks
 from fieldwatch_collector.admin import run
 from fieldwatch_collector.read_model.flows import flow_of
 from fieldwatch_proto.columns import Records, Sealed, records_of, seal
-from fieldwatch_proto.schema import ClockQuality, Kind
+from fieldwatch_proto.schema import ClockQuality, Kind, time_text
 from fieldwatch_proto.v1 import agent_pb2 as pb
 from support.collector import Identity, Running, batch, enrol, fact, flow, running, sighting, talk
 
@@ -99,7 +99,7 @@ async def test_times_of_a_wrong_clock_are_set_right(
 
 
 async def test_every_kind_is_set_right(tmp_path: Path) -> None:
-    """Sightings, facts, events and metrics as well; an event tells it, for it is told once."""
+    """The tables of sightings, claims, events and metrics hold times by our clock; an event, told once, says so."""
     async with running(tmp_path / "data") as collector:
         identity = await enrol(collector)
         right = await push(collector, identity, 1)
@@ -144,6 +144,57 @@ async def test_a_boot_that_was_never_heard_of_is_marked(tmp_path: Path) -> None:
 def stamped_at(wrong_by: int, quality: ClockQuality) -> Sealed:
     now_ns = time.time_ns() + wrong_by
     return stamped(Kind.FLOW, flow_at(now_ns), now_ns - UPTIME, quality)
+
+
+@pytest.mark.parametrize(
+    ("wrong_by", "quality", "age_s", "moved", "doubt"),
+    [
+        (-YEARS, UNSYNCED, 60, True, "corrected"),
+        (YEARS, UNSYNCED, 60, True, "corrected"),
+        (0, UNSYNCED, 60, False, None),
+        (5 * SECOND, NTP, 60, False, None),
+        (-HOUR, NTP, 60, True, "corrected"),
+        (-YEARS, UNSYNCED, 3 * UPTIME // SECOND, False, "unsynced"),  # of before the boot: by a clock of then
+        (0, NTP, 3 * UPTIME // SECOND, False, None),
+    ],
+)
+async def test_a_gap_is_dated_by_the_wall_clock_of_the_hello(
+    tmp_path: Path, wrong_by: int, quality: ClockQuality, age_s: int, moved: bool, doubt: str | None
+) -> None:
+    """It has no columns of a clock; its row and its event hold the time by ours, and the event says what was done."""
+    async with running(tmp_path / "data") as collector:
+        identity = await enrol(collector)
+        collector.services.store.transact_sync(
+            lambda connection: connection.execute(
+                "UPDATE agent SET status = json_object('clock_quality', ?)", (int(quality),)
+            )
+        )
+        now_ns = time.time_ns()
+        told_ns = now_ns + wrong_by - age_s * SECOND
+        async with talk(collector, identity) as stream:
+            streams = [pb.Stream(epoch=EPOCH, first_unacked=1, next_seq=2)]
+            await stream.send(
+                pb.Hello(
+                    protocol=1,
+                    streams=streams,
+                    schema=2,
+                    boot_id=BOOT,
+                    monotonic_ns=UPTIME,
+                    wall_ns=now_ns + wrong_by,
+                )
+            )
+            await stream.read()
+            await stream.send(pb.Gap(epoch=EPOCH, from_seq=1, to_seq=1, frames=7, count_known=True, ts_ns=told_ns))
+            await stream.acked(EPOCH, 1)
+        ((kept_ns, received_ns),) = collector.rows("SELECT ts_ns, received_ns FROM gap")
+        ((declared, clock),) = collector.rows(
+            "SELECT json_extract(data, '$.declared'), json_extract(data, '$.clock') FROM event WHERE type = 'agent.gap'"
+        )
+
+    right_ns = told_ns - (wrong_by if moved else 0)
+    assert abs(kept_ns - right_ns) < 60 * SECOND if moved else kept_ns == right_ns
+    assert kept_ns <= received_ns
+    assert (declared, clock) == (time_text(kept_ns), doubt)
 
 
 async def test_agents_that_tell_no_clock_are_taken_at_their_word(tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ kind is kept raw: a later collector may know it.
 from __future__ import annotations
 
 from fieldwatch_proto.columns import CODEC_MSGPACK_ZSTD, MAX_RAW_BYTES, MAX_RECORDS, digest
+from fieldwatch_proto.schema import ClockQuality
 from fieldwatch_proto.v1 import agent_pb2 as pb
 
+from fieldwatch_collector.clocks import WallClock
 from fieldwatch_collector.store import MAX_SEQ, BatchItem, GapItem
 
 MAX_BATCH_BYTES = 4 << 20
@@ -46,10 +48,11 @@ def batch_item(batch: pb.Batch) -> BatchItem | pb.NackCode:
     )
 
 
-def gap_item(gap: pb.Gap) -> GapItem | pb.NackCode:
-    """The item to store, or the NackCode."""
+def gap_item(gap: pb.Gap, wall: WallClock | None, received_ns: int) -> GapItem | pb.NackCode:
+    """The item to store, or the NackCode. `wall`: the agent's wall clock; None = it told nothing of it."""
     if not 0 < gap.from_seq <= gap.to_seq <= MAX_SEQ or len(gap.records) > MAX_GAP_KINDS:
         return pb.SCHEMA
+    ts_ns, clock = wall.taken(gap.ts_ns, received_ns) if wall is not None else (gap.ts_ns, ClockQuality.UNKNOWN)
     return GapItem(
         epoch=gap.epoch,
         from_seq=gap.from_seq,
@@ -58,6 +61,7 @@ def gap_item(gap: pb.Gap) -> GapItem | pb.NackCode:
         frames=min(gap.frames, MAX_COUNT),
         reason=gap.reason,
         count_known=gap.count_known,
-        ts_ns=gap.ts_ns,
+        ts_ns=ts_ns,
         detail=gap.detail[:MAX_DETAIL],
+        clock=clock,
     )

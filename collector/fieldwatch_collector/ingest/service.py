@@ -126,6 +126,7 @@ class _Stream:
         self._uses_it_up = False  # had as much in flight as it was granted, since it was granted
         self._late = 0  # messages that may still come although the agent is paused: they were on their way
         self._alarmed: set[str] = set()
+        self._wall: clocks.WallClock | None = None  # the agent's, at its Hello
 
     async def run(self, messages: AsyncIterator[pb.Up]) -> None:
         """Until the agent has said all and got its answers, or the line is closed. A broken connection cancels it."""
@@ -186,7 +187,7 @@ class _Stream:
             elif which == "batch":
                 await self._take(up.batch.epoch, up.batch.seq, batch_item(up.batch))
             elif which == "gap":
-                await self._take(up.gap.epoch, up.gap.from_seq, gap_item(up.gap))
+                await self._take(up.gap.epoch, up.gap.from_seq, gap_item(up.gap, self._wall, time.time_ns()))
             elif which == "bye":
                 return
             else:  # a message of a later protocol: nothing is owed
@@ -234,11 +235,13 @@ class _Stream:
             return
         store = self._service.store
         with contextlib.suppress(StoreError):  # the store says so itself; what was known of the clock holds
-            if await asyncio.to_thread(self._is_news, taken):
+            if await asyncio.to_thread(self._compare_clock, hello, taken):
                 await store.transact(lambda connection: clocks.remember(connection, self._agent, taken))
 
-    def _is_news(self, taken: clocks.Measurement) -> bool:
+    def _compare_clock(self, hello: pb.Hello, taken: clocks.Measurement) -> bool:
+        """Whether the measurement is news."""
         with self._service.store.reader() as connection:
+            self._wall = clocks.wall_clock(connection, self._agent, hello, taken.at_ns)
             return clocks.is_news(connection, self._agent, taken)
 
     async def _take(self, epoch: int, seq: int, item: Item | pb.NackCode) -> None:

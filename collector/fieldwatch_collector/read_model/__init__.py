@@ -2,7 +2,7 @@
 
 One module per subject, each a few functions over a read-only connection; `ReadModel` opens a short one per question.
 REST serves the dicts as JSON, gRPC converts them. Times leave as `schema.time_text`; values in SQL are always bound.
-May import the standard library and `fieldwatch_proto` only.
+May import the standard library, `fieldwatch_proto` and `clocks` only.
 """
 
 from fieldwatch_collector.read_model.asking import BadRequest, NotFound

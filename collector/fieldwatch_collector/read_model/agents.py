@@ -7,14 +7,16 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from fieldwatch_proto.schema import time_text
+from fieldwatch_proto.schema import ClockQuality, time_text
 from fieldwatch_proto.version import VERSION
 
+from fieldwatch_collector.clocks import Correction, claimed, judged
 from fieldwatch_collector.read_model import selectors
 from fieldwatch_collector.read_model.asking import sum_of, text_of
 from fieldwatch_collector.read_model.selectors import find_agent
 
 ONLINE_NS = 30_000_000_000  # three heartbeats
+_CLOCKS = {ClockQuality.UNSYNCED: "unsynced", ClockQuality.NTP: "synced"}
 LEVELS = ("", "ok", "degraded", "failed")  # from good to bad
 
 _SELECT = (
@@ -61,7 +63,7 @@ def get_agent(connection: sqlite3.Connection, now_ns: int, agent: str) -> dict[s
 
 def _agent_of(row: sqlite3.Row, now_ns: int) -> dict[str, Any]:
     status = json.loads(row["status"])
-    oldest_ns = _number(status, "spool_oldest_ns")
+    clock, waiting_since, waiting_clock = _clock(status, row["last_contact_ns"] or 0)
     version = row["version"] or status.get("version", "")
     level, reason = worst(status.get("health", ()))
     config = config_state(row, status.get("config", {}))
@@ -78,7 +80,7 @@ def _agent_of(row: sqlite3.Row, now_ns: int) -> dict[str, Any]:
         "frames_rejected": _number(status, "frames_rejected"),
         "spool_records": _number(status, "spool_records"),
         "spool_bytes": _number(status, "spool_bytes"),
-        "spool_oldest": time_text(oldest_ns) if oldest_ns else "",
+        "spool_oldest": waiting_since,
         "records_stored": row["records_stored"],
         "records_lost": row["records_lost"],
         "frames_lost": row["frames_lost"],
@@ -110,7 +112,26 @@ def _agent_of(row: sqlite3.Row, now_ns: int) -> dict[str, Any]:
         "open_commands": row["open_commands"],
         "hostname": status.get("hostname", ""),
         "cpu_share": _share(status),
+        "clock": clock,
+        "spool_oldest_clock": waiting_clock,
     }
+
+
+def _clock(status: Mapping[str, Any], heard_ns: int) -> tuple[str, str, str]:
+    """Of a heartbeat that came at `heard_ns`: the agent's clock as it was then, the time of the oldest record that
+    waits, by our clock, and how good that time is (`ClockQuality.text`).
+
+    The spool tells no clock for each record: those that were sealed before the agent's clock was set are not moved.
+    """
+    said, shift_ns = claimed(_number(status, "clock_quality")), _number(status, "clock_offset_ns")
+    taken = judged(said, shift_ns) if shift_ns else Correction(0, said)  # 0 = the agent has never heard our clock
+    clock = "corrected" if taken.quality is ClockQuality.CORRECTED else _CLOCKS.get(said, "")
+    oldest_ns = _number(status, "spool_oldest_ns")
+    if not oldest_ns:
+        return clock, "", ""
+    if taken.quality.text:  # in doubt; but it was there when it was told
+        oldest_ns = min(max(oldest_ns + taken.shift_ns, 0), heard_ns)
+    return clock, time_text(oldest_ns), taken.quality.text
 
 
 def agent_state(last_contact_ns: int | None, revoked_ns: int | None, now_ns: int, said: str = "") -> str:

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol, TypeVar
 
+from fieldwatch_proto.schema import ClockQuality
+
 T = TypeVar("T")
 MAX_SPARSE_RANGES = 1_024  # a stream; beyond that no credit for what comes out of order
 MAX_SEQ = (1 << 63) - 1
@@ -63,7 +65,10 @@ class BatchItem:
 
 @dataclass(frozen=True, slots=True)
 class GapItem:
-    """What an agent declares lost: the numbers from_seq..to_seq, and what they held. `records`: kind -> records."""
+    """What an agent declares lost: the numbers from_seq..to_seq, and what they held. `records`: kind -> records.
+
+    `ts_ns`: when it was declared, by our clock as far as `clock` says; see `clocks`.
+    """
 
     epoch: int
     from_seq: int
@@ -74,6 +79,7 @@ class GapItem:
     count_known: bool
     ts_ns: int
     detail: str
+    clock: ClockQuality = ClockQuality.UNKNOWN
 
     @property
     def cost_bytes(self) -> int:

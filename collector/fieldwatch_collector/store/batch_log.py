@@ -16,7 +16,7 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from fieldwatch_proto.columns import CODEC_MSGPACK_ZSTD, DecodeError, open_body
-from fieldwatch_proto.schema import METRIC_FRAMES_OUTSIDE_FLOWS, Kind
+from fieldwatch_proto.schema import METRIC_FRAMES_OUTSIDE_FLOWS, Kind, time_text
 from fieldwatch_proto.v1.agent_pb2 import GapReason
 
 from fieldwatch_collector.journal import record
@@ -215,6 +215,8 @@ def _gap_event(connection: sqlite3.Connection, agent: str, item: GapItem) -> dic
         "frames": item.frames,
         "count_known": item.count_known,
         "detail": item.detail,
+        "declared": time_text(item.ts_ns),
+        **({"clock": item.clock.text} if item.clock.text else {}),
     }
     return record(connection, "agent.gap", site=site, agent=agent, subject=("agent", agent, name), data=data)
 

@@ -8,7 +8,8 @@ from fieldwatch_proto.cli.tables import Column, bytes_text, count_text
 
 DESCRIPTION = (
     "list agents. RUN: counted since the agent started; EVER: since it was enrolled. SKEW: its version is older or"
-    " newer than the collector's. CONFIG: how the settings fare that it gets from the collector"
+    " newer than the collector's. CLOCK: synced = a time service keeps it right; corrected = it is wrong, and the times"
+    " of its records are set right here. CONFIG: how the settings fare that it gets from the collector"
 )
 
 
@@ -29,6 +30,7 @@ AGENTS = (
     Column("state"),
     Column("health", show=lambda level: level or "-"),
     Column("last_contact", show=_clock),
+    Column("clock", show=lambda clock: clock or "-"),
     Column("frames_seen", "FRAMES/RUN", align="right", show=count_text),
     Column("frames_dropped", "DROPPED/RUN", align="right", show=count_text),
     Column("records_stored", "STORED/EVER", align="right", show=count_text),

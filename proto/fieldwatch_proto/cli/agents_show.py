@@ -28,6 +28,11 @@ INTERFACES = (
     Column("frames", align="right", show=count_text),
     Column("dropped", align="right", show=count_text),
 )
+CLOCKS = {
+    "synced": "kept by a time service",
+    "unsynced": "kept by no time service",
+    "corrected": "wrong, its times are corrected here",
+}
 SHEET = (Column("what", "AGENT"), Column("is", " "))
 
 
@@ -95,6 +100,8 @@ def sheet(agent: Mapping[str, Any], now: dt.datetime) -> list[tuple[str, str]]:
     waiting = f"{amount_text(agent['spool_records'], 'record')}, {bytes_text(agent['spool_bytes'])}"
     if agent["spool_oldest"]:
         waiting += f", since {_clock(agent['spool_oldest'])}"
+        if agent["spool_oldest_clock"]:
+            waiting += f" ({agent['spool_oldest_clock']})"
     seen = f"{count_text(agent['frames_seen'])}, dropped {count_text(agent['frames_dropped'])}"
     return [
         ("name", agent["name"]),
@@ -107,7 +114,7 @@ def sheet(agent: Mapping[str, Any], now: dt.datetime) -> list[tuple[str, str]]:
         ("last contact", _clock(agent["last_contact"]) or "never"),
         ("enrolled", _clock(agent["enrolled"])),
         ("certificate until", _clock(agent["certificate_expires"])),
-        ("clock", clock_text(agent["clock_offset_ns"])),
+        ("clock", clock_text(agent["clock"], agent["clock_offset_ns"])),
         ("up for", duration_text(agent["uptime_s"]) if agent["uptime_s"] else ""),
         ("CPU since it started", f"{100 * agent['cpu_share']:.2g} % of a core" if agent["cpu_share"] else ""),
         ("memory", bytes_text(agent["rss_bytes"]) if agent["rss_bytes"] else ""),
@@ -131,10 +138,14 @@ def tags_text(tags: Mapping[str, str]) -> str:
     return " ".join(f"{key}={value}" for key, value in sorted(tags.items()))
 
 
-def clock_text(offset_ns: int) -> str:
-    """How an agent's clock stands to the collector's."""
+def clock_text(clock: str, offset_ns: int) -> str:
+    """Whether anything keeps an agent's clock right, and how it stands to the collector's."""
+    return ", ".join(filter(None, (CLOCKS.get(clock, ""), _offset_text(offset_ns)))) or "not known"
+
+
+def _offset_text(offset_ns: int) -> str:
     if not offset_ns:
-        return "not known"
+        return ""
     if abs(offset_ns) < 1_000_000:
         return "as the collector's"
     side = "behind" if offset_ns > 0 else "ahead of"

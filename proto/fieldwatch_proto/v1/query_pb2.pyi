@@ -355,7 +355,7 @@ class AgentList(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[Agent, _Mapping]]] = ...) -> None: ...
 
 class Agent(_message.Message):
-    __slots__ = ("id", "name", "site", "state", "version", "enrolled", "last_contact", "frames_seen", "frames_dropped", "frames_rejected", "spool_records", "spool_bytes", "spool_oldest", "records_stored", "records_lost", "frames_lost", "rss_bytes", "uptime_s", "interfaces", "tags", "version_skew", "health", "health_reason", "clock_offset_ns", "written_bytes_day", "write_budget_bytes_day", "card_life_years", "allowed_commands", "config_version", "config_state", "config_problem", "config_drifted", "certificate_expires", "open_commands", "hostname", "cpu_share")
+    __slots__ = ("id", "name", "site", "state", "version", "enrolled", "last_contact", "frames_seen", "frames_dropped", "frames_rejected", "spool_records", "spool_bytes", "spool_oldest", "records_stored", "records_lost", "frames_lost", "rss_bytes", "uptime_s", "interfaces", "tags", "version_skew", "health", "health_reason", "clock_offset_ns", "written_bytes_day", "write_budget_bytes_day", "card_life_years", "allowed_commands", "config_version", "config_state", "config_problem", "config_drifted", "certificate_expires", "open_commands", "hostname", "cpu_share", "clock", "spool_oldest_clock")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -399,6 +399,8 @@ class Agent(_message.Message):
     OPEN_COMMANDS_FIELD_NUMBER: _ClassVar[int]
     HOSTNAME_FIELD_NUMBER: _ClassVar[int]
     CPU_SHARE_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_FIELD_NUMBER: _ClassVar[int]
+    SPOOL_OLDEST_CLOCK_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     site: str
@@ -435,7 +437,9 @@ class Agent(_message.Message):
     open_commands: int
     hostname: str
     cpu_share: float
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., site: _Optional[str] = ..., state: _Optional[str] = ..., version: _Optional[str] = ..., enrolled: _Optional[str] = ..., last_contact: _Optional[str] = ..., frames_seen: _Optional[int] = ..., frames_dropped: _Optional[int] = ..., frames_rejected: _Optional[int] = ..., spool_records: _Optional[int] = ..., spool_bytes: _Optional[int] = ..., spool_oldest: _Optional[str] = ..., records_stored: _Optional[int] = ..., records_lost: _Optional[int] = ..., frames_lost: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., uptime_s: _Optional[int] = ..., interfaces: _Optional[_Iterable[_Union[AgentInterface, _Mapping]]] = ..., tags: _Optional[_Mapping[str, str]] = ..., version_skew: _Optional[str] = ..., health: _Optional[str] = ..., health_reason: _Optional[str] = ..., clock_offset_ns: _Optional[int] = ..., written_bytes_day: _Optional[int] = ..., write_budget_bytes_day: _Optional[int] = ..., card_life_years: _Optional[float] = ..., allowed_commands: _Optional[_Iterable[str]] = ..., config_version: _Optional[int] = ..., config_state: _Optional[str] = ..., config_problem: _Optional[str] = ..., config_drifted: _Optional[bool] = ..., certificate_expires: _Optional[str] = ..., open_commands: _Optional[int] = ..., hostname: _Optional[str] = ..., cpu_share: _Optional[float] = ...) -> None: ...
+    clock: str
+    spool_oldest_clock: str
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., site: _Optional[str] = ..., state: _Optional[str] = ..., version: _Optional[str] = ..., enrolled: _Optional[str] = ..., last_contact: _Optional[str] = ..., frames_seen: _Optional[int] = ..., frames_dropped: _Optional[int] = ..., frames_rejected: _Optional[int] = ..., spool_records: _Optional[int] = ..., spool_bytes: _Optional[int] = ..., spool_oldest: _Optional[str] = ..., records_stored: _Optional[int] = ..., records_lost: _Optional[int] = ..., frames_lost: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., uptime_s: _Optional[int] = ..., interfaces: _Optional[_Iterable[_Union[AgentInterface, _Mapping]]] = ..., tags: _Optional[_Mapping[str, str]] = ..., version_skew: _Optional[str] = ..., health: _Optional[str] = ..., health_reason: _Optional[str] = ..., clock_offset_ns: _Optional[int] = ..., written_bytes_day: _Optional[int] = ..., write_budget_bytes_day: _Optional[int] = ..., card_life_years: _Optional[float] = ..., allowed_commands: _Optional[_Iterable[str]] = ..., config_version: _Optional[int] = ..., config_state: _Optional[str] = ..., config_problem: _Optional[str] = ..., config_drifted: _Optional[bool] = ..., certificate_expires: _Optional[str] = ..., open_commands: _Optional[int] = ..., hostname: _Optional[str] = ..., cpu_share: _Optional[float] = ..., clock: _Optional[str] = ..., spool_oldest_clock: _Optional[str] = ...) -> None: ...
 
 class AgentInterface(_message.Message):
     __slots__ = ("name", "frames", "dropped", "up")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from typing import Any
 
+import pytest
 from fieldwatch_collector.read_model import ReadModel
 from fieldwatch_collector.store import BatchItem
 from fieldwatch_collector.store.batch_log import put_items
 from fieldwatch_collector.store.sqlite import SqliteStore
-from fieldwatch_proto.schema import time_text
+from fieldwatch_proto.schema import ClockQuality, time_text
 from support.asking import NOW_NS, SECOND_NS, walk
 from support.filled_store import Filling, agent_id
 
@@ -54,6 +57,42 @@ def test_an_agent_shows_its_heartbeat_and_what_the_collector_holds(store: Sqlite
     assert agents["pi-hq"]["spool_oldest"] == ""
     assert branch["interfaces"] == [{"name": "eth0", "frames": 1_284_333, "dropped": 17, "up": True}]
     assert [agent["name"] for agent in model.list_agents(site="hq")["results"]] == ["pi-hq"]
+
+
+@pytest.mark.parametrize(
+    ("said", "offset_ns", "clock", "moved_by", "doubt"),
+    [
+        (ClockQuality.NTP, 3 * SECOND_NS, "synced", 0, ""),
+        (ClockQuality.NTP, 3_600 * SECOND_NS, "corrected", 3_600, "corrected"),
+        (ClockQuality.UNSYNCED, SECOND_NS // 2, "unsynced", 0, ""),
+        (ClockQuality.UNSYNCED, -600 * SECOND_NS, "corrected", -600, "corrected"),
+        (ClockQuality.UNSYNCED, 0, "unsynced", 0, "unsynced"),  # it never heard ours
+        (ClockQuality.UNKNOWN, 0, "", 0, ""),
+        (99, 0, "", 0, ""),
+    ],
+)
+def test_the_clock_of_an_agent_is_told_and_what_waits_is_dated_by_ours(
+    store: SqliteStore, model: ReadModel, said: int, offset_ns: int, clock: str, moved_by: int, doubt: str
+) -> None:
+    """As the times of its records would be taken; a time in doubt is never later than the heartbeat that told it."""
+    told_ns = NOW_NS - 7_200 * SECOND_NS
+    status = {"clock_quality": said, "clock_offset_ns": str(offset_ns), "spool_oldest_ns": str(told_ns)}
+
+    def shown(last_contact_ns: int) -> dict[str, Any]:
+        store.transact_sync(
+            lambda connection: connection.execute(
+                "UPDATE agent SET status = ?, last_contact_ns = ? WHERE site = 'hq'",
+                (json.dumps(status), last_contact_ns),
+            )
+        )
+        return model.list_agents(site="hq")["results"][0]
+
+    agent, heard_before = shown(NOW_NS), shown(told_ns - SECOND_NS)
+
+    assert (agent["clock"], agent["spool_oldest_clock"], agent["clock_offset_ns"]) == (clock, doubt, offset_ns)
+    assert agent["spool_oldest"] == time_text(told_ns + moved_by * SECOND_NS)
+    later = moved_by >= 0 and doubt
+    assert heard_before["spool_oldest"] == (time_text(told_ns - SECOND_NS) if later else agent["spool_oldest"])
 
 
 def test_the_state_of_an_agent_follows_its_last_contact(store: SqliteStore, model: ReadModel) -> None:

@@ -75,8 +75,19 @@ function offset(ns) {
   return `${text} ${ns > 0 ? "behind" : "ahead"}`;
 }
 
+const CLOCKS = {
+  synced: "kept by a time service",
+  unsynced: "kept by no time service",
+  corrected: "times of its records are corrected",
+};
+
 function Clock({ ns }) {
   return Math.abs(ns) < SMALL_OFFSET_NS ? html`<span>${offset(ns)}</span>` : html`<span class="state waiting"><${Warning} /> ${offset(ns)}</span>`;
+}
+
+// When the oldest record came that waits, marked where the agent's clock made that time and was wrong or may be.
+function Oldest({ agent, now }) {
+  return html`oldest <${Time} at=${agent.spool_oldest} now=${now} />${agent.spool_oldest_clock && ` (${agent.spool_oldest_clock})`}`;
 }
 
 // Octets that the storage takes a day, against the budget where there is one, and how long it lasts at that rate.
@@ -114,13 +125,13 @@ export function Figures({ agent, now }) {
     <${Figure} title="Frames seen" note="since it started">${count(agent.frames_seen)}</${Figure}>
     <${Figure} title="Dropped by the kernel" note="since it started"><${Loss} value=${agent.frames_dropped} text=${`${count(agent.frames_dropped)} (${percent(agent.frames_dropped, all)})`} title="Frames that came faster than they were read" /></${Figure}>
     <${Figure} title="Rejected" note="not decodable, since it started">${count(agent.frames_rejected)}</${Figure}>
-    <${Figure} title="Waiting in the spool" note=${agent.spool_records ? html`${bytes(agent.spool_bytes)}, oldest <${Time} at=${agent.spool_oldest} now=${now} />` : null}>
+    <${Figure} title="Waiting in the spool" note=${agent.spool_records ? html`${bytes(agent.spool_bytes)}, <${Oldest} agent=${agent} now=${now} />` : null}>
       ${agent.spool_records ? plural(agent.spool_records, "record") : "nothing"}
     </${Figure}>
     <${Figure} title="Stored here" note="since it was enrolled">${plural(agent.records_stored, "record")}</${Figure}>
     <${Figure} title="Declared lost" note="since it was enrolled"><${Loss} value=${lost} text=${lostText(agent)} title="The agent says so: evicted, damaged, or an unclean stop" /></${Figure}>
     <${Figure} title="Written to disk, a day" note=${writesNote(agent)}><${Writes} agent=${agent} /></${Figure}>
-    <${Figure} title="Clock" note="against the collector's"><${Clock} ns=${agent.clock_offset_ns} /></${Figure}>
+    <${Figure} title="Clock" note=${CLOCKS[agent.clock] || "against the collector's"}><${Clock} ns=${agent.clock_offset_ns} /></${Figure}>
     <${Figure} title="CPU" note="of a core, since it started">${agent.cpu_share ? percent(agent.cpu_share, 1) : "–"}</${Figure}>
     <${Figure} title="Memory">${agent.rss_bytes ? bytes(agent.rss_bytes) : "–"}</${Figure}>
     <${Figure} title="Up for">${agent.state === "online" && agent.uptime_s ? duration(agent.uptime_s) : "–"}</${Figure}>
