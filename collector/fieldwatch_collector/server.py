@@ -106,7 +106,7 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.request_stop)
         renewing = asyncio.create_task(self._tls.keep_fresh())
-        keeping = asyncio.create_task(self._services.commands.keep())
+        keeping = asyncio.create_task(self._services.commands.upkeep.keep())
         try:
             self.start_projections()
             await self.start_grpc()

@@ -11,6 +11,7 @@ to stay connected for it. Remote settings are merged per agent and travel as the
     feeds           what is to be sent on an open session
     settings        what people set: tags and remote settings
     reports         what an agent says of its commands
+    upkeep          what is done unasked: ends, deletions
     commands        `Commands`: the one door for REST, gRPC and the admin socket; roles and audit are checked there
 
 May import the store, the accounts, the audit log, `identity` and `read_model`.

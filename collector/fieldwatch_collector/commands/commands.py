@@ -6,7 +6,6 @@ raised as BadRequest, NotFound and NotAllowed, one line each.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import sqlite3
 import threading
@@ -16,29 +15,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fieldwatch_proto.logs import get_logger
-
 from fieldwatch_collector import audit
 from fieldwatch_collector.accounts import Action, Principal, allows
 from fieldwatch_collector.commands import registry, table
 from fieldwatch_collector.commands.files import CommandFiles
 from fieldwatch_collector.commands.settings import FleetSettings
+from fieldwatch_collector.commands.upkeep import Upkeep
 from fieldwatch_collector.config import Commands as CommandsConfig
 from fieldwatch_collector.hub import Hub
 from fieldwatch_collector.identity.signing import ConfigSigner
 from fieldwatch_collector.ingest.refusals import Refusals
 from fieldwatch_collector.read_model import selectors
 from fieldwatch_collector.read_model.asking import BadRequest, NotFound
-from fieldwatch_collector.store import Store, StoreError
+from fieldwatch_collector.store import Store
 
 T = TypeVar("T")
 
 MAX_OPEN = 16  # commands of one agent that have not ended
-MAX_AGENTS = 1_000  # that one order may mean
-KEEP_ROWS_NS = 90 * 86_400 * table.NS  # of commands that have ended; the audit log keeps its own
-LOOK_EVERY_S = 60.0
-
-log = get_logger(__name__)
 
 
 class NotAllowed(Exception):  # noqa: N818 - as HTTP has it
@@ -78,11 +71,10 @@ class Commands:
         self.signer = signer
         self.files = CommandFiles(data, file_bytes=config.file_bytes, total_bytes=config.total_bytes)
         self.settings = FleetSettings(self)
+        self.upkeep = Upkeep(self, keep_ns=int(config.keep * table.NS))
         self._refusals = Refusals(store)
-        self._keep_ns = int(config.keep * table.NS)
         self._lock = threading.Lock()
         self._listeners: dict[str, set[Callable[[], object]]] = {}
-        self._changed: Callable[[], object] | None = None
 
     # What people ask for ----------------------------------------------------------------------------------------
 
@@ -105,11 +97,9 @@ class Commands:
         seconds = registry.timeout_of(kind, checked, timeout_s)
         detail = {"name": name, "arguments": checked}
         self.require(asker, kind.action, "command.run", select or " ".join(agents), detail)
-        if bool(agents) == bool(select):
-            raise BadRequest("agents: give agents or a selector, and not both")
 
         def work(connection: sqlite3.Connection) -> tuple[list[dict[str, Any]], list[table.Event]]:
-            meant = self._meant(connection, agents, select)
+            meant = selectors.meant(connection, agents, select)
             rows, events = [], []
             for agent in meant:
                 if len(table.open_ones(connection, agent["id"])) >= MAX_OPEN:
@@ -139,22 +129,6 @@ class Commands:
         made = self.transact(work)
         self.wake(command["agent"] for command in made)
         return made
-
-    def _meant(self, connection: sqlite3.Connection, agents: Sequence[str], select: str) -> list[sqlite3.Row]:
-        if select:
-            found = selectors.chosen(connection, selectors.parse(connection, select))
-        else:
-            every = selectors.chosen(connection, selectors.Selector())
-            ids = {selectors.find_agent(connection, text) for text in agents}
-            found = [row for row in every if row["id"] in ids]
-            if len(found) < len(ids):
-                gone = min(ids - {row["id"] for row in found})
-                raise BadRequest(f"agent: {gone} was revoked; it gets no commands")
-        if not found:
-            raise NotFound(f"select: no agent matches {select!r:.80}; see: agents ls")
-        if len(found) > MAX_AGENTS:
-            raise BadRequest(f"select: {len(found)} agents match, the limit is {MAX_AGENTS}; select fewer")
-        return found
 
     def get(self, command_id: str) -> dict[str, Any]:
         """Command."""
@@ -258,115 +232,7 @@ class Commands:
         """There may be something for these agents, and other deadlines."""
         with self._lock:
             called = [callback for agent_id in set(agent_ids) for callback in self._listeners.get(agent_id, ())]
-        if self._changed is not None:
-            called.append(self._changed)
+        called.append(self.upkeep.look_again)
         with contextlib.suppress(RuntimeError):  # the loop is closed: the server is gone
             for callback in called:
                 callback()
-
-    # What is done unasked ---------------------------------------------------------------------------------------
-
-    async def keep(self) -> None:
-        """Until it is cancelled: end what is overdue, delete what is old."""
-        loop, due = asyncio.get_running_loop(), asyncio.Event()
-        self._changed = lambda: loop.call_soon_threadsafe(due.set)
-        try:
-            await asyncio.to_thread(self._tried, self._begin)
-            while True:
-                due.clear()
-                pause_s = await asyncio.to_thread(self._tried, self._look)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_EVERY_S if pause_s is None else pause_s):
-                        await due.wait()
-        finally:
-            self._changed = None
-
-    def _tried(self, work: Callable[[], T]) -> T | None:
-        """What it gives; None where the store or the disk cannot do it now, which is said."""
-        try:
-            return work()
-        except (StoreError, sqlite3.Error, OSError) as problem:
-            log.warning("commands and their files were not looked after", problem=str(problem))
-            return None
-
-    def _begin(self) -> None:
-        """At a start: what a kill left half done. And a key for settings, before a rotation of the CA may come."""
-        with self.store.reader() as connection:
-            kept = {
-                row["id"]
-                for row in connection.execute(
-                    "SELECT id FROM command WHERE file_name != '' AND file_gone_ns IS NULL AND ended_ns IS NOT NULL"
-                )
-            }
-        self.files.forget_all_but(kept)
-        self.signer.prepare()
-
-    def _look(self) -> float:
-        """Seconds until the next look."""
-        self.sweep()
-        with self.store.reader() as connection:
-            deadline = table.next_deadline(connection)
-        if deadline is None:
-            return LOOK_EVERY_S
-        return min(LOOK_EVERY_S, max(0.0, (deadline - self.clock()) / table.NS) + 0.01)
-
-    def sweep(self) -> None:
-        """End what is overdue; delete files that are old or too many, and rows that are very old."""
-        now = self.clock()
-        with self.store.reader() as connection:
-            overdue = connection.execute(
-                "SELECT 1 FROM command LEFT JOIN agent ON agent.id = command.agent WHERE command.ended_ns IS NULL"
-                " AND (command.expires_ns <= ? OR agent.revoked_ns IS NOT NULL) LIMIT 1",
-                (now,),
-            ).fetchone()
-            old = connection.execute(
-                "SELECT id FROM command WHERE file_name != '' AND file_gone_ns IS NULL AND ended_ns < ?",
-                (now - self._keep_ns,),
-            ).fetchall()
-            ancient = connection.execute(
-                "SELECT 1 FROM command WHERE ended_ns < ? LIMIT 1", (now - KEEP_ROWS_NS,)
-            ).fetchone()
-        if overdue:
-            self.transact(lambda connection: (None, table.end_overdue(connection, now)))
-        self._drop([row["id"] for row in old], "older than they are kept")
-        self.make_room(0)
-        if ancient:
-            self.transact(
-                lambda connection: (
-                    connection.execute("DELETE FROM command WHERE ended_ns < ?", (now - KEEP_ROWS_NS,)),
-                    [],
-                )
-            )
-
-    def make_room(self, size_bytes: int) -> None:
-        """Delete the oldest files until one of this size fits."""
-        held = self.files.held()
-        excess = sum(size for _, size in held) + size_bytes - self.files.total_bytes
-        gone = []
-        for command_id, size in held:
-            if excess <= 0:
-                break
-            gone.append(command_id)
-            excess -= size
-        self._drop(gone, "deleted for newer ones")
-
-    def _drop(self, command_ids: Sequence[str], why: str) -> None:
-        """First the word, then the deed: a crash between them leaves a file, which the next start takes away."""
-        if not command_ids:
-            return
-        now = self.clock()
-
-        def work(connection: sqlite3.Connection) -> tuple[None, list[table.Event]]:
-            for command_id in command_ids:
-                connection.execute(
-                    "UPDATE command SET file_gone_ns = ? WHERE id = ? AND file_gone_ns IS NULL", (now, command_id)
-                )
-                audit.append(
-                    connection, actor="collector", action="command.delete-file", subject=command_id, data={"why": why}
-                )
-            return None, []
-
-        self.transact(work)
-        for command_id in command_ids:
-            self.files.delete(command_id)
-        log.info("files of commands were deleted", files=len(command_ids), why=why)

@@ -198,7 +198,7 @@ class _Call:
         if self._draft is not None and (state == table.DONE or self._kind.keeps_part):
             draft, self._draft = self._draft, None
             name, size = self._file_name, draft.size_bytes
-            self._commands.make_room(size)
+            self._commands.upkeep.make_room(size)
             try:
                 draft.keep()
             except OSError as problem:

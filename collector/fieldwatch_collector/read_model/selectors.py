@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fieldwatch_collector.read_model.asking import BadRequest, NotFound, text_of
@@ -18,6 +18,7 @@ MAX_TERMS = 8
 MAX_TAGS = 32
 SHORTEST_ID = 4  # of the beginning of an id that still names an agent
 MAX_SELECTOR = 500
+MAX_AGENTS = 1_000  # that one order may mean
 RESERVED = ("agent", "site")
 TAG = re.compile(r"[A-Za-z0-9._:/-]{1,63}")  # on each side, as join tokens have them
 
@@ -77,6 +78,28 @@ def chosen(connection: sqlite3.Connection, selector: Selector) -> list[sqlite3.R
     """Rows of the agents that it means, by name. Revoked ones are none."""
     rows = connection.execute("SELECT * FROM agent WHERE revoked_ns IS NULL ORDER BY name, id")
     return [row for row in rows if selector.matches(row["id"], row["site"], tags_of(row))]
+
+
+def meant(connection: sqlite3.Connection, agents: Sequence[str], select: str) -> list[sqlite3.Row]:
+    """Rows of the agents of an order, by name: those that are named, or those that a selector means. Raises BadRequest,
+    NotFound.
+    """
+    if bool(agents) == bool(select):
+        raise BadRequest("agents: give agents or a selector, and not both")
+    if select:
+        found = chosen(connection, parse(connection, select))
+    else:
+        every = chosen(connection, Selector())
+        ids = {find_agent(connection, text) for text in agents}
+        found = [row for row in every if row["id"] in ids]
+        if len(found) < len(ids):
+            gone = min(ids - {row["id"] for row in found})
+            raise BadRequest(f"agent: {gone} was revoked; take it out of the list")
+    if not found:
+        raise NotFound(f"select: no agent matches {select!r:.80}; see: agents ls")
+    if len(found) > MAX_AGENTS:
+        raise BadRequest(f"select: {len(found)} agents match, the limit is {MAX_AGENTS}; select fewer")
+    return found
 
 
 def find_agent(connection: sqlite3.Connection, text: str) -> str:

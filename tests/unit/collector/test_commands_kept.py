@@ -51,7 +51,7 @@ def commands(services: Services, clock: Clock) -> Commands:
 def made(commands: Commands, octets: int = 4_000) -> str:
     """A diagnostics command that has ended with a file."""
     command_id = str(commands.run(CHIEF, "diagnostics", {}, agents=[agent_id(0)])[0]["id"])
-    commands.make_room(octets)
+    commands.upkeep.make_room(octets)
     draft = commands.files.begin(command_id)
     draft.write(bytes(octets))
     draft.keep()
@@ -79,10 +79,10 @@ def test_a_file_is_kept_for_its_days(commands: Commands, clock: Clock) -> None:
     """Then it goes, its command says when, and the audit log says why."""
     old = made(commands)
     clock.now_ns += DAY_NS
-    commands.sweep()
+    commands.upkeep.sweep()
     before = held(commands)
     clock.now_ns += 1_000_000_000
-    commands.sweep()
+    commands.upkeep.sweep()
     gone = commands.get(old)["file_gone"]
 
     with commands.store.reader() as connection:
@@ -108,7 +108,7 @@ def test_rows_go_after_three_months(commands: Commands, clock: Clock) -> None:
     made(commands)
     waiting = str(commands.run(CHIEF, "reload", {}, agents=[agent_id(0)])[0]["id"])
     clock.now_ns += 91 * DAY_NS
-    commands.sweep()
+    commands.upkeep.sweep()
     left = commands.list_commands()["results"]
 
     assert [(one["id"], one["state"]) for one in left] == [(waiting, "expired")]
@@ -119,7 +119,7 @@ async def test_a_start_clears_what_a_kill_left(commands: Commands) -> None:
     whole = await asyncio.to_thread(made, commands)
     commands.files.begin("01JPART").write(b"half")
     (commands.files.folder / "01JSTRAY").write_bytes(b"whole, but the row was not committed")
-    keeping = asyncio.create_task(commands.keep())
+    keeping = asyncio.create_task(commands.upkeep.keep())
     deadline = time.monotonic() + 10
     while len(list(commands.files.folder.iterdir())) > 1:
         assert time.monotonic() < deadline, "what was left half done is still there"
