@@ -281,10 +281,17 @@ class Client:
         return list(self._call(self._stub.ListConfig, query_pb2.ListConfigRequest()).results)
 
     def configure(
-        self, select: str, settings: Mapping[str, Mapping[str, Any]], unset: Sequence[str] = ()
+        self,
+        select: str,
+        settings: Mapping[str, Mapping[str, Any]],
+        unset: Sequence[str] = (),
+        *,
+        agents: Sequence[str] = (),
     ) -> query_pb2.SetConfigReply:
-        """Set (section -> key -> value) and unset ("section.key") remote settings of the agents that are meant."""
-        request = query_pb2.SetConfigRequest(select=select, settings=json.dumps(settings), unset=unset)
+        """Set (section -> key -> value) and unset ("section.key") remote settings of the agents that are meant: by a
+        selector, or, where that is empty, by ids or names.
+        """
+        request = query_pb2.SetConfigRequest(select=select, settings=json.dumps(settings), unset=unset, agents=agents)
         reply: query_pb2.SetConfigReply = self._call(self._stub.SetConfig, request)
         return reply
 

@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from fieldwatch_collector.commands import Asker, NotAllowed, feeds
+from fieldwatch_collector.commands import Asker, NotAllowed, feeds, remote_config
 from fieldwatch_collector.commands.remote_config import signed_octets
 from fieldwatch_collector.read_model import BadRequest, NotFound
 from fieldwatch_proto.v1 import agent_pb2 as pb
@@ -115,7 +115,7 @@ async def test_the_more_specific_selector_wins_key_by_key(tmp_path: Path) -> Non
         after = {row["key"]: row["value"] for row in shown(collector, identity)["config"]["settings"]}
         theirs = {row["key"]: row["value"] for row in shown(collector, other)["config"]["settings"]}
 
-        assert everybody == {"selector": "*", "agents": 2}
+        assert (everybody["selector"], everybody["agents"], len(everybody["results"])) == ("*", 2, 2)
         assert first == {
             "workers": (4, f"agent={identity.agent_id}"),
             "filter": ("ip", "role=edge,site=hq"),
@@ -218,6 +218,29 @@ async def test_a_refusal_is_shown_and_not_repeated_until_the_agent_allows_it(tmp
 
         assert (state["state"], state["problem"]) == ("rejected", "[remote] allow does not hold config")
         assert again.config.version == 1
+
+
+async def test_an_agent_that_takes_nothing_costs_few_rows(tmp_path: Path) -> None:
+    """It refuses at each of its sessions, and says that it has tried more than it was given: bounded for a day."""
+    async with running(tmp_path / "data") as collector:
+        identity = await enrol(collector)
+        await configure(collector, "*", {"flows": {"max": 1}})
+        asked = 0
+        for session in range(remote_config.UNASKED_A_DAY + 4):
+            said = status(100 * session, pb.CONFIG_REVERTED) if session % 2 else status(0, 0)
+            async with desk(collector, identity, config=said) as agent:
+                if session <= remote_config.UNASKED_A_DAY:
+                    await agent.report((await agent.command()).id, {"state": pb.COMMAND_REFUSED, "text": "no"})
+                    asked += 1
+                else:
+                    assert await agent.silent()
+        rows = collector.rows("SELECT count(*) FROM command")
+        await configure(collector, "*", {"flows": {"max": 2}})  # a person is always heard
+        async with desk(collector, identity) as agent:
+            given = await agent.command()
+
+    assert rows == [(asked,)] == [(remote_config.UNASKED_A_DAY + 1,)]
+    assert json.loads(given.config.settings) == {"flows": {"max": 2}}
 
 
 async def test_what_an_agent_went_back_from_is_tried_again_when_it_is_set_again(tmp_path: Path) -> None:

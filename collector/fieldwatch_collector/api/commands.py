@@ -46,11 +46,12 @@ class FleetOrder(Order):
 
 
 class Settings(BaseModel):
-    """What is to change for the agents that a selector means."""
+    """What is to change: for all that `select` means, those to come included, or for each of `agents`."""
 
     model_config = ConfigDict(extra="forbid")
 
-    select: Text
+    select: Text = ""
+    agents: list[Text] = Field(default=[], max_length=1_000, description="ids or names")
     settings: dict[str, dict[str, Any]] = Field(default={}, description="section -> key -> value")
     unset: list[Text] = Field(default=[], max_length=200, description="SECTION.KEY each")
 
@@ -119,8 +120,10 @@ def list_settings(request: Request, page: lists.PageQuery) -> Response:
 
 @router.patch("/agents/config", response_model=models.SetConfigReply, dependencies=[SameOrigin])
 def configure(request: Request, who: Who, change: Settings) -> Any:
-    """Set and unset remote settings; each agent that the selector means gets its new version, signed."""
-    return services_of(request).commands.settings.configure(Asker.of(who), change.select, change.settings, change.unset)
+    """Set and unset remote settings; each agent that is meant gets its new version, signed, and a result here."""
+    return services_of(request).commands.settings.configure(
+        Asker.of(who), change.select, change.settings, change.unset, agents=change.agents
+    )
 
 
 @router.get("/agents/{agent}/commands", responses=lists.responses(models.AgentCommandList))

@@ -29,6 +29,8 @@ from fieldwatch_collector.read_model import selectors
 from fieldwatch_collector.read_model.asking import BadRequest
 
 EVENT = "agent.config"
+COLLECTOR = "collector"  # who acts where nobody asked
+UNASKED_A_DAY = 8  # commands to one agent
 MAX_VERSION = (1 << 63) - 1
 MAX_SETTINGS_BYTES = 64 << 10  # of one agent, as JSON
 MAX_VALUE_BYTES = 8 << 10
@@ -82,28 +84,63 @@ def _check_value(name: str, value: object) -> None:
 
 
 def change(
-    connection: sqlite3.Connection, selector: selectors.Selector, change: Change, *, actor: str, now_ns: int
-) -> list[Event]:
-    """Change the settings of a selector, and give every agent that it concerns its new version. Raises BadRequest."""
+    connection: sqlite3.Connection,
+    changed: Sequence[selectors.Selector],
+    change: Change,
+    *,
+    actor: str,
+    now_ns: int,
+) -> tuple[list[sqlite3.Row], list[Event]]:
+    """Change the settings of some selectors, and give every agent that one of them means its new version.
+
+    Rows of those agents, and events. Raises BadRequest, also where none of the selectors has what is to be unset.
+    """
+    texts = [selector.text for selector in changed]
     for section, key in change.unset:
-        gone = connection.execute(
-            "DELETE FROM config_setting WHERE selector = ? AND section = ? AND key = ?", (selector.text, section, key)
+        gone = connection.executemany(
+            "DELETE FROM config_setting WHERE selector = ? AND section = ? AND key = ?",
+            [(text, section, key) for text in texts],
         ).rowcount
         if not gone:
-            raise BadRequest(f"settings: {section}.{key} is not set for {selector.text}; see: agents config show")
-    for section, keys in change.values.items():
-        for key, value in keys.items():
-            connection.execute(
-                "INSERT OR REPLACE INTO config_setting(selector, section, key, value, actor, set_ns)"
-                " VALUES(?, ?, ?, ?, ?, ?)",
-                (selector.text, section, key, json.dumps(value), actor, now_ns),
-            )
+            raise BadRequest(f"settings: {section}.{key} is not set for {', '.join(texts)}; see: agents config show")
+    connection.executemany(
+        "INSERT OR REPLACE INTO config_setting(selector, section, key, value, actor, set_ns) VALUES(?, ?, ?, ?, ?, ?)",
+        [
+            (text, section, key, json.dumps(value), actor, now_ns)
+            for text in texts
+            for section, keys in change.values.items()
+            for key, value in keys.items()
+        ],
+    )
     events: list[Event] = []
     weighed = _weighed(connection)
-    for agent in selectors.chosen(connection, selector):
+    concerned = [
+        agent
+        for agent in selectors.chosen(connection, selectors.Selector())
+        if any(selector.matches(agent["id"], agent["site"], selectors.tags_of(agent)) for selector in changed)
+    ]
+    for agent in concerned:
         again = _did_not_take(connection, agent)
         events += refresh(connection, agent, actor=actor, now_ns=now_ns, weighed=weighed, again=again)
-    return events
+    return concerned, events
+
+
+def brought(connection: sqlite3.Connection, agents: Sequence[sqlite3.Row]) -> list[dict[str, Any]]:
+    """The version that each of these agents is to have, and the open command that brings it: ConfigResult each."""
+    return [
+        {
+            "agent": agent["id"],
+            "agent_name": agent["name"],
+            "version": version,
+            "command": command or "",
+        }
+        for agent in agents
+        for version, command in connection.execute(
+            "SELECT coalesce((SELECT version FROM agent_config WHERE agent = ?1), 0), (SELECT id FROM command"
+            " WHERE agent = ?1 AND name = ?2 AND ended_ns IS NULL ORDER BY id DESC LIMIT 1)",
+            (agent["id"], registry.CONFIG),
+        )
+    ]
 
 
 def _did_not_take(connection: sqlite3.Connection, agent: sqlite3.Row) -> bool:
@@ -136,9 +173,12 @@ def refresh(
     """Bring an agent's version to what its settings come to, and see that a command carries it.
 
     tried: the newest version that the agent says it has tried. may_repeat: the agent has just connected, so what it
-    was sent and does not know of is sent again. again: a new version although the settings are those of the last one.
+    was sent and does not know of is sent again; what comes of sessions alone is bounded, `UNASKED_A_DAY`. again: a new
+    version although the settings are those of the last one.
     weighed: every setting, as `_weighed` gives them, for who asks for many agents.
     """
+    if actor == COLLECTOR and _often(connection, agent, now_ns):
+        return []
     settings = json.dumps(values_of(merged(connection, agent, weighed)), sort_keys=True, separators=(",", ":"))
     if len(settings) > MAX_SETTINGS_BYTES:
         raise BadRequest(f"settings: {len(settings)} octets for {agent['name']}; the limit is {MAX_SETTINGS_BYTES}")
@@ -185,6 +225,15 @@ def _carry(
         timeout_s=registry.MAX_TIMEOUT_S,
     )
     return [*events, event]
+
+
+def _often(connection: sqlite3.Connection, agent: sqlite3.Row, now_ns: int) -> bool:
+    """Whether an agent that says at each session that it lacks something was sent enough for a day: each is a row."""
+    (given,) = connection.execute(
+        "SELECT count(*) FROM command WHERE agent = ? AND name = ? AND actor = ? AND created_ns > ?",
+        (agent["id"], registry.CONFIG, COLLECTOR, now_ns - 86_400 * table.NS),
+    ).fetchone()
+    return int(given) >= UNASKED_A_DAY
 
 
 def merged(

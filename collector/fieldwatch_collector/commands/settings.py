@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from fieldwatch_collector.commands.commands import Asker, Commands
 
 
+MAX_NAMED = 200  # agents of one change: each gets rows of its own
+
+
 class FleetSettings:
     """One per collector; a part of `Commands`."""
 
@@ -62,24 +65,45 @@ class FleetSettings:
         return agent_id
 
     def configure(
-        self, asker: Asker, select: str, values: Mapping[str, Mapping[str, Any]], unset: Sequence[str] = ()
+        self,
+        asker: Asker,
+        select: str,
+        values: Mapping[str, Mapping[str, Any]],
+        unset: Sequence[str] = (),
+        *,
+        agents: Sequence[str] = (),
     ) -> dict[str, Any]:
-        """Set and unset (SECTION.KEY) remote settings of a selector: SetConfigReply. Agents get it when they come."""
+        """Set and unset (SECTION.KEY) remote settings of a selector, or of each of some agents by id or name:
+        SetConfigReply. Agents get it when they come.
+        """
         change = remote_config.Change(values, [split_key(text) for text in unset])
         change.check()
         detail = {"set": {section: dict(keys) for section, keys in values.items()}, "unset": list(unset)}
-        self._commands.require(asker, "admin", "config.set", select, detail)
+        self._commands.require(asker, "admin", "config.set", select or " ".join(agents), detail)
+        if agents and select:
+            raise BadRequest("agents: give agents or a selector, and not both")
+        if len(agents) > MAX_NAMED:
+            raise BadRequest(f"agents: {len(agents)} are named, the limit is {MAX_NAMED}; tag them and select the tag")
 
-        def work(connection: sqlite3.Connection) -> tuple[tuple[str, list[str]], list[table.Event]]:
-            selector = selectors.parse(connection, select)
+        def work(connection: sqlite3.Connection) -> tuple[dict[str, Any], list[table.Event]]:
+            if agents:
+                named = selectors.meant(connection, agents, "")
+                changed = [selectors.Selector((("agent", row["id"]),)) for row in named]
+            else:
+                changed = [selectors.parse(connection, select)]
             now = self._commands.clock()
-            events = remote_config.change(connection, selector, change, actor=asker.actor, now_ns=now)
-            audit.append(connection, actor=asker.actor, action="config.set", subject=selector.text, data=detail)
-            return (selector.text, [row["id"] for row in selectors.chosen(connection, selector)]), events
+            concerned, events = remote_config.change(connection, changed, change, actor=asker.actor, now_ns=now)
+            for selector in changed:
+                audit.append(connection, actor=asker.actor, action="config.set", subject=selector.text, data=detail)
+            return {
+                "selector": "" if agents else changed[0].text,
+                "agents": len(concerned),
+                "results": remote_config.brought(connection, concerned),
+            }, events
 
-        selector, concerned = self._commands.transact(work)
-        self._commands.wake(concerned)
-        return {"selector": selector, "agents": len(concerned)}
+        reply = self._commands.transact(work)
+        self._commands.wake(result["agent"] for result in reply["results"])
+        return reply
 
     def listed(self) -> list[dict[str, Any]]:
         """Every ConfigSetting, the least specific selector first."""

@@ -240,7 +240,7 @@ def _configured(
         # Too much for this agent, by tags that it got since: it keeps what it has.
         with contextlib.suppress(BadRequest):
             events += remote_config.refresh(
-                connection, agent, actor="collector", now_ns=now, tried=tried, may_repeat=allows
+                connection, agent, actor=remote_config.COLLECTOR, now_ns=now, tried=tried, may_repeat=allows
             )
     return events
 

@@ -125,7 +125,11 @@ class FleetQueries:
             context,
             lambda asker: query_pb2.SetConfigReply(
                 **self._commands.settings.configure(
-                    asker, request.select, _object("settings", request.settings), list(request.unset)
+                    asker,
+                    request.select,
+                    _object("settings", request.settings),
+                    list(request.unset),
+                    agents=list(request.agents),
                 )
             ),
         )

@@ -697,19 +697,35 @@ class ConfigSettingList(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[ConfigSetting, _Mapping]]] = ...) -> None: ...
 
 class SetConfigRequest(_message.Message):
-    __slots__ = ("select", "settings", "unset")
+    __slots__ = ("select", "settings", "unset", "agents")
     SELECT_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
     UNSET_FIELD_NUMBER: _ClassVar[int]
+    AGENTS_FIELD_NUMBER: _ClassVar[int]
     select: str
     settings: str
     unset: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, select: _Optional[str] = ..., settings: _Optional[str] = ..., unset: _Optional[_Iterable[str]] = ...) -> None: ...
+    agents: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, select: _Optional[str] = ..., settings: _Optional[str] = ..., unset: _Optional[_Iterable[str]] = ..., agents: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SetConfigReply(_message.Message):
-    __slots__ = ("selector", "agents")
+    __slots__ = ("selector", "agents", "results")
     SELECTOR_FIELD_NUMBER: _ClassVar[int]
     AGENTS_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
     selector: str
     agents: int
-    def __init__(self, selector: _Optional[str] = ..., agents: _Optional[int] = ...) -> None: ...
+    results: _containers.RepeatedCompositeFieldContainer[ConfigResult]
+    def __init__(self, selector: _Optional[str] = ..., agents: _Optional[int] = ..., results: _Optional[_Iterable[_Union[ConfigResult, _Mapping]]] = ...) -> None: ...
+
+class ConfigResult(_message.Message):
+    __slots__ = ("agent", "agent_name", "version", "command")
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    AGENT_NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    COMMAND_FIELD_NUMBER: _ClassVar[int]
+    agent: str
+    agent_name: str
+    version: int
+    command: str
+    def __init__(self, agent: _Optional[str] = ..., agent_name: _Optional[str] = ..., version: _Optional[int] = ..., command: _Optional[str] = ...) -> None: ...

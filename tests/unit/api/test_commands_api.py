@@ -114,16 +114,62 @@ def test_settings_are_set_by_selector_and_shown_with_their_origin(fleet: Site) -
         listed = client.get("/api/v1/agents/config").json()
         detail = client.get("/api/v1/agents/pi-hq").json()
         other = client.get("/api/v1/agents/pi-lab").json()
+        bringing = client.get("/api/v1/agents/pi-hq/commands").json()
 
+    models.SetConfigReply.model_validate(made.json(), strict=True)
     models.ConfigSettingList.model_validate(listed, strict=True)
     models.AgentDetail.model_validate(detail, strict=True)
-    assert made.json() == {"selector": "site=hq", "agents": 1}
+    assert made.json() == {
+        "selector": "site=hq",
+        "agents": 1,
+        "results": [
+            {
+                "agent": detail["agent"]["id"],
+                "agent_name": "pi-hq",
+                "version": 1,
+                "command": bringing["results"][0]["id"],
+            }
+        ],
+    }
     setting = detail["config"]["settings"][0]
     assert [setting] == listed["results"]
     assert (setting["section"], setting["key"], setting["value"]) == ("capture", "workers", 2)
     assert (setting["selector"], setting["actor"]) == ("site=hq", "api-token:admin")
     assert (detail["config"]["version"], detail["config"]["state"]) == (1, "waiting")
     assert (other["config"]["version"], other["config"]["state"]) == (0, "")
+
+
+def test_settings_of_several_agents_have_a_result_for_each(fleet: Site) -> None:
+    """By name or id; each gets a setting of its own. What is set already is no new version; unset is for who has it."""
+    with fleet.client("admin") as client:
+
+        def change(**what: object) -> httpx.Response:
+            return client.patch("/api/v1/agents/config", json=what)
+
+        lab = change(agents=["pi-lab"], settings={"flows": {"max": 4096}}).json()["results"][0]
+        both = change(agents=["pi-hq", lab["agent"]], settings={"flows": {"max": 4096}}).json()
+        rows = client.get("/api/v1/agents/config").json()["results"]
+        gone = change(agents=["pi-hq"], unset=["flows.max"]).json()
+        rest = change(agents=["pi-hq", "pi-lab"], unset=["flows.max"]).json()
+        nothing = change(agents=["pi-hq", "pi-lab"], unset=["flows.max"])
+        refused = [
+            change(agents=["pi-hq"], select="*", settings={"flows": {"max": 1}}),
+            change(agents=["pi-hq", "pi-attic"], settings={"flows": {"max": 1}}),
+            change(agents=["pi-hq"] * 201, settings={"flows": {"max": 1}}),
+            change(settings={"flows": {"max": 1}}),
+        ]
+
+    assert (both["selector"], both["agents"]) == ("", 2)
+    assert {result["agent_name"]: result["version"] for result in both["results"]} == {"pi-hq": 1, "pi-lab": 1}
+    assert [result["command"] for result in both["results"] if result["agent_name"] == "pi-lab"] == [lab["command"]]
+    assert len(rows) == 2
+    assert {row["selector"].split("=")[0] for row in rows} == {"agent"}
+    assert [result["version"] for result in gone["results"]] == [2]
+    assert {result["agent_name"]: result["version"] for result in rest["results"]} == {"pi-hq": 2, "pi-lab": 2}
+    assert (nothing.status_code, "flows.max is not set for agent=" in nothing.json()["detail"]) == (400, True)
+    assert [answer.status_code for answer in refused] == [400, 404, 400, 400]
+    words = ("not both", "no agent 'pi-attic'", "the limit is 200", "select: is empty")
+    assert all(text in answer.json()["detail"] for text, answer in zip(words, refused, strict=True))
 
 
 def test_a_file_is_downloaded_under_its_name(fleet: Site) -> None:
