@@ -85,7 +85,7 @@ export function AgentPage({ id }) {
     <${Heading} agent=${data.agent} now=${now} changed=${changed} />
     <section>
       <h2>Commands</h2>
-      <${CommandForms} agent=${data.agent} changed=${changed} />
+      <${CommandForms} agents=${[data.agent]} meant=${{ agents: [data.agent.id] }} changed=${changed} />
       <${CommandTable} commands=${commands} now=${now} changed=${changed} />
     </section>
     <div class="columns">

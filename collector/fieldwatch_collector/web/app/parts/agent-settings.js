@@ -7,19 +7,10 @@ import { mayNot } from "../roles.js";
 import { useSession } from "../session.js";
 import { ConfigState } from "./agent-parts.js";
 import { Problem } from "./notice.js";
+import { SettingForm } from "./setting-form.js";
 import { Table } from "./table.js";
 
 const text = (value) => (typeof value === "string" ? value : JSON.stringify(value));
-
-// A number, true, false or a list as JSON has it; anything else is a text.
-function parsed(word) {
-  try {
-    const value = JSON.parse(word);
-    return value === null || (typeof value === "object" && !Array.isArray(value)) ? word : value;
-  } catch {
-    return word;
-  }
-}
 
 function Effective({ effective, row }) {
   const value = effective[row.section]?.[row.key];
@@ -31,20 +22,11 @@ export function AgentSettings({ agent, config, changed }) {
   const [error, setError] = useState(null);
   const refused = mayNot(principal, "admin") || (agent.state === "revoked" ? "the agent was revoked" : "");
   const own = `agent=${agent.id}`;
-  const change = (what) =>
-    patch("agents/config", { select: own, ...what }).then(() => {
+  const unset = (row) =>
+    patch("agents/config", { agents: [agent.id], unset: [`${row.section}.${row.key}`] }).then(() => {
       setError(null);
       changed();
-      return true;
     }, setError);
-
-  const submit = async (event) => {
-    event.preventDefault();
-    const form = event.currentTarget;
-    const given = new FormData(form);
-    const [section, key] = given.get("setting").split(".");
-    if (await change({ settings: { [section]: { [key || ""]: parsed(given.get("value")) } } })) form.reset();
-  };
 
   const columns = [
     { key: "setting", title: "Setting", cell: (row) => html`<span class="mono">${row.section}.${row.key}</span>` },
@@ -56,7 +38,7 @@ export function AgentSettings({ agent, config, changed }) {
       title: "",
       cell: (row) =>
         row.selector === own &&
-        html`<button type="button" class="quiet" disabled=${Boolean(refused)} title=${refused} onClick=${() => change({ unset: [`${row.section}.${row.key}`] })}>
+        html`<button type="button" class="quiet" disabled=${Boolean(refused)} title=${refused} onClick=${() => unset(row)}>
           <${Cross} /> Unset
         </button>`,
     },
@@ -66,11 +48,7 @@ export function AgentSettings({ agent, config, changed }) {
     ${config.settings.length > 0
       ? html`<${Table} caption="Settings" hideCaption columns=${columns} rows=${config.settings} rowKey=${(row) => `${row.section}.${row.key}`} />`
       : html`<p class="muted">Nothing is set from here: the agent's own file and the defaults hold.</p>`}
-    <form class="strip" aria-label="Set for this agent" onSubmit=${submit}>
-      <label>Setting <input name="setting" placeholder="flows.idle" pattern="[a-z][a-z0-9_]*\\.[a-z][a-z0-9_]*" title="section.key, as in the agent's file" required disabled=${Boolean(refused)} autocapitalize="off" spellcheck=${false} /></label>
-      <label>Value <input name="value" placeholder="30 s" required disabled=${Boolean(refused)} autocapitalize="off" spellcheck=${false} /></label>
-      <span class="actions"><button disabled=${Boolean(refused)} title=${refused}>Set for this agent</button></span>
-    </form>
+    <${SettingForm} label="Set for this agent" meant=${{ agents: [agent.id] }} refused=${refused} changed=${changed} />
     <${Problem} error=${error} />
   </section>`;
 }

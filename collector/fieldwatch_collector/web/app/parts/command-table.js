@@ -1,10 +1,11 @@
-// Commands of an agent, the newest first: how each stands, and what it made.
+// Commands: how each stands, and what it made. `named`: they are of several agents.
 import { html } from "../html.js";
 import { post } from "../api.js";
 import { bytes } from "../format.js";
 import { useState } from "preact/hooks";
 import { Check, Cross, Half, Ring, Save, Warning } from "../icons.js";
 import { mayNot } from "../roles.js";
+import { build } from "../route.js";
 import { useSession } from "../session.js";
 import { Problem } from "./notice.js";
 import { Table } from "./table.js";
@@ -52,12 +53,13 @@ function Made({ command, principal, cancel }) {
   </a>`;
 }
 
-export function CommandTable({ commands, now, changed }) {
+export function CommandTable({ commands, named, now, changed }) {
   const { principal } = useSession();
   const [error, setError] = useState(null);
   const cancel = (command) => post(`agents/commands/${command.id}/cancel`, {}).then(changed, setError);
   if (!commands.length) return html`<p class="muted">Nothing was asked of this agent yet.</p>`;
   const columns = [
+    ...(named ? [{ key: "agent", title: "Agent", cell: (row) => html`<a href=${build(["agents", row.agent])}>${row.agent_name}</a>` }] : []),
     { key: "name", title: "Command", cell: (row) => html`<span class="value">${row.name.replace(/_/g, " ")}</span> <span class="muted small">${words(row.arguments)}</span>`, wide: true },
     { key: "state", title: "State", cell: (row) => html`<${CommandState} command=${row} />` },
     { key: "text", title: "Says", wide: true, cell: (row) => row.text || html`<span class="muted">–</span>` },
