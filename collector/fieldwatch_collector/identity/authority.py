@@ -18,6 +18,7 @@ import datetime as dt
 import ipaddress
 import os
 import socket
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,8 @@ class Authority:
         self.folder = folder
         self._clock = clock
         self._cas = cas  # replaced as a whole
+        self.rotating = threading.Lock()
+        """Held by whoever replaces the CA."""
         self.on_change: Callable[[], None] = lambda: None
         """Called after the CAs have changed: the server then shows and accepts others."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
@@ -42,11 +42,23 @@ def status(services: Services, arguments: Mapping[str, Any]) -> dict[str, Any]:
 @operation("ca.rotate")
 def rotate(services: Services, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Argument: step, "begin" or "finish". Gives `status` as it is then."""
-    authority, step = services.authority, str(arguments.get("step"))
-    under_way = [one for one in authority.earlier if one.announced]
-    steps: dict[str, Callable[[], None]] = {"begin": authority.begin_rotation, "finish": authority.finish_rotation}
-    if step not in steps:
+    step = str(arguments.get("step"))
+    if step not in ("begin", "finish"):
         raise AdminError(f"step {step!r:.40}: accepted are begin and finish")
+    if not services.authority.rotating.acquire(blocking=False):
+        raise AdminError("somebody else replaces the CA right now; see what came of it: fieldwatch-collector ca status")
+    try:
+        _rotate(services, step)
+    finally:
+        services.authority.rotating.release()
+    found: dict[str, Any] = status(services, {})
+    return found
+
+
+def _rotate(services: Services, step: str) -> None:
+    """One step, written down; by one at a time."""
+    authority = services.authority
+    under_way = [one for one in authority.earlier if one.announced]
     if step == "begin" and under_way:
         since = time_text(int(under_way[0].replaced.timestamp() * NS))[:19]
         raise AdminError(
@@ -57,15 +69,16 @@ def rotate(services: Services, arguments: Mapping[str, Any]) -> dict[str, Any]:
         raise AdminError("no rotation is under way; begin one: fieldwatch-collector ca rotate --begin")
     who, before = actor(), _shown(authority.certificate)["fingerprint"]
     try:
-        steps[step]()
+        if step == "begin":
+            authority.begin_rotation()
+        else:
+            authority.finish_rotation()
     except OSError as problem:
         _write_down(services, who, step, {"ca": before, "problem": str(problem)}, outcome="failed")
         raise AdminError(
             f"{authority.folder}: {problem.strerror}; free some space or check the owner, then restart the collector"
         ) from None
     _write_down(services, who, step, {"ca": _shown(authority.certificate)["fingerprint"], "before": before})
-    found: dict[str, Any] = status(services, {})
-    return found
 
 
 def _write_down(services: Services, who: str, step: str, data: Mapping[str, Any], outcome: str = "done") -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import json
 import shutil
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -91,6 +93,34 @@ def test_certificates_of_the_old_ca_are_accepted_until_the_last_of_them_has_ende
     assert old in at(tmp_path, 6.9).client_roots_pem()
     assert old not in at(tmp_path, 7.1).client_roots_pem()
     assert pki.pem(authority.certificate) in at(tmp_path, 7.1).client_roots_pem()
+
+
+def test_one_rotation_at_a_time(tmp_path: Path) -> None:
+    """Who comes while the CAs are being replaced is told so, whichever step it is; afterwards it goes on."""
+    with offline(tmp_path) as services:
+        begun, go_on = threading.Event(), threading.Event()
+
+        def show_others() -> None:
+            begun.set()
+            assert go_on.wait(30)
+
+        services.authority.on_change = show_others
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(admin.run, services, "ca.rotate", {"step": "begin"})
+            assert begun.wait(30)
+            for step in ("begin", "finish"):
+                with pytest.raises(admin.AdminError, match="somebody else replaces the CA right now"):
+                    admin.run(services, "ca.rotate", {"step": step})
+            go_on.set()
+            states = [one["state"] for one in first.result(30)["cas"]]
+        with pytest.raises(admin.AdminError, match="agents still trust both"):
+            admin.run(services, "ca.rotate", {"step": "begin"})
+        admin.run(services, "ca.rotate", {"step": "finish"})
+        with services.store.reader() as connection:
+            written = [tuple(row) for row in connection.execute("SELECT action, outcome FROM audit ORDER BY seq")]
+
+    assert states == ["signs", "trusted beside it"]
+    assert written == [("ca.begin", "done"), ("ca.finish", "done")]
 
 
 def test_the_key_of_the_old_ca_is_gone(tmp_path: Path) -> None:
