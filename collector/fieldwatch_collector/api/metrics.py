@@ -11,6 +11,7 @@ from fieldwatch_proto.version import VERSION
 from starlette.responses import PlainTextResponse
 
 from fieldwatch_collector.api.security import require, services_of
+from fieldwatch_collector.read_model import decisions
 from fieldwatch_collector.read_model.asking import when
 
 router = APIRouter(tags=["health"])
@@ -31,6 +32,15 @@ _AGENT_NUMBERS = {
     "rss_bytes": ("agent_resident_memory_bytes", "gauge", "Resident memory of the agent."),
 }
 
+# decision -> (metric, help); all are counters
+_DECISIONS = {
+    decisions.ENROLLED: ("agent_enrolments_total", "Devices that were given the identity of an agent."),
+    decisions.RECOVERED: ("agent_recoveries_total", "Agents that came back by their key, past their certificate."),
+    decisions.REVOKED: ("agent_revocations_total", "Agents that were revoked."),
+    decisions.STRANGER_REFUSED: ("enrolments_refused_total", "Enrolments and recoveries that were refused."),
+    decisions.AGENT_REFUSED: ("agent_calls_refused_total", "Calls with a certificate that is not in force."),
+}
+
 
 @router.get("/metrics", dependencies=[Depends(require("read"))], response_class=PlainTextResponse)
 def metrics(request: Request) -> PlainTextResponse:
@@ -44,6 +54,7 @@ def metrics(request: Request) -> PlainTextResponse:
         _family("devices", "gauge", "Devices in the inventory.", [({"site": s["name"]}, s["devices"]) for s in sites]),
         *_agent_families(agents),
         *_told_families(services.read_model.list_metrics()),
+        *_decision_families(services.read_model.decisions()),
         _family("store_queued_bytes", "gauge", "Octets that wait for a commit.", [({}, health.queued_bytes)]),
         _family(
             "store_pending_batches", "gauge", "Batches committed and not yet projected.", [({}, health.pending_batches)]
@@ -79,6 +90,10 @@ def _told_families(metrics: Iterable[Mapping[str, Any]]) -> list[str]:
         labels = {"agent": told["agent"], "site": told["site"], **told["labels"]}
         samples[told["name"]].append((labels, told["total"]))
     return [_family(name, "counter", text, samples[name]) for name, text in AGENT_METRICS.items()]
+
+
+def _decision_families(counts: Mapping[str, int]) -> list[str]:
+    return [_family(name, "counter", text, [({}, counts[one])]) for one, (name, text) in _DECISIONS.items()]
 
 
 def _family(name: str, kind: str, text: str, samples: Iterable[Sample]) -> str:

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 from fieldwatch_collector.read_model import agents, devices, events, fleet, flows, traffic
+from fieldwatch_collector.read_model.decisions import Decisions
 
 Answer = dict[str, Any]
 
@@ -29,6 +30,7 @@ class ReadModel:
     def __init__(self, store: Store, clock: Callable[[], int] = time.time_ns) -> None:
         self._store = store
         self._clock = clock
+        self._decisions = Decisions()
 
     @contextmanager
     def _reader(self, site: str) -> Iterator[sqlite3.Connection]:
@@ -177,6 +179,11 @@ class ReadModel:
         """``[{agent, site, name, labels, total}]``: what agents report of themselves."""
         with self._store.reader() as connection:
             return fleet.list_metrics(connection)
+
+    def decisions(self) -> dict[str, int]:
+        """How often agents were enrolled, recovered, revoked and refused: see `decisions.DECISIONS`."""
+        with self._store.reader() as connection:
+            return self._decisions.count(connection)
 
     def list_sites(self) -> Answer:
         """``{results}``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import httpx
+from fieldwatch_collector import audit
 from fieldwatch_collector.api import models
 from fieldwatch_proto.v1 import query_pb2
 from fieldwatch_proto.version import VERSION
@@ -98,6 +99,49 @@ def test_metrics_are_prometheus_text(viewer: httpx.Client, site: Site) -> None:
     assert [line for line in samples if "pi-lab" in line] == [
         f'fieldwatch_agent_info{{{agent},name="pi-lab",version="0.2.0"}} 1'
     ]
+
+
+def test_who_was_let_in_and_who_was_not_is_counted(viewer: httpx.Client, site: Site) -> None:
+    """From the audit log, with refusals that share a row; a second look counts what is new."""
+
+    def note(*rows: tuple[str, str, dict[str, object]]) -> None:
+        site.services.store.transact_sync(
+            lambda connection: [
+                audit.append(connection, actor=actor, action=action, data=data) for actor, action, data in rows
+            ]
+        )
+
+    def counted() -> list[int]:
+        found = dict(
+            line.split() for line in viewer.get("/metrics").text.splitlines() if line[0] != "#" and "{" not in line
+        )
+        return [
+            int(found[f"fieldwatch_{name}_total"])
+            for name in (
+                "agent_enrolments",
+                "agent_recoveries",
+                "agent_revocations",
+                "enrolments_refused",
+                "agent_calls_refused",
+            )
+        ]
+
+    before = counted()
+    note(
+        ("address:192.0.2.1", "agent.enrol", {}),
+        ("address:192.0.2.1", "agent.replace", {}),
+        ("agent:1", "agent.recover", {}),
+        ("user:chief", "agent.revoke", {}),
+        ("user:chief", "agent.rename", {}),
+        ("address:192.0.2.1", "agent.refuse", {"times": 3, "others": 2}),
+        ("agent:1", "agent.refuse", {"times": 1}),
+    )
+    once = counted()
+    note(("address:192.0.2.2", "agent.refuse", {"times": 7}), ("agent:2", "agent.recover", {}))
+    twice = counted()
+
+    assert [now - then for now, then in zip(once, before, strict=True)] == [2, 1, 1, 5, 1]
+    assert [now - then for now, then in zip(twice, once, strict=True)] == [0, 1, 0, 7, 0]
 
 
 def test_the_description_is_readable_without_login(nobody: httpx.Client) -> None:
