@@ -69,17 +69,38 @@ def verify(connection: sqlite3.Connection, head: str = "") -> Checked:
 
     `head` is a hash that `verify` gave before (hex): the row that has it must still be there. Raises sqlite3.Error.
     """
-    rows, before, seen = 0, START, not head
+    chain, seen = Chain(), not head
     for row in stored(connection):
-        rows += 1
-        if row["seq"] != rows:
-            return Checked(rows - 1, before.hex(), rows, f"row {rows} is missing")
-        if not _follows(before, row):
-            return Checked(rows - 1, before.hex(), rows, f"row {rows} is not what was written")
-        before = row["hash"]
-        seen = seen or before.hex() == head.lower()
-    problem = _cut(connection, rows) or ("" if seen else f"no row has the head {head}: the log was cut or written anew")
-    return Checked(rows, before.hex(), rows + 1 if problem else None, problem)
+        if problem := chain.add(row):
+            return Checked(chain.seq, chain.head, chain.seq + 1, problem)
+        seen = seen or chain.head == head.lower()
+    problem = _cut(connection, chain.seq) or ("" if seen else no_such_head(head))
+    return Checked(chain.seq, chain.head, chain.seq + 1 if problem else None, problem)
+
+
+class Chain:
+    """Rows as they follow each other; `seq` and `head` (hex) are of the last good one."""
+
+    def __init__(self, seq: int = 0, before: bytes = START) -> None:
+        self.seq = seq
+        self._hash = before
+
+    @property
+    def head(self) -> str:
+        return self._hash.hex()
+
+    def add(self, row: Mapping[str, Any]) -> str:
+        """Why the row cannot be the next one; empty where it is."""
+        if row["seq"] != self.seq + 1:
+            return f"row {self.seq + 1} is missing"
+        if not _follows(self._hash, row):
+            return f"row {self.seq + 1} is not what was written"
+        self.seq, self._hash = row["seq"], row["hash"]
+        return ""
+
+
+def no_such_head(head: str) -> str:
+    return f"no row has the head {head}: the log was cut or written anew"
 
 
 def missing_guards(connection: sqlite3.Connection) -> list[str]:

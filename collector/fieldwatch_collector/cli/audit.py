@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from fieldwatch_proto.cli.command import Failure, Program, UsageError
@@ -33,6 +35,17 @@ def register(program: Program) -> None:
             fieldwatch-collector audit verify --head $(cat /mnt/elsewhere/audit.head)""",
         arguments=_verify_arguments,
     )
+    program.add(
+        "audit export",
+        export,
+        "write the rows to a file that can be checked by itself",
+        description="write the rows, or those after a row, to a new file, and follow its chain. The log keeps its rows."
+        " The next part begins with --after the last row of this one.",
+        example="""fieldwatch-collector audit export /mnt/archive/audit-2026.ndjson
+            fieldwatch-collector audit export --after 1200 /mnt/archive/audit-2027.ndjson
+            fieldwatch-collector audit verify --file /mnt/archive/audit-2027.ndjson""",
+        arguments=_export_arguments,
+    )
 
 
 def _list_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +61,13 @@ def _list_arguments(parser: argparse.ArgumentParser) -> None:
 def _verify_arguments(parser: argparse.ArgumentParser) -> None:
     add_place(parser)
     parser.add_argument("--head", default="", metavar="HASH", help="what an earlier check printed")
+    parser.add_argument("--file", type=Path, metavar="FILE", help="check what audit export wrote, in place of the log")
+
+
+def _export_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="a file that is not there yet")
+    parser.add_argument("--after", type=int, default=0, metavar="ROW", help="only the rows after this one")
+    add_place(parser)
 
 
 def show(args: argparse.Namespace) -> None:
@@ -80,9 +100,8 @@ def _pairs(data: dict[str, Any] | None) -> str:
     return " ".join(f"{key}={value}" for key, value in shown.items() if value not in ("", None))
 
 
-def _rows(args: argparse.Namespace, since_ns: int) -> Iterator[dict[str, Any]]:
+def _rows(args: argparse.Namespace, since_ns: int = 0, after: int = 0) -> Iterator[dict[str, Any]]:
     """Page by page: an answer of the server is bounded."""
-    after = 0
     while page := call(args, "audit.list", after=after, since_ns=since_ns):
         yield from page
         after = page[-1]["seq"]
@@ -91,7 +110,58 @@ def _rows(args: argparse.Namespace, since_ns: int) -> Iterator[dict[str, Any]]:
 def verify(args: argparse.Namespace) -> None:
     from fieldwatch_proto.cli.tables import amount_text
 
+    if args.file is not None:
+        print(_checked(args.file, args.head))
+        return
     found = call(args, "audit.verify", head=args.head)
     if found["problem"]:
         raise Failure(f"the audit log is broken: {found['problem']}; compare it with a backup or an export")
     print(f"{found['head']}  {amount_text(found['rows'], 'row')}")
+
+
+def export(args: argparse.Namespace) -> None:
+    from fieldwatch_collector.audit.archive import lines_of
+
+    if args.after < 0:
+        raise UsageError(f"--after {args.after}: accepted is the number of a row, or 0 for all")
+    rows = _rows(args, after=max(0, args.after - 1))
+    before = {}
+    if args.after:
+        last = next(rows, None)
+        if last is None or last["seq"] != args.after:
+            raise UsageError(f"--after {args.after}: there is no such row; see: fieldwatch-collector audit list")
+        before = {"before": last["hash"]}
+    try:
+        with open(args.file, "x", opener=_private) as stream:
+            stream.writelines(lines_of(rows, args.after, **before))
+            stream.flush()
+            os.fsync(stream.fileno())
+    except FileExistsError:
+        raise UsageError(f"{args.file}: is there already, and an archive is not written over; give another") from None
+    except OSError as problem:
+        args.file.unlink(missing_ok=True)
+        raise Failure(f"{args.file}: cannot be written: {problem.strerror}; give another place") from None
+    try:
+        print(_checked(args.file, ""))
+    except Failure as problem:
+        raise Failure(f"{problem}; the rows are in the file as the log has them") from None
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
+def _checked(file: Path, head: str) -> str:
+    """What the chain of a file comes to. Raises Failure, also where it is broken."""
+    from fieldwatch_collector.audit.archive import ArchiveError, check
+
+    try:
+        with file.open() as stream:
+            part = check(stream, head)
+    except ArchiveError as problem:
+        raise Failure(f"{file}: {problem}") from None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise Failure(f"{file}: cannot be read: {getattr(problem, 'strerror', 'it is no text')}") from None
+    if part.last < part.first:
+        return f"{part.head}  no rows after {part.last}"
+    return f"{part.head}  rows {part.first} to {part.last}"
