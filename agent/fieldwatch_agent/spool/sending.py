@@ -136,6 +136,11 @@ class Sending:
                 store.add_stream()
             new = store.take_number()
             next(stream for stream in store.state.streams if stream.epoch == epoch).done.add(seq, seq)
+            # What became of batches that are gone is nobody's question any more: no more rows than batches.
+            store.db.execute(
+                "DELETE FROM relabelled WHERE NOT EXISTS (SELECT 1 FROM batch"
+                " WHERE batch.epoch = relabelled.epoch AND batch.seq = relabelled.seq)"
+            )
             moved = Batch(*head[:10], body)._replace(epoch=new[0], seq=new[1])
             store.db.execute(
                 "UPDATE batch SET epoch=?, seq=?, crc=? WHERE epoch=? AND seq=?",

@@ -243,6 +243,22 @@ def test_a_conflict_gets_a_number_of_a_new_epoch(tmp_path: Path) -> None:
     assert kept == [(old, 1, *new)]
 
 
+def test_what_is_known_of_conflicts_goes_with_its_batches(tmp_path: Path) -> None:
+    """A collector that was restored calls many a number used: there are no more rows than batches that wait."""
+    store = Store(tmp_path, WIDE)
+    store.commit([put(1), put(2)])
+    old = store.current.epoch
+    first = store.relabel(old, 1)
+    assert first is not None
+    store.ack(*first)
+    store.commit([])
+
+    second = store.relabel(old, 2)
+
+    kept = store.db.execute("SELECT old_epoch, old_seq, epoch, seq FROM relabelled").fetchall()
+    assert kept == [(old, 2, *(second or ()))]
+
+
 def test_age_is_time_that_the_agent_ran(tmp_path: Path) -> None:
     """A batch whose records bear the year 1970 is not old; one sealed too long ago is given up and declared."""
     store = Store(tmp_path, Limits(1 << 30, 0, 100.0))
