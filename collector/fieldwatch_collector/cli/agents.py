@@ -10,7 +10,7 @@ from fieldwatch_proto.cli.agents_list import AGENTS, DESCRIPTION, add_choice
 from fieldwatch_proto.cli.command import Program
 
 from fieldwatch_collector.cli.agents_here import local_fleet
-from fieldwatch_collector.cli.common import add_place, call
+from fieldwatch_collector.cli.common import add_list, add_place, call
 
 
 def register(program: Program) -> None:
@@ -43,11 +43,8 @@ def register(program: Program) -> None:
 
 
 def _list_arguments(parser: argparse.ArgumentParser) -> None:
-    from fieldwatch_proto.cli.tables import add_output
-
-    add_place(parser)
+    add_list(parser)
     add_choice(parser)
-    add_output(parser)
 
 
 def _revoke_arguments(parser: argparse.ArgumentParser) -> None:

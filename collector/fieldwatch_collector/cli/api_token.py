@@ -6,22 +6,17 @@ import argparse
 import sys
 
 from fieldwatch_proto.cli.command import Program
-from fieldwatch_proto.cli.tables import Column, add_output, write
+from fieldwatch_proto.cli.tables import Column, moment_text, write
 
-from fieldwatch_collector.cli.common import add_place, call
+from fieldwatch_collector.cli.common import add_list, add_place, call
 from fieldwatch_collector.cli.user import ROLES
-
-
-def _moment(text: str) -> str:
-    return text[:19].replace("T", " ")
-
 
 COLUMNS = (
     Column("id", "ID"),
     Column("name"),
     Column("role"),
-    Column("created", show=_moment),
-    Column("revoked", show=_moment),
+    Column("created", show=moment_text),
+    Column("revoked", show=moment_text),
 )
 
 
@@ -41,7 +36,7 @@ def register(program: Program) -> None:
         listed,
         "list tokens, the oldest first",
         example="fieldwatch-collector api-token list -o json",
-        arguments=_list_arguments,
+        arguments=add_list,
     )
     program.add(
         "api-token revoke",
@@ -55,11 +50,6 @@ def register(program: Program) -> None:
 def _create_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="what it is for, as the list shows it")
     parser.add_argument("--role", choices=ROLES, default="viewer", help="what its owner may do (default: viewer)")
-    add_place(parser)
-
-
-def _list_arguments(parser: argparse.ArgumentParser) -> None:
-    add_output(parser)
     add_place(parser)
 
 

@@ -6,7 +6,7 @@ import argparse
 
 from fieldwatch_proto.cli.command import Program
 
-from fieldwatch_collector.cli.common import add_place, call
+from fieldwatch_collector.cli.common import add_list, add_place, call
 
 
 def register(program: Program) -> None:
@@ -16,7 +16,7 @@ def register(program: Program) -> None:
         show,
         "devices that wait for approval ([enrolment] approve = true)",
         example="fieldwatch-collector agents pending",
-        arguments=_list_arguments,
+        arguments=add_list,
     )
     program.add(
         "agents approve",
@@ -34,20 +34,13 @@ def register(program: Program) -> None:
     )
 
 
-def _list_arguments(parser: argparse.ArgumentParser) -> None:
-    from fieldwatch_proto.cli.tables import add_output
-
-    add_place(parser)
-    add_output(parser)
-
-
 def _decide_arguments(parser: argparse.ArgumentParser) -> None:
     add_place(parser)
     parser.add_argument("id", metavar="ID", help="id of the waiting device, or its beginning")
 
 
 def show(args: argparse.Namespace) -> None:
-    from fieldwatch_proto.cli.tables import Column, write
+    from fieldwatch_proto.cli.tables import Column, moment_text, write
 
     columns = [
         Column("id"),
@@ -55,7 +48,7 @@ def show(args: argparse.Namespace) -> None:
         Column("address"),
         Column("token"),
         Column("state"),
-        Column("asked", show=lambda text: str(text)[:19].replace("T", " ")),
+        Column("asked", show=moment_text),
         Column("decided_by"),
     ]
     write(call(args, "agents.pending"), columns, args.output, empty="no device waits for approval")

@@ -11,7 +11,7 @@ from typing import Any
 
 from fieldwatch_proto.cli.command import Failure, Program, UsageError
 
-from fieldwatch_collector.cli.common import add_place, call
+from fieldwatch_collector.cli.common import add_list, add_place, call
 
 
 def register(program: Program) -> None:
@@ -49,10 +49,7 @@ def register(program: Program) -> None:
 
 
 def _list_arguments(parser: argparse.ArgumentParser) -> None:
-    from fieldwatch_proto.cli.tables import add_output
-
-    add_place(parser)
-    add_output(parser)
+    add_list(parser)
     parser.add_argument(
         "--since", default="", metavar="TIME", help="only from this time on; 90s, 30m, 1h, 2d or RFC 3339"
     )
@@ -71,7 +68,7 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def show(args: argparse.Namespace) -> None:
-    from fieldwatch_proto.cli.tables import Column, write
+    from fieldwatch_proto.cli.tables import Column, moment_text, write
 
     from fieldwatch_collector.read_model.asking import BadRequest, when
 
@@ -81,7 +78,7 @@ def show(args: argparse.Namespace) -> None:
         raise UsageError(str(problem)) from None
     columns = [
         Column("seq", "ROW", align="right"),
-        Column("ts", "TIME", show=lambda text: str(text)[:19].replace("T", " ")),
+        Column("ts", "TIME", show=moment_text),
         Column("actor"),
         Column("action"),
         Column("subject"),

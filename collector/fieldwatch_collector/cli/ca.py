@@ -7,7 +7,7 @@ from typing import Any
 
 from fieldwatch_proto.cli.command import Program
 
-from fieldwatch_collector.cli.common import add_place, call
+from fieldwatch_collector.cli.common import add_list, add_place, call
 
 
 def register(program: Program) -> None:
@@ -17,7 +17,7 @@ def register(program: Program) -> None:
         show,
         "which CAs there are, and how many agents have not heard of the newest",
         example="fieldwatch-collector ca status",
-        arguments=_show_arguments,
+        arguments=add_list,
     )
     program.add(
         "ca rotate",
@@ -32,13 +32,6 @@ def register(program: Program) -> None:
     )
 
 
-def _show_arguments(parser: argparse.ArgumentParser) -> None:
-    from fieldwatch_proto.cli.tables import add_output
-
-    add_place(parser)
-    add_output(parser)
-
-
 def _rotate_arguments(parser: argparse.ArgumentParser) -> None:
     add_place(parser)
     steps = parser.add_mutually_exclusive_group(required=True)
@@ -49,13 +42,13 @@ def _rotate_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def show(args: argparse.Namespace) -> None:
-    from fieldwatch_proto.cli.tables import Column, write
+    from fieldwatch_proto.cli.tables import Column, moment_text, write
 
     found = call(args, "ca.status")
     columns = [
         Column("fingerprint", "SHA-256"),
         Column("state"),
-        Column("replaced", show=lambda text: str(text)[:19].replace("T", " ")),
+        Column("replaced", show=moment_text),
         Column("expires", show=lambda text: "never" if str(text) >= "9999" else str(text)[:10]),
     ]
     write(found["cas"], columns, args.output)

@@ -20,6 +20,14 @@ def add_place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, metavar="DIR", help="data folder (default: /var/lib/fieldwatch/collector)")
 
 
+def add_list(parser: argparse.ArgumentParser) -> None:
+    """``--config``, ``--data`` and ``--output``: all that most lists take."""
+    from fieldwatch_proto.cli.tables import add_output
+
+    add_place(parser)
+    add_output(parser)
+
+
 def loaded(args: argparse.Namespace, **flags: object) -> Loaded[CollectorConfig]:
     """The configuration in force for a command. Raises ConfigError."""
     from fieldwatch_collector.config import load_config

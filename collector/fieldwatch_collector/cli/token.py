@@ -7,7 +7,7 @@ import sys
 
 from fieldwatch_proto.cli.command import Program, UsageError
 
-from fieldwatch_collector.cli.common import add_place, call
+from fieldwatch_collector.cli.common import add_list, add_place, call
 
 
 def register(program: Program) -> None:
@@ -25,7 +25,7 @@ def register(program: Program) -> None:
         show,
         "the join tokens, newest first",
         example="fieldwatch-collector token list -o json",
-        arguments=_list_arguments,
+        arguments=add_list,
     )
     program.add(
         "token revoke",
@@ -43,13 +43,6 @@ def _create_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ttl", default="1h", metavar="TIME", help="how long it is valid: 30min, 1h, 7d (default: 1h)")
     parser.add_argument("--tag", action="append", default=[], metavar="K=V", help="kept with the token; repeatable")
     parser.add_argument("--replace", metavar="AGENT_ID", help="hand an existing agent's identity to a new device")
-
-
-def _list_arguments(parser: argparse.ArgumentParser) -> None:
-    from fieldwatch_proto.cli.tables import add_output
-
-    add_place(parser)
-    add_output(parser)
 
 
 def _revoke_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,14 +71,14 @@ def create(args: argparse.Namespace) -> None:
 
 
 def show(args: argparse.Namespace) -> None:
-    from fieldwatch_proto.cli.tables import Column, write
+    from fieldwatch_proto.cli.tables import Column, moment_text, write
 
     columns = [
         Column("id", "TOKEN"),
         Column("site"),
         Column("state"),
         Column("uses_left", align="right"),
-        Column("expires", show=lambda text: str(text)[:19].replace("T", " ")),
+        Column("expires", show=moment_text),
         Column("tags", show=lambda tags: " ".join(f"{key}={value}" for key, value in tags.items())),
         Column("replace"),
     ]

@@ -7,16 +7,16 @@ import getpass
 import sys
 
 from fieldwatch_proto.cli.command import Program, UsageError
-from fieldwatch_proto.cli.tables import Column, add_output, write
+from fieldwatch_proto.cli.tables import Column, moment_text, write
 
-from fieldwatch_collector.cli.common import add_place, call
+from fieldwatch_collector.cli.common import add_list, add_place, call
 
 ROLES = ("viewer", "operator", "admin")
 MAX_LINE = 4_096  # characters of standard input
 COLUMNS = (
     Column("name"),
     Column("role"),
-    Column("created", show=lambda text: text[:19].replace("T", " ")),
+    Column("created", show=moment_text),
     Column("sessions", align="right"),
 )
 
@@ -51,7 +51,7 @@ def register(program: Program) -> None:
         listed,
         "list people",
         example="fieldwatch-collector user list -o json",
-        arguments=_list_arguments,
+        arguments=add_list,
     )
     program.add(
         "user login-link",
@@ -75,11 +75,6 @@ def _name_arguments(parser: argparse.ArgumentParser) -> None:
 def _role_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="user name")
     parser.add_argument("role", choices=ROLES, metavar="ROLE", help=", ".join(ROLES))
-    add_place(parser)
-
-
-def _list_arguments(parser: argparse.ArgumentParser) -> None:
-    add_output(parser)
     add_place(parser)
 
 

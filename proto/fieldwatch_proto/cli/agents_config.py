@@ -6,72 +6,71 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from fieldwatch_proto.cli.agents_door import Door, add_select, selected
 from fieldwatch_proto.cli.agents_show import settings_text
 from fieldwatch_proto.cli.command import Program, UsageError
-from fieldwatch_proto.cli.tables import Column, add_output, amount_text, write
+from fieldwatch_proto.cli.tables import Column, add_output, amount_text, moment_text, write
 
 SETTINGS = (
     Column("selector"),
     Column("setting"),
     Column("value"),
     Column("actor", "BY"),
-    Column("set", show=lambda text: str(text)[:19].replace("T", " ")),
+    Column("set", show=moment_text),
 )
 OF_AGENT = (Column("setting"), Column("value", "SET"), Column("in_force"), Column("selector", "FROM"))
 
 
 def register(program: Program, door: Door) -> None:
     program.group("agents config", "settings that agents get from here")
-    program.add(
+    door.add(
+        program,
         "agents config show",
-        partial(show, door),
+        show,
         "what is set for whom; of one agent what that comes to, and what is in force there",
-        example=f"""{door.program} agents config show
-            {door.program} agents config show pi-attic""",
-        arguments=partial(_show_arguments, door),
+        example="""agents config show
+            agents config show pi-attic""",
+        arguments=_show_arguments,
     )
-    program.add(
+    door.add(
+        program,
         "agents config set",
-        partial(change, door),
+        change,
         "set something for the agents that a selector means, now and later",
         description="set something for the agents that a selector means, those that come later included. The more"
         " specific selector wins. What an agent's own file says, wins over what is set here; a setting that breaks"
         " shipping goes again by itself",
-        example=f"""{door.program} agents config set flows.idle='30 s' --select site=hq
-            {door.program} agents config set capture.interfaces='["eth0", "eth1"]' --select pi-attic""",
-        arguments=partial(_set_arguments, door),
+        example="""agents config set flows.idle='30 s' --select site=hq
+            agents config set capture.interfaces='["eth0", "eth1"]' --select pi-attic""",
+        arguments=_set_arguments,
     )
-    program.add(
+    door.add(
+        program,
         "agents config unset",
-        partial(forget, door),
+        forget,
         "no longer set something for the agents that a selector means",
-        example=f"{door.program} agents config unset flows.idle --select site=hq",
-        arguments=partial(_unset_arguments, door),
+        example="agents config unset flows.idle --select site=hq",
+        arguments=_unset_arguments,
     )
 
 
-def _show_arguments(door: Door, parser: argparse.ArgumentParser) -> None:
+def _show_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("agent", nargs="?", default="", metavar="AGENT", help="id or name; all where it is left out")
     add_output(parser)
-    door.arguments(parser)
 
 
-def _set_arguments(door: Door, parser: argparse.ArgumentParser) -> None:
+def _set_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "words", nargs="*", default=[], metavar="SECTION.KEY=VALUE", help="as in the agent's file; TOML, or a text"
     )
     add_select(parser)
-    door.arguments(parser)
 
 
-def _unset_arguments(door: Door, parser: argparse.ArgumentParser) -> None:
+def _unset_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("words", nargs="*", default=[], metavar="SECTION.KEY", help="as config show has it")
     add_select(parser)
-    door.arguments(parser)
 
 
 def show(door: Door, args: argparse.Namespace) -> None:

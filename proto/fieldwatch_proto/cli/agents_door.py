@@ -9,7 +9,10 @@ import argparse
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
+
+from fieldwatch_proto.cli.command import Arguments, Program
 
 
 class Fleet(Protocol):
@@ -45,6 +48,26 @@ class Door:
     program: str
     open: Callable[[argparse.Namespace], AbstractContextManager[Fleet]]
     arguments: Callable[[argparse.ArgumentParser], object]
+
+    def add(
+        self,
+        program: Program,
+        name: str,
+        run: Callable[[Door, argparse.Namespace], int | None],
+        summary: str,
+        *,
+        example: str,
+        arguments: Arguments,
+        description: str = "",
+    ) -> None:
+        """A command that goes through this door; each line of `example` is without the program's name."""
+
+        def every(parser: argparse.ArgumentParser) -> None:
+            arguments(parser)
+            self.arguments(parser)
+
+        lines = "\n".join(f"{self.program} {line.strip()}" for line in example.strip().splitlines())
+        program.add(name, partial(run, self), summary, example=lines, description=description, arguments=every)
 
 
 def add_select(parser: argparse.ArgumentParser) -> None:

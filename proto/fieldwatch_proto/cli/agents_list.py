@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from fieldwatch_proto.cli.tables import Column, bytes_text, count_text
+from fieldwatch_proto.cli.tables import Column, bytes_text, count_text, moment_text
 
 DESCRIPTION = (
     "list agents. RUN: counted since the agent started; EVER: since it was enrolled. SKEW: its version is older or"
@@ -20,16 +20,12 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _clock(text: str) -> str:
-    return text[:19].replace("T", " ")
-
-
 AGENTS = (
     Column("name"),
     Column("site"),
     Column("state"),
     Column("health", show=lambda level: level or "-"),
-    Column("last_contact", show=_clock),
+    Column("last_contact", show=moment_text),
     Column("clock", show=lambda clock: clock or "-"),
     Column("frames_seen", "FRAMES/RUN", align="right", show=count_text),
     Column("frames_dropped", "DROPPED/RUN", align="right", show=count_text),

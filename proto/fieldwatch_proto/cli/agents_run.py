@@ -7,12 +7,11 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from fieldwatch_proto.cli.agents_door import Door, Fleet, add_select, selected
 from fieldwatch_proto.cli.command import Failure, Program, UsageError
-from fieldwatch_proto.cli.tables import Column, add_output, bytes_text, plain, write
+from fieldwatch_proto.cli.tables import Column, add_output, bytes_text, moment_text, plain, write
 
 LOOK_S = 0.4
 STOP_S = 15.0  # that a command is given to end after Ctrl-C
@@ -22,7 +21,7 @@ COMMANDS = (
     Column("name"),
     Column("state"),
     Column("percent", "%", align="right"),
-    Column("created", show=lambda text: str(text)[:19].replace("T", " ")),
+    Column("created", show=moment_text),
     Column("actor", "BY"),
     Column("file_bytes", "FILE", align="right", show=lambda size: bytes_text(size) if size else ""),
     Column("text"),
@@ -30,90 +29,87 @@ COMMANDS = (
 
 
 def register(program: Program, door: Door) -> None:
-    program.add(
+    door.add(
+        program,
         "agents run",
-        partial(run, door),
+        run,
         "have agents do something: reload, diagnostics, log_level, capture",
         description="have agents do something. An agent that is not connected does it when it comes, until the timeout."
         " What an agent allows is for its own configuration to say",
-        example=f"""{door.program} agents run log_level level=debug minutes=10 --select site=hq --wait
-            {door.program} agents run reload --select '*'""",
-        arguments=partial(_run_arguments, door),
+        example="""agents run log_level level=debug minutes=10 --select site=hq --wait
+            agents run reload --select '*'""",
+        arguments=_run_arguments,
     )
-    program.add(
+    door.add(
+        program,
         "agents commands",
-        partial(commands, door),
+        commands,
         "what agents were told to do, the newest first, and how that stands",
-        example=f"{door.program} agents commands pi-attic --state open",
-        arguments=partial(_commands_arguments, door),
+        example="agents commands pi-attic --state open",
+        arguments=_commands_arguments,
     )
-    program.add(
+    door.add(
+        program,
         "agents cancel",
-        partial(cancel, door),
+        cancel,
         "have a command end",
-        example=f"{door.program} agents cancel 01JQ8Z6R0V3M2W5X7Y9A1B3C5D",
-        arguments=partial(_cancel_arguments, door),
+        example="agents cancel 01JQ8Z6R0V3M2W5X7Y9A1B3C5D",
+        arguments=_cancel_arguments,
     )
-    program.add(
+    door.add(
+        program,
         "agents capture",
-        partial(capture, door),
+        capture,
         "packets of an agent's interface as a pcap file",
         description="packets of an agent's interface as a pcap file. The agent's own configuration must allow it:"
         ' [remote] allow = [..., "capture"]. Ctrl-C ends it; the packets until then are written',
-        example=f"""{door.program} agents capture pi-attic -i eth0 -n 1000 -w attic.pcap
-            {door.program} agents capture pi-attic -i eth0 --filter 'port 53' -w - | tcpdump -r -""",
-        arguments=partial(_capture_arguments, door),
+        example="""agents capture pi-attic -i eth0 -n 1000 -w attic.pcap
+            agents capture pi-attic -i eth0 --filter 'port 53' -w - | tcpdump -r -""",
+        arguments=_capture_arguments,
     )
-    program.add(
+    door.add(
+        program,
         "agents diagnostics",
-        partial(diagnostics, door),
+        diagnostics,
         "a bundle for support, without secrets",
-        example=f"{door.program} agents diagnostics pi-attic -w attic.tar.gz",
-        arguments=partial(_diagnostics_arguments, door),
+        example="agents diagnostics pi-attic -w attic.tar.gz",
+        arguments=_file_arguments,
     )
 
 
-def _run_arguments(door: Door, parser: argparse.ArgumentParser) -> None:
+def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="reload, diagnostics, log_level, capture")
     parser.add_argument("words", nargs="*", default=[], metavar="ARG=VALUE", help="the command's own arguments")
     add_select(parser)
     _add_timeout(parser)
     parser.add_argument("--wait", action="store_true", help="until all have ended; exit code 1 unless all went well")
     add_output(parser)
-    door.arguments(parser)
 
 
-def _commands_arguments(door: Door, parser: argparse.ArgumentParser) -> None:
+def _commands_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("agent", nargs="?", default="", metavar="AGENT", help="id or name; all where it is left out")
     parser.add_argument("--state", default="", metavar="STATE", help="open, ended, or one of the states")
     parser.add_argument("--limit", type=int, default=50, metavar="N", help="at most so many (default: 50)")
     add_output(parser)
-    door.arguments(parser)
 
 
-def _cancel_arguments(door: Door, parser: argparse.ArgumentParser) -> None:
+def _cancel_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("command", metavar="COMMAND", help="as agents commands shows it")
-    door.arguments(parser)
 
 
-def _file_arguments(door: Door, parser: argparse.ArgumentParser) -> None:
+def _file_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("agent", metavar="AGENT", help="id or name")
     parser.add_argument("-w", "--write", required=True, metavar="FILE", help="where it goes; - = standard output")
     _add_timeout(parser)
-    door.arguments(parser)
 
 
-def _capture_arguments(door: Door, parser: argparse.ArgumentParser) -> None:
-    _file_arguments(door, parser)
+def _capture_arguments(parser: argparse.ArgumentParser) -> None:
+    _file_arguments(parser)
     parser.add_argument("-i", "--interface", required=True, metavar="IF", help="as the agent names it")
     parser.add_argument("-n", "--packets", type=int, default=1_000, metavar="N", help="at most (default: 1000)")
     parser.add_argument("--filter", default="", metavar="BPF", help="as tcpdump takes it")
     parser.add_argument("--seconds", type=int, default=60, metavar="S", help="at most (default: 60)")
     parser.add_argument("--snaplen", type=int, default=65_535, metavar="N", help="octets of each packet")
-
-
-def _diagnostics_arguments(door: Door, parser: argparse.ArgumentParser) -> None:
-    _file_arguments(door, parser)
 
 
 def _add_timeout(parser: argparse.ArgumentParser) -> None:

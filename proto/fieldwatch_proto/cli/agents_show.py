@@ -6,7 +6,6 @@ import argparse
 import datetime as dt
 import sys
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from fieldwatch_proto.cli.agents_door import Door
@@ -18,6 +17,7 @@ from fieldwatch_proto.cli.tables import (
     bytes_text,
     count_text,
     duration_text,
+    moment_text,
     write,
 )
 
@@ -37,36 +37,36 @@ SHEET = (Column("what", "AGENT"), Column("is", " "))
 
 
 def register(program: Program, door: Door) -> None:
-    program.add(
+    door.add(
+        program,
         "agents show",
-        partial(show, door),
+        show,
         "everything about one agent: health, versions, clock, disk, settings, what it allows",
-        example=f"{door.program} agents show pi-attic",
-        arguments=partial(_show_arguments, door),
+        example="agents show pi-attic",
+        arguments=_show_arguments,
     )
-    program.add(
+    door.add(
+        program,
         "agents tag",
-        partial(tag, door),
+        tag,
         "give an agent tags, by which selectors choose it",
-        example=f"""{door.program} agents tag pi-attic role=edge floor=3
-            {door.program} agents tag pi-attic floor-""",
-        arguments=partial(_tag_arguments, door),
+        example="""agents tag pi-attic role=edge floor=3
+            agents tag pi-attic floor-""",
+        arguments=_tag_arguments,
     )
 
 
-def _show_arguments(door: Door, parser: argparse.ArgumentParser) -> None:
+def _show_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("agent", metavar="AGENT", help="id, the beginning of an id, or name")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="form of the output")
-    door.arguments(parser)
 
 
-def _tag_arguments(door: Door, parser: argparse.ArgumentParser) -> None:
+def _tag_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("agent", metavar="AGENT", help="id, the beginning of an id, or name")
     parser.add_argument(
         "tags", nargs="+", metavar="KEY=VALUE|KEY-", help="a tag to set; with - behind it, to take away"
     )
     add_output(parser)
-    door.arguments(parser)
 
 
 def show(door: Door, args: argparse.Namespace) -> None:
@@ -181,7 +181,7 @@ def _tree(health: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _clock(text: str) -> str:
-    return f"{text[:19].replace('T', ' ')} UTC" if text else ""
+    return f"{moment_text(text)} UTC" if text else ""
 
 
 def _tag(word: str) -> tuple[str, str | None]:

@@ -51,11 +51,6 @@ def _limit(text: str) -> int:
     return int(text)
 
 
-def clock(text: str) -> str:
-    """How a table shows an RFC 3339 time: date and time to the second, UTC."""
-    return text[:19].replace("T", " ")
-
-
 def end(row: Mapping[str, Any], side: str) -> str:
     """One end of a flow for people: name or address, and the port where the protocol has one."""
     host = row[f"{side}_name"] or row[side]

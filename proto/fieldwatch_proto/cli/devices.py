@@ -8,9 +8,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fieldwatch_proto.cli.asking import add_question, client, clock, end
+from fieldwatch_proto.cli.asking import add_question, client, end
 from fieldwatch_proto.cli.command import Failure, Program
-from fieldwatch_proto.cli.tables import Column, bytes_text, count_text, json_line, plain, write
+from fieldwatch_proto.cli.tables import Column, bytes_text, count_text, json_line, moment_text, plain, write
 
 if TYPE_CHECKING:
     from fieldwatch_proto.client import Client
@@ -22,7 +22,7 @@ COLUMNS = (
     Column("vendor"),
     Column("site"),
     Column("sources"),
-    Column("last_seen", show=clock),
+    Column("last_seen", show=moment_text),
     Column("flows", align="right", show=count_text),
     Column("bytes", align="right", show=bytes_text),
     Column("id", "ID"),
@@ -32,16 +32,16 @@ _INTERFACES = (
     Column("vendor"),
     Column("locally_administered", "LOCAL"),
     Column("vlans", "VLAN"),
-    Column("first_seen", show=clock),
-    Column("last_seen", show=clock),
+    Column("first_seen", show=moment_text),
+    Column("last_seen", show=moment_text),
     Column("frames", align="right", show=count_text),
 )
 _ADDRESSES = (
     Column("ip", "IP"),
     Column("mac", "MAC"),
     Column("source"),
-    Column("first_seen", show=clock),
-    Column("last_seen", show=clock),
+    Column("first_seen", show=moment_text),
+    Column("last_seen", show=moment_text),
     Column("frames", align="right", show=count_text),
 )
 _CLAIMS = (
@@ -49,12 +49,12 @@ _CLAIMS = (
     Column("value"),
     Column("source"),
     Column("confidence", align="right"),
-    Column("last_seen", show=clock),
+    Column("last_seen", show=moment_text),
     Column("times", align="right", show=count_text),
     Column("evidence"),
 )
 _FLOWS = (
-    Column("last_seen", show=clock),
+    Column("last_seen", show=moment_text),
     Column("protocol"),
     Column("from"),
     Column("to"),
@@ -147,7 +147,7 @@ def _print(detail: Mapping[str, Any]) -> None:
         ("name", f"{device['name']} ({device['name_source']})" if device["name"] else "none known"),
         ("vendor", device["vendor"]),
         ("site", device["site"]),
-        ("seen", f"{clock(device['first_seen'])} to {clock(device['last_seen'])} UTC"),
+        ("seen", f"{moment_text(device['first_seen'])} to {moment_text(device['last_seen'])} UTC"),
         ("by", plain(device["sources"])),
         ("VLANs", plain(device["vlans"])),
         ("traffic", f"{count_text(device['flows'])} flows, {bytes_text(device['bytes'])}"),

@@ -10,17 +10,17 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
-from fieldwatch_proto.cli.asking import add_question, client, clock
+from fieldwatch_proto.cli.asking import add_question, client
 from fieldwatch_proto.cli.command import Program
 from fieldwatch_proto.cli.event_text import details_text, subject_text
-from fieldwatch_proto.cli.tables import Column, csv_cell, json_line, write
+from fieldwatch_proto.cli.tables import Column, csv_cell, json_line, moment_text, write
 from fieldwatch_proto.logs import printable
 
 T = TypeVar("T")
 
 LIMIT = 100
 COLUMNS = (
-    Column("ts", "TIME", show=clock),
+    Column("ts", "TIME", show=moment_text),
     Column("type"),
     Column("about", "SUBJECT"),
     Column("site"),
@@ -112,7 +112,7 @@ def watch(args: argparse.Namespace) -> None:
                 flat = _flat(event)
                 rows.writerow([csv_cell(flat[column.key]) for column in CSV_COLUMNS])
             else:
-                line = f"{clock(event['ts'])}  {event['type']:<18}  {subject_text(event)}  {details_text(event)}"
+                line = f"{moment_text(event['ts'])}  {event['type']:<18}  {subject_text(event)}  {details_text(event)}"
                 print(printable(line.rstrip()))
             sys.stdout.flush()
 

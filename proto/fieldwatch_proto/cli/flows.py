@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 
-from fieldwatch_proto.cli.asking import add_question, client, clock, end
+from fieldwatch_proto.cli.asking import add_question, client, end
 from fieldwatch_proto.cli.command import Program
-from fieldwatch_proto.cli.tables import Column, bytes_text, count_text, write
+from fieldwatch_proto.cli.tables import Column, bytes_text, count_text, moment_text, write
 
 LIMIT = 100
 COLUMNS = (
-    Column("last_seen", show=clock),
+    Column("last_seen", show=moment_text),
     Column("protocol"),
     Column("from"),
     Column("to"),
@@ -25,7 +25,7 @@ COLUMNS = (
 )
 # What the table is ordered by and would not show stands in front.
 _ORDERED_BY = {
-    "first_seen": Column("first_seen", show=clock),
+    "first_seen": Column("first_seen", show=moment_text),
     "retransmits": Column("repeated", "RETRANSMITS", align="right", show=count_text),
 }
 # csv has a column for each field that a program wants; the table joins address and port.

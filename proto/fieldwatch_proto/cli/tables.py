@@ -199,6 +199,11 @@ def ago_text(ns: int, now_ns: int) -> str:
     return f"{duration_text((now_ns - ns) // 1_000_000_000)} ago" if now_ns - ns >= 1_000_000_000 else "now"
 
 
+def moment_text(text: str) -> str:
+    """An RFC 3339 time (UTC) to the second, as tables have it; empty stays empty."""
+    return text[:19].replace("T", " ")
+
+
 def clock_text(ns: int) -> str:
     """Date and time to the second, UTC: what a table shows of a `*_ns` value; 0 is nothing."""
     if not ns:
