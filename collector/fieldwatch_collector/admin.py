@@ -62,6 +62,10 @@ class AdminError(Exception):
     """An operation that cannot be done: one line, with what mends it."""
 
 
+class ArgumentError(AdminError):
+    """An argument is not what the operation accepts: the command was used wrongly."""
+
+
 Operation = Callable[["Services", Mapping[str, Any]], Any]
 _operations: dict[str, Operation] = {}
 
@@ -165,7 +169,7 @@ def _ask_server(data: Path, name: str, arguments: Mapping[str, Any]) -> Any:
         raise AdminError("the collector stopped before it answered; see its log")
     reply = json.loads(line)
     if "error" in reply:
-        raise AdminError(reply["error"])
+        raise (ArgumentError if reply.get("usage") else AdminError)(reply["error"])
     return reply["result"]
 
 
@@ -223,7 +227,7 @@ class AdminServer:
         try:
             return {"result": await asyncio.to_thread(run, self._services, name, arguments)}
         except AdminError as problem:
-            return {"error": str(problem)}
+            return {"error": str(problem), "usage": isinstance(problem, ArgumentError)}
         except Exception as problem:
             log.exception("an operation failed", operation=str(name))
             return {"error": f"{name} failed: {problem.__class__.__name__}: {problem}"}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fieldwatch_proto.schema import time_text
 
-from fieldwatch_collector.admin import AdminError, operation
+from fieldwatch_collector.admin import AdminError, ArgumentError, operation
 from fieldwatch_collector.audit.log import stored, verify
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def verify_log(services: Services, arguments: Mapping[str, Any]) -> dict[str, An
     """`log.Checked` as an object. Argument: head, a hash from an earlier check, or empty."""
     head = str(arguments.get("head") or "")
     if head and not _HASH.fullmatch(head):
-        raise AdminError(f"--head {head!r:.80}: accepted are the 64 hex digits that audit verify printed")
+        raise ArgumentError(f"--head {head!r:.80}: accepted are the 64 hex digits that audit verify printed")
     try:
         with services.store.reader() as connection:
             connection.execute("BEGIN")

@@ -61,6 +61,8 @@ def show(args: argparse.Namespace) -> None:
     from fieldwatch_proto.cli.tables import write
 
     empty = "no agents yet; make a join token: fieldwatch-collector token create"
+    if args.select:
+        empty = f"no agent matches {args.select}; without --select all are listed"
     write(call(args, "agents.list", select=args.select), AGENTS, args.output, empty=empty)
 
 

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fieldwatch_proto.cli.command import UsageError
+
 if TYPE_CHECKING:
     from fieldwatch_proto.settings import Loaded
 
@@ -36,8 +38,11 @@ def loaded(args: argparse.Namespace, **flags: object) -> Loaded[CollectorConfig]
 
 
 def call(args: argparse.Namespace, operation: str, **arguments: Any) -> Any:
-    """Run an operation in the server of this data folder, or here where none runs. Raises AdminError."""
+    """Run an operation in the server of this data folder, or here where none runs. Raises AdminError, UsageError."""
     from fieldwatch_collector import admin
 
     config = loaded(args).value
-    return admin.call(config.data_dir, operation, arguments, config=config)
+    try:
+        return admin.call(config.data_dir, operation, arguments, config=config)
+    except admin.ArgumentError as problem:
+        raise UsageError(str(problem)) from None

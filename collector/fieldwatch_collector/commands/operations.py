@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from fieldwatch_collector.admin import AdminError, actor, operation
+from fieldwatch_collector.admin import AdminError, ArgumentError, actor, operation
 from fieldwatch_collector.commands.commands import Asker
 from fieldwatch_collector.read_model import BadRequest, NotFound
 
@@ -103,5 +103,7 @@ def _local() -> Asker:
 def _told() -> Iterator[None]:
     try:
         yield
-    except (BadRequest, NotFound) as problem:
+    except BadRequest as problem:
+        raise ArgumentError(str(problem)) from None
+    except NotFound as problem:
         raise AdminError(str(problem)) from None

@@ -146,7 +146,7 @@ def kind_of(name: str) -> Kind:
 def timeout_of(kind: Kind, arguments: Mapping[str, Any], wanted_s: int) -> int:
     """Seconds from the order to the end; `wanted_s` 0 = the command's own. Raises BadRequest."""
     if not 0 <= wanted_s <= MAX_TIMEOUT_S:
-        raise BadRequest(f"timeout_s: {wanted_s} is outside 1 to {MAX_TIMEOUT_S}")
+        raise BadRequest(f"timeout_s: {wanted_s} is outside 1 to {MAX_TIMEOUT_S} (7 days)")
     seconds = wanted_s or kind.timeout_s
     if int(arguments.get("seconds", 0)) > seconds:
         raise BadRequest(f"timeout_s: {seconds} is less than the {arguments['seconds']} s that the command may take")

@@ -54,10 +54,17 @@ def revoke(connection: sqlite3.Connection, agent_id: str, *, actor: str) -> dict
 
 
 def rename(connection: sqlite3.Connection, agent_id: str, name: str, *, actor: str) -> dict[str, Any] | None:
-    """The event, or None where there is no such agent."""
+    """The event, or None where there is no such agent. Raises RefusedError where another of its site has the name."""
     row = connection.execute("SELECT name, site FROM agent WHERE id = ?", (agent_id,)).fetchone()
     if row is None:
         return None
+    other = connection.execute(
+        "SELECT id FROM agent WHERE site = ? AND name = ? AND id != ?", (row["site"], name, agent_id)
+    ).fetchone()
+    if other is not None:
+        raise RefusedError(
+            f"name: another agent of {row['site']} is called {name}, {other['id']}; choose another, or rename that one"
+        )
     connection.execute("UPDATE agent SET name = ? WHERE id = ?", (name, agent_id))
     change = {"before": row["name"], "name": name}
     audit.append(connection, actor=actor, action="agent.rename", subject=agent_id, data=change)

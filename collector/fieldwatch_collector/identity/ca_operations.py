@@ -10,7 +10,7 @@ from cryptography import x509
 from fieldwatch_proto.schema import time_text
 
 from fieldwatch_collector import audit
-from fieldwatch_collector.admin import AdminError, actor, operation
+from fieldwatch_collector.admin import AdminError, ArgumentError, actor, operation
 from fieldwatch_collector.identity import certificates, pki
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def rotate(services: Services, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Argument: step, "begin" or "finish". Gives `status` as it is then."""
     step = str(arguments.get("step"))
     if step not in ("begin", "finish"):
-        raise AdminError(f"step {step!r:.40}: accepted are begin and finish")
+        raise ArgumentError(f"step {step!r:.40}: accepted are begin and finish")
     if not services.authority.rotating.acquire(blocking=False):
         raise AdminError("somebody else replaces the CA right now; see what came of it: fieldwatch-collector ca status")
     try:

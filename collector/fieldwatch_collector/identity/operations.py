@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fieldwatch_proto.schema import time_text
 
-from fieldwatch_collector.admin import AdminError, actor, operation
+from fieldwatch_collector.admin import AdminError, ArgumentError, actor, operation
 from fieldwatch_collector.identity import agents, approval, tokens
 from fieldwatch_collector.read_model import BadRequest, NotFound
 from fieldwatch_collector.read_model.selectors import MAX_TAGS, check_tag, find_agent
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MAX_USES = 10_000
 MAX_TTL_S = 365 * 86_400.0
 DEFAULT_SITE = "main"
+_NOT_IN_NAMES = frozenset(",=*")  # a selector would take such a name for something else
 _SITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}")
 
 
@@ -32,16 +33,15 @@ def create_token(services: Services, arguments: Mapping[str, Any]) -> dict[str, 
     uses, ttl_s = int(arguments.get("uses", 1)), float(arguments.get("ttl_s", 3_600))
     tags, replace = _tags(arguments), arguments.get("replace") or None
     if not _SITE.fullmatch(site):
-        raise AdminError(f"--site {site!r}: accepted are up to 63 letters, digits, blanks, and . _ -")
+        raise ArgumentError(f"--site {site!r}: accepted are up to 63 letters, digits, blanks, and . _ -")
     if not 0 < uses <= MAX_USES:
-        raise AdminError(f"--uses {uses}: accepted is 1 to {MAX_USES}")
+        raise ArgumentError(f"--uses {uses}: accepted is 1 to {MAX_USES}")
     if not 0 < ttl_s <= MAX_TTL_S:
-        raise AdminError(f"--ttl: accepted is up to {MAX_TTL_S / 86_400:g} d")
+        raise ArgumentError(f"--ttl {ttl_s:g} s: accepted is more than 0 and up to {MAX_TTL_S / 86_400:g} d")
     if replace and uses != 1:
-        raise AdminError("--replace makes a token for one device; leave --uses out")
-    with services.store.reader() as connection:
-        if replace and not rows(connection, "agent", "id = ?", (replace,)):
-            raise AdminError(f"--replace {replace}: no such agent; see: fieldwatch-collector agents list")
+        raise ArgumentError(f"--uses {uses}: a token with --replace is for one device; leave --uses out")
+    if replace:
+        replace = _find_agent(services, replace)
     who = actor()
     token = services.store.transact_sync(
         lambda connection: tokens.create(
@@ -87,7 +87,7 @@ def list_tokens(services: Services, arguments: Mapping[str, Any]) -> list[dict[s
 def revoke_token(services: Services, arguments: Mapping[str, Any]) -> dict[str, Any]:
     token_id, who = str(arguments["id"]), actor()
     if not services.store.transact_sync(lambda connection: tokens.revoke(connection, token_id, actor=who)):
-        raise AdminError(f"there is no token {token_id} in force; see: fieldwatch-collector token list")
+        raise AdminError(f"there is no token {token_id!r:.60} to be revoked; see: fieldwatch-collector token list")
     return {"id": token_id}
 
 
@@ -99,7 +99,9 @@ def list_agents(services: Services, arguments: Mapping[str, Any]) -> list[dict[s
         tagged = agents.tagged(connection, wanted)
     try:
         listed = services.read_model.list_agents(select=str(arguments.get("select") or ""))["results"]
-    except (BadRequest, NotFound) as problem:
+    except BadRequest as problem:
+        raise ArgumentError(str(problem)) from None
+    except NotFound as problem:
         raise AdminError(str(problem)) from None
     return [agent for agent in listed if agent["id"] in tagged]
 
@@ -110,7 +112,7 @@ def revoke_agent(services: Services, arguments: Mapping[str, Any]) -> dict[str, 
     agent_id, who = _find_agent(services, str(arguments["id"])), actor()
     event = services.store.transact_sync(lambda connection: agents.revoke(connection, agent_id, actor=who))
     if event is None:
-        raise AdminError(f"agent {agent_id} was revoked before")
+        raise AdminError(f"agent {agent_id} was revoked before; nothing was changed")
     services.fleet.close_agent(agent_id)
     services.hub.publish([event])
     return {"id": agent_id, "name": event["subject"]["name"]}
@@ -119,10 +121,15 @@ def revoke_agent(services: Services, arguments: Mapping[str, Any]) -> dict[str, 
 @operation("agents.rename")
 def rename_agent(services: Services, arguments: Mapping[str, Any]) -> dict[str, Any]:
     agent_id, name = _find_agent(services, str(arguments["id"])), str(arguments["name"])
-    if not name or agents.clean_name(name) != name:
-        raise AdminError(f"{name!r} is no name; accepted are 1 to {agents.MAX_NAME} printable characters")
+    if not name or agents.clean_name(name) != name or not _NOT_IN_NAMES.isdisjoint(name):
+        raise ArgumentError(
+            f"name: {name!r:.60} is none; accepted are 1 to {agents.MAX_NAME} printable characters without , = and *"
+        )
     who = actor()
-    event = services.store.transact_sync(lambda connection: agents.rename(connection, agent_id, name, actor=who))
+    try:
+        event = services.store.transact_sync(lambda connection: agents.rename(connection, agent_id, name, actor=who))
+    except agents.RefusedError as problem:
+        raise ArgumentError(str(problem)) from None
     assert event is not None
     services.hub.publish([event])
     return {"id": agent_id, "name": name}
@@ -186,12 +193,12 @@ def _tags(arguments: Mapping[str, Any]) -> dict[str, str]:
     """As selectors can choose by them."""
     tags = dict(arguments.get("tags") or {})
     if len(tags) > MAX_TAGS:
-        raise AdminError(f"--tag: {len(tags)} are given, the limit is {MAX_TAGS}")
+        raise ArgumentError(f"--tag: {len(tags)} are given, the limit is {MAX_TAGS}")
     for key, value in tags.items():
         try:
             check_tag(str(key), str(value))
         except BadRequest as problem:
-            raise AdminError(f"--{problem}") from None
+            raise ArgumentError(f"--{problem}") from None
     return tags
 
 
@@ -200,5 +207,7 @@ def _find_agent(services: Services, text: str) -> str:
     try:
         with services.store.reader() as connection:
             return find_agent(connection, text)
-    except (NotFound, BadRequest) as problem:
+    except BadRequest as problem:
+        raise ArgumentError(str(problem)) from None
+    except NotFound as problem:
         raise AdminError(str(problem)) from None

@@ -96,7 +96,9 @@ def meant(connection: sqlite3.Connection, agents: Sequence[str], select: str) ->
             gone = min(ids - {row["id"] for row in found})
             raise BadRequest(f"agent: {gone} was revoked; take it out of the list")
     if not found:
-        raise NotFound(f"select: no agent matches {select!r:.80}; see: agents ls")
+        raise NotFound(
+            f"select: no agent matches {select!r:.80} that was not revoked; the list of agents has their tags"
+        )
     if len(found) > MAX_AGENTS:
         raise BadRequest(f"select: {len(found)} agents match, the limit is {MAX_AGENTS}; select fewer")
     return found

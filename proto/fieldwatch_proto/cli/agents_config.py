@@ -96,6 +96,8 @@ def show(door: Door, args: argparse.Namespace) -> None:
 
 def change(door: Door, args: argparse.Namespace) -> None:
     select, words = selected(args, args.words)
+    if not words:
+        raise UsageError("nothing to set; give SECTION.KEY=VALUE, as in flows.idle='30 s'")
     settings: dict[str, dict[str, Any]] = {}
     for word in words:
         name, equals, text = word.partition("=")
@@ -108,6 +110,8 @@ def change(door: Door, args: argparse.Namespace) -> None:
 
 def forget(door: Door, args: argparse.Namespace) -> None:
     select, words = selected(args, args.words)
+    if not words:
+        raise UsageError("nothing to unset; give SECTION.KEY, as agents config show has it")
     _configure(door, args, select, {}, words)
 
 
@@ -121,7 +125,8 @@ def _configure(
     with door.open(args) as fleet:
         reply = fleet.configure(select, settings, unset)
     concerned = amount_text(reply["agents"], "agent")
-    print(f"kept for {reply['selector']}: {concerned} now; see: agents config show AGENT", file=sys.stderr)
+    hint = "see: agents config show AGENT" if reply["agents"] else "those that come later get it"
+    print(f"kept for {reply['selector']}: {concerned} now; {hint}", file=sys.stderr)
 
 
 def value_of(text: str) -> str | int | float | bool | list[Any]:

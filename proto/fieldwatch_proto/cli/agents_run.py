@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fieldwatch_proto.cli.agents_door import Door, Fleet, add_select, selected
+from fieldwatch_proto.cli.asking import row_limit
 from fieldwatch_proto.cli.command import Failure, Program, UsageError
 from fieldwatch_proto.cli.tables import Column, add_output, bytes_text, moment_text, plain, write
 
@@ -89,7 +90,9 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
 def _commands_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("agent", nargs="?", default="", metavar="AGENT", help="id or name; all where it is left out")
     parser.add_argument("--state", default="", metavar="STATE", help="open, ended, or one of the states")
-    parser.add_argument("--limit", type=int, default=50, metavar="N", help="at most so many (default: 50)")
+    parser.add_argument(
+        "--limit", type=row_limit, default=50, metavar="N", help="at most so many (default: 50; 0: all)"
+    )
     add_output(parser)
 
 

@@ -190,4 +190,4 @@ def _tag(word: str) -> tuple[str, str | None]:
         return key, value
     if not equals and word.endswith("-") and len(word) > 1:
         return word[:-1], None
-    raise UsageError(f"{word!r:.60} is neither KEY=VALUE nor KEY-")
+    raise UsageError(f"{word!r:.60} is neither KEY=VALUE nor KEY-; give role=edge to set, role- to take away")

@@ -42,10 +42,13 @@ def add_question(
         parser.add_argument("--until", default="", metavar="TIME", help="up to this time; as --since")
     if limit is not None:
         shown = f"default: {limit}, 0 = all" if limit else "default: all"
-        parser.add_argument("--limit", type=_limit, default=limit, metavar="N", help=f"at most so many rows ({shown})")
+        parser.add_argument(
+            "--limit", type=row_limit, default=limit, metavar="N", help=f"at most so many rows ({shown})"
+        )
 
 
-def _limit(text: str) -> int:
+def row_limit(text: str) -> int:
+    """The type of ``--limit``."""
     if not (text.isascii() and text.isdigit() and len(text) <= 9):
         raise argparse.ArgumentTypeError(f"{text!r} is no number of rows; give 0 (all) or more")
     return int(text)

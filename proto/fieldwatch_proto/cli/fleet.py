@@ -56,7 +56,9 @@ def agents(args: argparse.Namespace) -> None:
     from fieldwatch_proto.client import as_dict
 
     with client() as asked:
-        write(map(as_dict, asked.agents(site=args.site, select=args.select)), AGENTS, args.output, empty="no agents")
+        found = map(as_dict, asked.agents(site=args.site, select=args.select))
+        empty = f"no agent matches {args.select}; without --select all are listed" if args.select else "no agents"
+        write(found, AGENTS, args.output, empty=empty)
 
 
 def sites(args: argparse.Namespace) -> None:
