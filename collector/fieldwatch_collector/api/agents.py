@@ -29,7 +29,7 @@ class Changes(BaseModel):
 def list_agents(request: Request, page: lists.PageQuery, site: str = "", select: Select = "") -> Response:
     """Every agent: its last contact, what it saw and lost, what waits in its spool. One page holds them all."""
     found = services_of(request).read_model.list_agents(site=site, select=select)["results"]
-    return lists.answer(request, page, models.Agent, lambda limit, cursor: {"results": found, "count": len(found)})
+    return lists.whole(request, page, models.Agent, found)
 
 
 @router.get("/agents/{agent}", response_model=models.AgentDetail)
@@ -53,4 +53,4 @@ def change_agent(
 def list_sites(request: Request, page: lists.PageQuery) -> Response:
     """Every site that has an agent or a device. One page holds them all."""
     found = services_of(request).read_model.list_sites()["results"]
-    return lists.answer(request, page, models.Site, lambda limit, cursor: {"results": found, "count": len(found)})
+    return lists.whole(request, page, models.Site, found)

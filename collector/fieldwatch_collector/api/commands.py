@@ -59,10 +59,7 @@ class Settings(BaseModel):
 @router.get("/agents/command-kinds", responses=lists.responses(models.CommandKindList))
 def list_kinds(request: Request, page: lists.PageQuery) -> Response:
     """The commands there are: their arguments, and the role that each needs."""
-    found = described()
-    return lists.answer(
-        request, page, models.CommandKind, lambda limit, cursor: {"results": found, "count": len(found)}
-    )
+    return lists.whole(request, page, models.CommandKind, described())
 
 
 @router.get("/agents/commands", responses=lists.responses(models.AgentCommandList))
@@ -112,10 +109,7 @@ def download(request: Request, who: Who, command_id: str) -> FileResponse:
 @router.get("/agents/config", responses=lists.responses(models.ConfigSettingList))
 def list_settings(request: Request, page: lists.PageQuery) -> Response:
     """The remote settings of every selector, the least specific one first."""
-    found = services_of(request).commands.settings.listed()
-    return lists.answer(
-        request, page, models.ConfigSetting, lambda limit, cursor: {"results": found, "count": len(found)}
-    )
+    return lists.whole(request, page, models.ConfigSetting, services_of(request).commands.settings.listed())
 
 
 @router.patch("/agents/config", response_model=models.SetConfigReply, dependencies=[SameOrigin])

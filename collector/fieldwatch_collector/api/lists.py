@@ -94,6 +94,11 @@ def answer(request: Request, page: Page, row: type[BaseModel], fetch: Fetch) -> 
     return StreamingResponse(body, media_type=f"{MEDIA_TYPES[page.format]}; charset=utf-8", headers=headers)
 
 
+def whole(request: Request, page: Page, row: type[BaseModel], found: list[dict[str, Any]]) -> Response:
+    """A list that one page always holds."""
+    return answer(request, page, row, lambda limit, cursor: {"results": found, "count": len(found)})
+
+
 def _pages(first: Mapping[str, Any], fetch: Fetch) -> Iterator[list[dict[str, Any]]]:
     current = first
     while True:
