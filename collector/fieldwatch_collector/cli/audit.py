@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import time
 from collections.abc import Iterator
@@ -129,19 +130,28 @@ def export(args: argparse.Namespace) -> None:
             raise UsageError(f"--after {args.after}: there is no such row; see: fieldwatch-collector audit list")
         before = {"before": last["hash"]}
     try:
-        with open(args.file, "x", opener=_private) as stream:
+        with open(args.file, "x", opener=_private) as stream, _whole_or_gone(args.file):
             stream.writelines(lines_of(rows, args.after, **before))
             stream.flush()
             os.fsync(stream.fileno())
     except FileExistsError:
         raise UsageError(f"{args.file}: is there already, and an archive is not written over; give another") from None
     except OSError as problem:
-        args.file.unlink(missing_ok=True)
         raise Failure(f"{args.file}: cannot be written: {problem.strerror}; give another place") from None
     try:
         print(_checked(args.file, ""))
     except Failure as problem:
         raise Failure(f"{problem}; the rows are in the file as the log has them") from None
+
+
+@contextlib.contextmanager
+def _whole_or_gone(file: Path) -> Iterator[None]:
+    """What fails on the way leaves no file behind that looks like an archive."""
+    try:
+        yield
+    except BaseException:
+        file.unlink()
+        raise
 
 
 def _private(path: str, flags: int) -> int:

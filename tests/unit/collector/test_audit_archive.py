@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,19 @@ def test_the_commands(tmp_path: Path) -> None:
             with pytest.raises(AssertionError) as raised:
                 collector.call("audit", *words)
             refused[name] = str(raised.value)
+        full = subprocess.run(
+            [
+                "sh",
+                "-c",
+                'ulimit -f 100; exec "$@"',
+                "sh",
+                *collector.command("audit", "export", str(tmp_path / "x"), *place),
+            ],
+            capture_output=True,
+            text=True,
+            env=collector.environ,
+            timeout=60,
+        )
     finally:
         collector.stop()
     checked = collector.call("audit", "verify", "--file", str(second), "--head", said.split()[0])
@@ -127,4 +141,5 @@ def test_the_commands(tmp_path: Path) -> None:
     assert "accepted is the number of a row" in refused["negative"]
     assert "cannot be written: No such file or directory" in refused["no folder"]
     assert "cannot be read: No such file or directory" in refused["no file"]
+    assert (full.returncode, "x: cannot be written: File too large" in full.stderr) == (1, True)
     assert not (tmp_path / "x").exists()
