@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from fieldwatch_agent.spool.file import FILE_NAME
-from fieldwatch_agent.spool.items import START, Batch, Gap, Place
+from fieldwatch_agent.spool.items import START, Batch, Gap, Place, Put
 from fieldwatch_agent.spool.state import Mark
 from fieldwatch_agent.spool.store import Store
 from fieldwatch_agent.spool.thread import SpoolThread
@@ -38,7 +38,7 @@ def leave(folder: Path, octets: list[int], *, checkpoint_after: int = 0) -> Left
     store = Store(live, WIDE)
     store.begin_run(7, [], {"key": "kept"})
     for number, size in enumerate(octets, 1):
-        store.commit([put(number, (Kind.FLOW, Kind.FACT)[number % 2], frames=number, octets=size)])
+        store.commit([_put(number, size)])
         if number == checkpoint_after:
             store.checkpoint()
     for name in (FILE_NAME, WAL_NAME):
@@ -46,6 +46,18 @@ def leave(folder: Path, octets: list[int], *, checkpoint_after: int = 0) -> Left
     mark, epoch = store.mark, store.current.epoch
     store.close(clean=True)
     return Left(left, {n: body(n, size) for n, size in enumerate(octets, 1)}, epoch, mark)
+
+
+def _put(number: int, octets: int) -> Put:
+    return put(number, (Kind.FLOW, Kind.FACT)[number % 2], frames=number, octets=octets)
+
+
+def _numbers_as_put(batch: Batch, octets: int) -> bool:
+    """Whether kind, counts, times and digest are those that were put under this number."""
+    sealed = _put(batch.seq, octets).sealed
+    told = (batch.kind, batch.records, batch.frames, batch.t_min, batch.t_max, batch.raw_bytes, batch.digest)
+    as_put = (sealed.kind, sealed.records, batch.seq, sealed.t_min, sealed.t_max, sealed.raw_bytes, sealed.digest)
+    return told == as_put
 
 
 def drain(folder: Path, mark: Mark | None) -> tuple[list[Batch], list[Gap], int]:
@@ -86,6 +98,7 @@ def promised(left: Left, items: list[Batch | Gap]) -> set[int]:
     sent = {item.seq: item.body for item in batches}
     assert len(sent) == len(batches), "a row was sent twice"
     assert all(left.bodies[seq] == octets for seq, octets in sent.items()), "a damaged record was sent"
+    assert all(_numbers_as_put(batch, len(left.bodies[batch.seq])) for batch in batches), "damaged numbers were sent"
     covered = {seq for gap in gaps for seq in range(gap.from_seq, gap.to_seq + 1)}
     assert not covered & sent.keys()
     missing = left.bodies.keys() - covered - sent.keys()

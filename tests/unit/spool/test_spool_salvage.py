@@ -21,6 +21,7 @@ from support.spooling import WIDE, body, put
 
 IN_MEMORY = Path("/dev/shm")
 MIXED = (60, 300, 900, 5_000, 20_000)
+NUMBERS_OCTETS = 60  # of a row's record, before its body: header, integers, digest
 
 
 @pytest.fixture
@@ -46,6 +47,22 @@ def test_row_08_a_flipped_bit_costs_at_most_the_row_that_it_hit(quick: Path, fli
 
     assert {lost for lost, _ in outcomes} == {0, 1}
     assert any(salvaged for _, salvaged in outcomes)
+
+
+def test_row_08_a_flipped_bit_in_the_numbers_of_a_row(quick: Path) -> None:
+    """In every octet before a body, where a row says what it counts: it is declared lost, or nothing was hit."""
+    left = leave(quick, [300] * 5, checkpoint_after=5)
+    (left.folder / WAL_NAME).unlink()
+    place = (left.folder / FILE_NAME).read_bytes().index(left.bodies[3])
+
+    lost = []
+    for bit in range(8 * (place - NUMBERS_OCTETS), 8 * place, 3):
+        folder = left.copy(quick / "flipped")
+        flip(folder / FILE_NAME, bit)
+        lost.append(judge(left, folder, 1)[0])
+
+    assert set(lost) == {0, 1}
+    assert sum(lost) > len(lost) // 2
 
 
 def test_row_07_a_spool_of_five_pages_cut_anywhere(quick: Path) -> None:
