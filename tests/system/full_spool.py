@@ -81,6 +81,22 @@ def many_come(folder: Path) -> None:
     thread.close(clean=True)
 
 
+def acks_come(folder: Path) -> None:
+    """The others stay, and no octet becomes free: what is acked is deleted, and its room takes what waits."""
+    thread, others, count = fill_up(folder, 10)
+    before = others.stat().st_size
+    first = thread.call(lambda store: store.streams()[0].first_unacked)
+    thread.ack(thread.call(lambda store: store.current.epoch), first + 24, [])
+    assert thread.flush(20), "acks gave room, and nothing was written into it"
+    numbers = [item.seq for item in waiting(thread) if isinstance(item, Batch)]
+    assert numbers == list(range(first + 25, count + 1)), numbers
+    rows = thread.call(lambda store: store.db.execute("SELECT min(seq), count(*) FROM batch").fetchone())
+    assert rows == (first + 25, len(numbers)), rows
+    assert thread.call(Store.status).gaps == 0, "nothing was given up for it"
+    assert others.stat().st_size == before
+    thread.close(clean=True)
+
+
 def we_fill_it(folder: Path) -> None:
     """Twice as much as the disk holds, under a bound that it does not: the least worthy go, declared to the frame."""
     thread = SpoolThread(folder, Limits(64 << 20, 0, 1e9), queue_bytes=1 << 20)
@@ -123,6 +139,6 @@ def no_inodes(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    scenes = {"few": a_few_wait, "many": many_come, "ours": we_fill_it, "inodes": no_inodes}
+    scenes = {"few": a_few_wait, "many": many_come, "acks": acks_come, "ours": we_fill_it, "inodes": no_inodes}
     scenes[sys.argv[1]](Path(sys.argv[2]))
     print("conserved")

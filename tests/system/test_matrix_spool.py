@@ -63,10 +63,10 @@ def test_row_10_a_disk_that_we_fill(tmp_path: Path) -> None:
     on_a_small_disk(tmp_path, "ours")
 
 
-@pytest.mark.parametrize("batches", ["few", "many"])
-def test_row_11_a_disk_that_others_fill(tmp_path: Path, batches: str) -> None:
-    """With no octet left: no crash, acks free rows, and it goes on without a restart when there is room."""
-    on_a_small_disk(tmp_path, batches)
+@pytest.mark.parametrize("scene", ["few", "many", "acks"])
+def test_row_11_a_disk_that_others_fill(tmp_path: Path, scene: str) -> None:
+    """With no octet left: no crash, acks free rows (others stay), and it goes on without a restart when they leave."""
+    on_a_small_disk(tmp_path, scene)
 
 
 def test_row_14_no_inode_is_left(tmp_path: Path) -> None:
