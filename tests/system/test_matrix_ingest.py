@@ -35,7 +35,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 EPOCH = 0xFEED_BEEF_0000_0003
 UNKNOWN_KIND = 99  # kept raw, and nothing is made of it
 SIGHTINGS = [sealed(Kind.SIGHTING, [sighting(number, bytes([10, 0, 0, number]))]) for number in range(1, 12)]
-GREEDY_AGENTS, GREEDY_BYTES, SLOW_S = 3, 256 << 10, 6
+GREEDY_AGENTS, SLOW_S = 3, 6
+LARGEST_WINDOW_BYTES = 16 * 128 << 10
 TOTAL_BYTES = 64 << 20  # fieldwatch_collector.ingest.service
 MOST_GROWTH_KIB = 32 << 10
 
@@ -64,8 +65,8 @@ def is_ready(collector: Collector) -> tuple[int, str]:
 class Greedy:
     """An agent that does not look at its window: it sends as fast as HTTP/2 lets it."""
 
-    def __init__(self, collector: Collector, identity: Identity) -> None:
-        self.identity = identity
+    def __init__(self, collector: Collector, identity: Identity, octets: int) -> None:
+        self.identity, self.octets = identity, octets
         self.heard = Heard()
         self.sent = 0
         self.task = asyncio.create_task(self._push(collector))
@@ -77,7 +78,7 @@ class Greedy:
 
     async def _send(self, stream: Talk) -> None:
         for seq in range(1, 10_000):
-            await stream.send(opaque(seq, GREEDY_BYTES))
+            await stream.send(opaque(seq, self.octets))
             self.sent = seq
 
     async def _listen(self, stream: Talk) -> None:
@@ -85,7 +86,8 @@ class Greedy:
             self.heard.take(getattr(down, down.WhichOneof("message")))
 
 
-async def test_row_21_slow_disk_lets_credit_fall_and_memory_stays_bounded(tmp_path: Path) -> None:
+@pytest.mark.parametrize("octets", [256 << 10, 3 << 20])
+async def test_row_21_slow_disk_lets_credit_fall_and_memory_stays_bounded(tmp_path: Path, octets: int) -> None:
     """Syncs of 1.5 s: a window of one message, bounded memory whatever agents send, no ack without its commit."""
     disk = SlowDisk(tmp_path)
     collector = Collector(tmp_path / "data", environ=disk.environ)
@@ -99,7 +101,7 @@ async def test_row_21_slow_disk_lets_credit_fall_and_memory_stays_bounded(tmp_pa
         async with stream_of(collector, polite) as stream:
             heard = Heard()
             heard.take(await stream.hello((EPOCH, 1, 3)))
-            greedy = [Greedy(collector, identity) for identity in identities]
+            greedy = [Greedy(collector, identity, octets) for identity in identities]
             await stream.send(opaque(1, 1_000))
             await heard.listen(stream, until_window={1})
             await asyncio.sleep(SLOW_S)  # they push all the while
@@ -118,7 +120,7 @@ async def test_row_21_slow_disk_lets_credit_fall_and_memory_stays_bounded(tmp_pa
         collector.stop()
 
     assert [8, 1] == heard.windows[:2]
-    assert sent > 16  # the largest window is 16
+    assert sent * octets > LARGEST_WINDOW_BYTES
     assert all(marks.get(agent.identity.agent_id, 0) >= upto for agent, upto in zip(greedy, acked, strict=True))
     assert grown < (TOTAL_BYTES >> 10) + MOST_GROWTH_KIB
     assert max(agent.heard.acked for agent in greedy) > max(acked)  # it went on when the disk did
