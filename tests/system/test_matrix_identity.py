@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import subprocess
 import time
 from collections.abc import AsyncIterator
@@ -17,7 +18,7 @@ import pytest
 from fieldwatch_agent.enrolment.identity import load_credentials, load_identity
 from fieldwatch_collector import admin, audit
 from fieldwatch_collector.identity.authority import Authority
-from fieldwatch_collector.ingest.throttle import MAX_FAILURES
+from fieldwatch_collector.ingest.throttle import MAX_FAILURES, PENALTY_S
 from fieldwatch_proto.join import JoinToken
 from fieldwatch_proto.schema import Kind
 from fieldwatch_proto.v1 import agent_pb2 as pb
@@ -287,7 +288,7 @@ async def test_row_32_a_flood_of_guesses_is_limited_and_valid_enrolments_pass(tm
                 return [await attempt(desk, enrol_request(token, request_der(private_key()))) for _ in range(2)]
 
         done = await asyncio.gather(*(guess(number) for number in range(1, 41)), *(join(n) for n in range(1, 6)))
-        barred = await attempt_after_the_flood(port, token)
+        code, seconds = await attempt_after_the_flood(port, token)
         rows = collector.rows("SELECT actor, data FROM audit WHERE action = 'agent.refuse'")
         agents = collector.rows("SELECT count(*) FROM agent")
         whole = chain_holds(collector)
@@ -295,21 +296,22 @@ async def test_row_32_a_flood_of_guesses_is_limited_and_valid_enrolments_pass(tm
     limited = [DENIED] * MAX_FAILURES + [EXHAUSTED] * 3
     assert done[:40] == [limited] * 40
     assert done[40:] == [[grpc.StatusCode.OK] * 2] * 5
-    assert barred == EXHAUSTED
+    assert code == EXHAUSTED
+    assert PENALTY_S - 60 < seconds <= PENALTY_S  # the limit of tries alone would be over in a second
     assert agents == [(10,)]
     assert 20 <= len(rows) <= 30
     assert all(actor.startswith("address:127.0.1.") for actor, _ in rows)
     assert whole
 
 
-async def attempt_after_the_flood(port: int, token: JoinToken) -> grpc.StatusCode:
-    """An address that guessed is barred, whatever it brings now."""
+async def attempt_after_the_flood(port: int, token: JoinToken) -> tuple[grpc.StatusCode, int]:
+    """An address that guessed is barred, whatever it brings now; and for how many seconds, as it is told."""
     async with from_address(port, "127.0.1.1") as relayed, public_channel(relayed, token.ca_der) as line:
         request = enrol_request(token, request_der(private_key()))
         with pytest.raises(grpc.aio.AioRpcError) as problem:
             await agent_pb2_grpc.EnrolmentStub(line).Enrol(request, timeout=DEADLINE_S)
-        code: grpc.StatusCode = problem.value.code()
-        return code
+        told = re.search(r"try again in (\d+) s", str(problem.value.details()))
+        return problem.value.code(), int(told[1]) if told else 0
 
 
 async def test_row_33_nothing_that_an_agent_says_moves_another(tmp_path: Path) -> None:
