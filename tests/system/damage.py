@@ -25,6 +25,9 @@ from support.stack import Agent
 
 MOST_START_S = 10.0
 BATCHES = 60
+PAGE_BYTES, WAL_HEAD_BYTES, FRAME_BYTES = 4_096, 32, 24 + 4_096  # fileformat2.html, 1.2, 4.1
+OVERFLOW_BYTES = 4_092  # of a body in a page of its own, ibid. 1.6
+PART_BYTES, PART_EVERY = 64, 1_000  # of a body: some of each page that it lies on
 
 
 def spool_of_a_mebibyte(folder: Path) -> Left:
@@ -52,10 +55,27 @@ def start(left: Left, folder: Path, capture: Path) -> tuple[float, set[int]]:
     return seconds, promised(left, [*batches, *gaps])
 
 
+class Places:
+    """Where each body lies in a file: the end of the last page (of a -wal: frame) that holds a part of it."""
+
+    def __init__(self, left: Left, name: str) -> None:
+        octets = (left.folder / name).read_bytes()
+        head, unit = (WAL_HEAD_BYTES, FRAME_BYTES) if name == WAL_NAME else (0, PAGE_BYTES)
+        self.ends: dict[int, int] = {}
+        for seq, content in left.bodies.items():
+            starts = (*range(0, len(content) - PART_BYTES, PART_EVERY), len(content) - PART_BYTES)
+            parts = [content[start : start + PART_BYTES] for start in starts]
+            found = [place for place in map(octets.rfind, parts) if place >= 0]
+            if len(found) >= len(parts) - len(content) // OVERFLOW_BYTES - 1:  # the others go over the end of a page
+                self.ends[seq] = head + ((max(found) - head) // unit + 1) * unit
+
+
 def daemon_cuts(folder: Path, count: int, seed: int) -> tuple[int, int, float]:
     """(rows kept, rows lost, seconds of the slowest start)."""
     dice = random.Random(seed)
     left = spool_of_a_mebibyte(folder)
+    places = {name: Places(left, name) for name in (FILE_NAME, WAL_NAME)}
+    assert places[FILE_NAME].ends.keys() | places[WAL_NAME].ends.keys() == left.bodies.keys()
     capture = folder / "one.pcap"
     capture.write_bytes(pcap([(1_700_000_000_000_000_000, frame(1))]))
     kept = gone = 0
@@ -63,9 +83,13 @@ def daemon_cuts(folder: Path, count: int, seed: int) -> tuple[int, int, float]:
     for _ in range(count):
         copy = left.copy(folder / "cut")
         name = dice.choice((FILE_NAME, WAL_NAME))
-        cut(copy / name, dice.randrange((copy / name).stat().st_size))
+        other = WAL_NAME if name == FILE_NAME else FILE_NAME
+        octets = dice.randrange((copy / name).stat().st_size)
+        cut(copy / name, octets)
+        whole = places[other].ends.keys() | {seq for seq, end in places[name].ends.items() if end <= octets}
         seconds, lost = start(left, copy, capture)
         assert seconds < MOST_START_S, f"a start took {seconds:.1f} s"
+        assert not lost & whole, f"{name} cut at {octets}: rows {sorted(lost & whole)} are whole and were not sent"
         slowest = max(slowest, seconds)
         gone += len(lost)
         kept += BATCHES - len(lost)

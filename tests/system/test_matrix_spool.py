@@ -36,11 +36,10 @@ CGROUPS = (Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup/unified"), Path("
 
 
 def test_row_07_a_cut_spool_starts_in_the_real_daemon(tmp_path: Path) -> None:
-    """Under ten seconds each; what is whole is kept, the rest is declared."""
+    """Under ten seconds each; every row that is whole is kept, the rest is declared (see `daemon_cuts`)."""
     kept, gone, _ = daemon_cuts(tmp_path, CUTS, seed=7)
 
-    assert kept + gone == CUTS * BATCHES
-    assert kept > gone
+    assert 0 < gone < kept < CUTS * BATCHES
 
 
 def on_a_small_disk(folder: Path, scene: str, options: str = "size=8m") -> None:
