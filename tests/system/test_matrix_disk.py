@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,16 +18,17 @@ from system.kills import QUICK, TargetSite, target_site
 
 pytestmark = [pytest.mark.slow, pytest.mark.live, pytest.mark.timeout(120)]
 STALL_MS = 5_000
+SMALL_RING = {"FIELDWATCH_AGENT__CAPTURE__RING_BYTES": "1 MiB"}  # full in less time than one slow sync takes
 
 
 @contextmanager
-def _watched_site(tmp_path: Path) -> Iterator[tuple[TargetSite, WatchedDisk]]:
+def _watched_site(tmp_path: Path, environ: Mapping[str, str] = QUICK) -> Iterator[tuple[TargetSite, WatchedDisk]]:
     """A site whose agent, enrolled and capturing, has its data on a disk that can be made to fail."""
     require_namespaces()
     scratch, data = tmp_path / "scratch", tmp_path / "site" / "agent"
     scratch.mkdir()
     disk = WatchedDisk(data, scratch, logs=False)
-    with target_site(tmp_path / "site", {**QUICK, **disk.environ}) as site:
+    with target_site(tmp_path / "site", {**environ, **disk.environ}) as site:
         yield site, disk
 
 
@@ -64,7 +65,7 @@ def test_row_12_the_disk_gives_errors(tmp_path: Path, fault: str) -> None:
 
 def test_row_13_a_sync_takes_five_seconds(tmp_path: Path) -> None:
     """Capture does not wait for the disk, the stream stays the same one, and what waited is written in one go."""
-    with _watched_site(tmp_path) as (site, disk):
+    with _watched_site(tmp_path, {**QUICK, **SMALL_RING}) as (site, disk):
         _flowing(site)
         sessions = len(site.collector.ask("SELECT 1 FROM event WHERE type = 'agent.connected'"))
         disk.faults.sync_delay_ms = STALL_MS
