@@ -1,4 +1,4 @@
-"""No stream lives for ever: after half an hour, more or less, its agent is sent away, and comes back to whom it finds."""
+"""No stream lives for ever: after half an hour, more or less, its agent is sent away, and opens another."""
 
 from __future__ import annotations
 
