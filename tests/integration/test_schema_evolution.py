@@ -82,6 +82,31 @@ async def test_row_26_older_and_newer_agents_both_ingest(tmp_path: Path, name: s
     assert [] == dead
 
 
+async def test_row_26_an_agent_of_the_next_schema_ingests(tmp_path: Path) -> None:
+    """Its Hello and its batches name a schema that is not known yet, and fields that no message of ours has."""
+    later = b"\xf8\x7f\x01"  # field 2047, varint 1
+    batches = [pb.Batch.FromString(batch.SerializeToString() + later) for batch in golden.read("schema-2-made-up")]
+    for batch in batches:
+        batch.schema = SCHEMA_VERSION + 1
+    stream = pb.Stream(epoch=golden.EPOCH, first_unacked=1, next_seq=len(batches) + 1)
+    hello = pb.Hello(protocol=1, streams=[stream], schema=SCHEMA_VERSION + 1, version="99.0", boot_id=bytes(16))
+    hello = pb.Hello.FromString(hello.SerializeToString() + later)
+    async with running(tmp_path / "data") as collector:
+        async with talk(collector, await enrol(collector, version="99.0")) as line:
+            await line.send(hello)
+            welcome = await line.read()
+            await line.send(*batches)
+            await line.acked(golden.EPOCH, len(batches))
+        await collector.projected()
+        tables = derived(collector)
+        schemas = collector.rows("SELECT DISTINCT schema FROM batch")
+
+    assert isinstance(welcome, pb.Welcome)
+    assert later in hello.SerializeToString()
+    assert EXPECTED == tables
+    assert [(SCHEMA_VERSION + 1,)] == schemas
+
+
 EXPECTED: dict[str, Any] = {
     "flow": [(6, "0a000001", 10, 1_000, 2_000, "https"), (6, "0a000002" + 24 * "0", 10, 1_000, 9_000, "https")],
     "quality": [(3, 1_500), (0, 0)],
