@@ -52,7 +52,7 @@ def test_b10_what_waits_counts_the_same_after_a_restart(tmp_path: Path) -> None:
 
 
 def test_b13_nothing_that_waits_is_moved_away_by_a_checkpoint(tmp_path: Path) -> None:
-    """Folding the log, deleting what is acked, salvaging, restarting: what was not acked is sent, all of it, in order."""
+    """Folding the log, deleting what is acked, salvaging, restarting: all that was not acked is sent, in order."""
     store = Store(tmp_path, WIDE)
     for number in range(60):
         store.commit([put(number, (Kind.FLOW, Kind.FACT)[number % 2], octets=3_000)])
