@@ -32,7 +32,7 @@ def test_pragmas_are_those_of_the_design(tmp_path: Path) -> None:
     store = Store(tmp_path, WIDE)
 
     names = ("journal_mode", "synchronous", "page_size", "wal_autocheckpoint", "mmap_size", "locking_mode")
-    names = (*names, "trusted_schema", "secure_delete")
+    names = (*names, "trusted_schema", "secure_delete", "journal_size_limit")
     seen = {name: store.db.execute(f"PRAGMA {name}").fetchone()[0] for name in names}
 
     assert seen == {
@@ -44,6 +44,7 @@ def test_pragmas_are_those_of_the_design(tmp_path: Path) -> None:
         "locking_mode": "exclusive",
         "trusted_schema": 0,
         "secure_delete": 0,
+        "journal_size_limit": 1 << 20,
     }
 
 
