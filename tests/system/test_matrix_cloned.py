@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from fieldwatch_agent.spool.control import export_lines
 from support.net import require_namespaces
-from support.stack import wait_for
+from support.shipping import enrolled, flows, ship
+from support.stack import Collector, wait_for
 
 from system.kills import TargetSite, target_site
 
 pytestmark = [pytest.mark.slow, pytest.mark.live, pytest.mark.timeout(120)]
+BEFORE = 5
 
 
 def _send_some(site: TargetSite, batches: int) -> None:
@@ -70,6 +73,35 @@ def test_row_06_a_restored_card(tmp_path: Path) -> None:
     # Every frame after the copy was made is there twice over as data: nothing of either life is missing. What the first
     # life had taken and not sealed when it was copied is declared by both.
     assert verdict.lost <= 0, verdict
+
+
+def test_row_06_two_copies_of_a_card_that_run_at_once(tmp_path: Path) -> None:
+    """One identity, one epoch, two agents that both seal: what each of them has sealed is stored, once."""
+    collector = Collector(tmp_path / "collector")
+    collector.start()
+    try:
+        agent = enrolled(collector, tmp_path / "one")
+        address = f"127.0.0.1:{collector.ports['grpc']}"
+        with ship(agent.data, address) as line:
+            for number in range(BEFORE):
+                line.seal(flows(number))
+            wait_for(lambda: line.is_empty, "what was sealed before the copy is acked")
+        shutil.copytree(agent.data, tmp_path / "other", symlinks=True)
+        with ship(agent.data, address) as one, ship(tmp_path / "other", address) as other:
+            for number in range(BEFORE, BEFORE + 20):
+                one.seal(flows(number))
+                other.seal(flows(number + 100))
+            wait_for(lambda: one.is_empty and other.is_empty, "both have shipped all")
+        stored = Counter(row[0] for row in collector.ask("SELECT digest FROM batch"))
+        epochs = collector.ask("SELECT count(DISTINCT epoch) FROM batch")[0][0]
+        told = {row[0] for row in collector.ask("SELECT type FROM event")}
+    finally:
+        collector.kill()
+
+    numbers = (*range(BEFORE + 20), *range(BEFORE + 100, BEFORE + 120))
+    assert stored == Counter(flows(number).sealed.digest for number in numbers)
+    assert epochs >= 2
+    assert told & {"agent.conflict", "agent.rolled_back"}
 
 
 def test_row_37_a_package_that_dies_at_its_start(tmp_path: Path) -> None:
