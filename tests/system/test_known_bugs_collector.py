@@ -13,16 +13,22 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fieldwatch_agent.spool.control import read_status
+from fieldwatch_agent.spool.store import Store
 from fieldwatch_collector.store import BatchItem
 from fieldwatch_collector.store.connection import CHECKPOINT_BYTES, WAL_LIMIT_BYTES
 from fieldwatch_collector.store.sqlite import SqliteStore
 from fieldwatch_proto.api_token import ApiToken
 from fieldwatch_proto.columns import digest
 from fieldwatch_proto.schema import Kind
+from support.capture_files import pcap
 from support.collector import batch, flow, sealed
 from support.disk import CREATE, SYNC, TRUNCATE, WRITE, WatchedDisk, read_log
 from support.remote import joined, stream_of
-from support.stack import Collector, wait_for
+from support.sender import frame
+from support.shipping import enrolled, fill, flows
+from support.spooling import WIDE
+from support.stack import Agent, Collector, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 DATABASE, EPOCH = "collector.db", 0xB16
@@ -78,6 +84,63 @@ def reading(collector: Collector) -> Iterator[None]:
         connection.close()
 
 
+def test_b05_the_number_that_waits_is_that_of_the_spool(tmp_path: Path) -> None:
+    """What /metrics says of an agent is what its file holds, though that was filled before, and the agent killed."""
+    collector = Collector(tmp_path / "data", environ={"FIELDWATCH_COLLECTOR__LIMITS__MIN_FREE_BYTES": "1000 TiB"})
+    collector.start()
+    pipe = tmp_path / "frames"
+    os.mkfifo(pipe)
+    try:
+        agent = enrolled(collector, tmp_path / "agent")
+        before = fill(agent.data, [flows(number) for number in range(40)])
+        headers = {"Authorization": f"Bearer {bearer(collector)}"}
+        shown, counted = [], []
+        for _ in range(2):
+            agent.spawn(
+                *("run", "--replay", str(pipe), "--data", str(agent.data)),
+                *("--collector", f"127.0.0.1:{collector.ports['grpc']}"),
+            )
+            with pipe.open("wb") as feed:
+                feed.write(pcap([(1_700_000_000_000_000_000, frame(1))]))
+                feed.flush()
+                wait_for(lambda: buffered(collector, headers) > 0, "the agent tells what waits")
+                told = wait_for(lambda: agreed(collector, headers, agent), "both say the same")
+                shown.append(told)
+                agent.kill()
+            counted.append(in_the_file(agent))
+    finally:
+        collector.kill()
+
+    assert shown == counted
+    assert min(counted) >= before
+
+
+def bearer(collector: Collector) -> str:
+    line = collector.call("api-token", "create", "tests", "--data", str(collector.data))
+    return ApiToken.parse(line).bearer
+
+
+def buffered(collector: Collector, headers: dict[str, str]) -> int:
+    """Records that wait at the only agent, by /metrics."""
+    text = httpx.get(f"http://127.0.0.1:{collector.ports['http']}/metrics", headers=headers, timeout=20).text
+    lines = [line for line in text.splitlines() if line.startswith("fieldwatch_agent_buffer_records{")]
+    return int(lines[0].rpartition(" ")[2])
+
+
+def agreed(collector: Collector, headers: dict[str, str], agent: Agent) -> int:
+    """The number, once the agent itself says the same."""
+    told = buffered(collector, headers)
+    return told if told == read_status(agent.data)["records"] else 0
+
+
+def in_the_file(agent: Agent) -> int:
+    """Records in the rows of a spool that nobody runs on."""
+    store = Store(agent.data, WIDE)
+    found: int = store.db.execute("SELECT sum(records) FROM batch").fetchone()[0]
+    store.db.close()
+    return found
+
+
 def test_b16_one_connection_alone_writes_the_database(collector: Collector, tmp_path: Path) -> None:
     """Whatever is asked of the running server, it is the only process that writes, and has one connection for it."""
     scratch = tmp_path / "scratch"
@@ -111,9 +174,8 @@ def test_b16_one_connection_alone_writes_the_database(collector: Collector, tmp_
 async def test_b17_a_reader_that_dawdles_holds_no_snapshot(collector: Collector) -> None:
     """An export that nobody takes off the line holds no state of the database, so that the log can be folded."""
     rows = [flow(bytes([10, 0, n >> 8, n & 255]), bytes([192, 0, 2, 1])) for n in range(ROWS)]
-    line = collector.call("api-token", "create", "b17", "--data", str(collector.data))
     url = f"http://127.0.0.1:{collector.ports['http']}"
-    headers = {"Authorization": f"Bearer {ApiToken.parse(line).bearer}", "Accept": "application/x-ndjson"}
+    headers = {"Authorization": f"Bearer {bearer(collector)}", "Accept": "application/x-ndjson"}
     async with stream_of(collector, await joined(collector)) as stream:
         await stream.hello((EPOCH, 1, 2))
         await stream.send(batch(EPOCH, 1, sealed(Kind.FLOW, rows)))
