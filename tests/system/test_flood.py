@@ -22,7 +22,7 @@ def _stored(site: TargetSite) -> int:
 
 
 def test_row_41_a_flood_neither_stops_the_shipper_nor_loses_a_frame_untold(tmp_path: Path) -> None:
-    """Batches reach the collector while it lasts, over one connection; what ring and memory could not hold is declared."""
+    """Batches reach the collector while it lasts, over one connection; what found no room is declared."""
     require_namespaces()
     with target_site(tmp_path, {**QUICK, **SMALL_RING}, UNBOUNDED) as site:
         site.sender.say("go")
