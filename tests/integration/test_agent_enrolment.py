@@ -49,6 +49,19 @@ def public(collector: Collector) -> str:
     return f"127.0.0.1:{collector.ports['public_grpc']}"
 
 
+def test_nobody_there_is_said_in_a_line(agent: Agent, collector: Collector) -> None:
+    """The address, the cause, what to look at: not what gRPC tried on its way; also at the port of another service."""
+    token = collector.token()
+
+    nobody = enrol(agent, "127.0.0.1:1", token).stderr
+    unknown = enrol(agent, "no-such-host.invalid", token).stderr
+
+    assert "127.0.0.1:1: no collector answers (Connection refused); check the address" in nobody
+    assert "no-such-host.invalid:7444: no collector answers (" in unknown
+    assert "lookup" not in unknown
+    assert "devices enrol at 7444" in unknown
+
+
 def test_enrolment_from_a_file(agent: Agent, collector: Collector, tmp_path: Path) -> None:
     """One identity, with the port that was told, for its owner alone; the token file is gone; again changes nothing."""
     token_file = tmp_path / "join.token"

@@ -49,7 +49,7 @@ async def test_a_token_gives_a_certificate_once(tmp_path: Path) -> None:
     """The certificate names the agent and nothing else; the token's second use is refused."""
     async with running(tmp_path / "data") as collector:
         token = collector.token(site="hq")
-        identity = await enrol(collector, token, hostname="pi\x1b[31m-attic\n")
+        identity = await enrol(collector, token, hostname="pi\x1b[31m,attic\n")
         async with desk(collector) as stub:
             again = await refusal(stub, enrol_request(token, request_der(private_key())))
 
@@ -59,7 +59,7 @@ async def test_a_token_gives_a_certificate_once(tmp_path: Path) -> None:
         assert [SPIFFE_PREFIX + identity.agent_id] == names.get_values_for_type(x509.UniformResourceIdentifier)
         assert validity.days == 8  # 7, and one back for agents whose clock is behind
         assert identity.site == "hq"
-        assert [(identity.agent_id, "pi [31m-attic", "hq")] == collector.rows("SELECT id, name, site FROM agent")
+        assert [(identity.agent_id, "pi [31m attic", "hq")] == collector.rows("SELECT id, name, site FROM agent")
         assert collector.rows("SELECT uses_left FROM join_token") == [(0,)]
         assert again[0] == grpc.StatusCode.PERMISSION_DENIED
         assert "was used already" in again[1]

@@ -29,6 +29,7 @@ from fieldwatch_agent.enrolment.identity import (
     usable_identity,
 )
 from fieldwatch_agent.ownership import give
+from fieldwatch_agent.rpc import cause
 
 TIMEOUT_S = 20.0
 RETRY_S = (1, 300)  # the least and the most between two looks while a person decides
@@ -215,14 +216,17 @@ def _ask(host: str, port: int, ca: bytes, request: agent_pb2.EnrolRequest) -> ag
 
 
 def _explained(host: str, port: int, problem: grpc.RpcError) -> str:
-    code, details = problem.code(), problem.details() or ""
+    code, details = problem.code(), cause(problem)
     where = target(host, port)
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
         if "CERTIFICATE_VERIFY_FAILED" in details or "handshake" in details.lower():
             return (
                 f"{where}: its certificate is not of the join token's collector; check the address, or make a new token"
             )
-        return f"{where}: no collector answers ({details.splitlines()[0][:160]}); check the address and that it runs"
+        return (
+            f"{where}: no collector answers ({details}); check the address, that it runs, and the port:"
+            f" devices enrol at {ENROLMENT_PORT}, where it was not told otherwise"
+        )
     if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
         remedy = "make a new one: fieldwatch-collector token create"
         return f"{where}: the join token was refused: {details.removesuffix(f'; {remedy}')}; {remedy}"

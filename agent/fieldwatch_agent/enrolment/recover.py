@@ -12,6 +12,7 @@ from fieldwatch_proto.version import VERSION
 from fieldwatch_agent.enrolment import keys
 from fieldwatch_agent.enrolment.enrol import TIMEOUT_S, public_channel, target
 from fieldwatch_agent.enrolment.identity import ENROL_AGAIN, Credentials, EnrolmentError, Identity
+from fieldwatch_agent.rpc import cause
 
 
 def recover(identity: Identity, old: Credentials, host: str, key: EllipticCurvePrivateKey) -> agent_pb2.EnrolReply:
@@ -39,7 +40,7 @@ def recover(identity: Identity, old: Credentials, host: str, key: EllipticCurveP
 
 
 def _explained(where: str, problem: grpc.RpcError) -> str:
-    code, details = problem.code(), " ".join((problem.details() or "").split())[:200]
+    code, details = problem.code(), cause(problem)
     if code == grpc.StatusCode.PERMISSION_DENIED:
         return f"{where}: the collector does not give this agent its identity back: {details}; {ENROL_AGAIN}"
     if code == grpc.StatusCode.UNIMPLEMENTED:

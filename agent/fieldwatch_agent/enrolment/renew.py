@@ -30,6 +30,7 @@ from fieldwatch_agent.enrolment.identity import (
     store_identity,
 )
 from fieldwatch_agent.enrolment.recover import recover
+from fieldwatch_agent.rpc import cause
 
 # How a collector that does not take the certificate looks like: its refusal of the handshake arrives as a broken
 # connection, and so does a collector that is not there.
@@ -77,7 +78,7 @@ def _renew(old: Credentials, address: str, key: EllipticCurvePrivateKey) -> agen
             reply: agent_pb2.EnrolReply = agent_pb2_grpc.ControlStub(channel).Renew(request, timeout=TIMEOUT_S)  # type: ignore[no-untyped-call]
         except grpc.RpcError as problem:
             kind = _UnreachableError if problem.code() in _MAYBE_EXPIRED else EnrolmentError
-            raise kind(f"{address}: {problem.code().name}: {problem.details()}") from None
+            raise kind(f"{address}: {problem.code().name}: {cause(problem)}") from None
     return reply
 
 

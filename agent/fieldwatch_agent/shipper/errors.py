@@ -5,6 +5,7 @@ from __future__ import annotations
 import grpc
 
 from fieldwatch_agent.enrolment.identity import ENROL_AGAIN
+from fieldwatch_agent.rpc import cause
 
 _PERMANENT = {
     grpc.StatusCode.UNIMPLEMENTED: "the collector is of another version; update the older of the two",
@@ -26,8 +27,7 @@ class ShipError(Exception):
 
 def explain(problem: grpc.RpcError, address: str) -> ShipError:
     """One line for a failed call: what, and what mends it."""
-    code = problem.code()
-    details = " ".join((problem.details() or "").split())[:200]
+    code, details = problem.code(), cause(problem)
     if code in _IDENTITY:
         return ShipError(
             f"{address}: the collector refuses this agent's certificate ({details}); {ENROL_AGAIN}",

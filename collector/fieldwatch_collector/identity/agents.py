@@ -17,6 +17,7 @@ from fieldwatch_collector.identity.authority import Authority, Issued
 from fieldwatch_collector.journal import record
 
 MAX_NAME = 64
+NOT_IN_NAMES = frozenset(",=*")  # a selector would take such a name for something else
 
 
 class RefusedError(Exception):
@@ -24,8 +25,9 @@ class RefusedError(Exception):
 
 
 def clean_name(text: str) -> str:
-    """What a stranger calls itself, fit for a table: printable, one line, at most MAX_NAME characters."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * MAX_NAME]).split())[:MAX_NAME]
+    """What a stranger calls itself, fit for tables and selectors: printable, one line, at most MAX_NAME characters."""
+    kept = (c if c.isprintable() and c not in NOT_IN_NAMES else " " for c in text[: 4 * MAX_NAME])
+    return " ".join("".join(kept).split())[:MAX_NAME]
 
 
 def renew(
