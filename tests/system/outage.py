@@ -19,6 +19,7 @@ from pathlib import Path
 from fieldwatch_agent.spool.control import read_status
 from fieldwatch_agent.spool.items import Put
 from fieldwatch_agent.spool.limits import Limits
+from fieldwatch_agent.spool.rows import ROW_BYTES
 from fieldwatch_proto.schema import Kind
 from support.capture_files import pcap
 from support.proxy import Proxy
@@ -29,7 +30,7 @@ RECORDS_PER_S = 20
 SEAL_S = 5
 FACTS_EVERY = 20  # batches
 BODIES = 256  # different ones
-BYTES_A_BATCH = 1_000  # of the spool's bound: less than a batch takes, so that a part is evicted
+ROOM = 0.75  # of what the batches take is the spool's bound, so that a part is evicted
 RESET_EVERY_BYTES = 1_000_000
 
 
@@ -102,7 +103,7 @@ def peak_kib(agent: Agent) -> int:
 def run(folder: Path, days: float, *, seconds: float = 600.0) -> Verdict:
     """Build the backlog of so many days, let the agent ship it in at most `seconds`."""
     batches = int(days * 86_400 / SEAL_S)
-    max_bytes = batches * BYTES_A_BATCH
+    max_bytes = int(ROOM * batches * (len(flows(0, RECORDS_PER_S * SEAL_S).sealed.body) + ROW_BYTES))
     collector = Collector(folder / "collector")
     collector.start()
     try:
