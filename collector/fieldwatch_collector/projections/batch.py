@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from fieldwatch_proto.columns import Records
-from fieldwatch_proto.schema import COLUMNS, ClockQuality
+from fieldwatch_proto.columns import ColumnData, Records, Texts
+from fieldwatch_proto.schema import CLOCK_COLUMNS, COLUMNS, WIDTHS, ClockQuality
 
 MAX_COUNT = 1 << 48  # a count above is not of this world
 MAX_TIME_NS = (1 << 63) - 1
@@ -30,6 +30,20 @@ class OpenBatch:
     quiet: bool = False
     shift_ns: int = 0
     clock: ClockQuality = ClockQuality.UNKNOWN
+
+    def part(self, start: int, stop: int) -> OpenBatch:
+        """The records from `start` to before `stop`, or to the last one. Columns that the schema does not know stay
+        behind."""
+        records = self.records
+        columns: dict[str, ColumnData] = {}
+        for column in (*COLUMNS[records.kind], *CLOCK_COLUMNS):
+            data = records.columns.get(column.name)
+            if isinstance(data, Texts):
+                columns[column.name] = Texts(data.values, data.indices[start:stop])
+            elif data is not None:
+                width = WIDTHS[column.type]
+                columns[column.name] = data[start * width : stop * width]
+        return replace(self, records=Records(records.kind, min(stop, records.count) - start, columns))
 
     def column(self, name: str) -> list[Any]:
         """Values of a column; empty ones where an older agent did not know it."""

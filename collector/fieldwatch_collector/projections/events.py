@@ -6,6 +6,7 @@ import math
 import sqlite3
 from typing import Any
 
+from fieldwatch_proto.columns import MAX_RECORDS
 from fieldwatch_proto.schema import Kind
 
 from fieldwatch_collector.foreign_json import json_object
@@ -21,6 +22,7 @@ class EventProjection:
 
     name = "events"
     kinds = frozenset({Kind.EVENT})
+    part = MAX_RECORDS
     rebuilt = False
 
     def apply(self, connection: sqlite3.Connection, batch: OpenBatch) -> list[dict[str, Any]]:
@@ -58,6 +60,7 @@ class MetricProjection:
 
     name = "metrics"
     kinds = frozenset({Kind.METRIC})
+    part = MAX_RECORDS
     rebuilt = True
 
     def apply(self, connection: sqlite3.Connection, batch: OpenBatch) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fieldwatch_collector.projections.inventory import InventoryProjection
 
 LATE_FLOWS = 20_000  # newest rows that get their device when its address becomes known after them
+PART = 1_024  # records at a time: a batch of 65,536 is 20 times a slice, and its values as objects are 60 MB
 _CHUNK = 500
 
 INSERT = (
@@ -29,6 +30,7 @@ class FlowProjection:
 
     name = "flows"
     kinds = frozenset({Kind.FLOW})
+    part = PART
     rebuilt = True
 
     def __init__(self, inventory: InventoryProjection) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fieldwatch_proto.columns import MAX_RECORDS
 from fieldwatch_proto.identity import NO_MAC, Device, Prefix, is_unicast_mac, resolve
 from fieldwatch_proto.logs import get_logger
 from fieldwatch_proto.schema import Kind, SightingSource, ip_text, mac_text, time_text
@@ -52,6 +53,7 @@ class InventoryProjection:
 
     name = "inventory"
     kinds = frozenset({Kind.SIGHTING, Kind.FACT})
+    part = MAX_RECORDS
     rebuilt = True
 
     def __init__(self, prefixes: Sequence[Prefix] = ()) -> None:

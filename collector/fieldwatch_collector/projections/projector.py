@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fieldwatch_proto.columns import CODEC_MSGPACK_ZSTD, DecodeError, open_body
@@ -21,7 +22,10 @@ from fieldwatch_collector.projections.inventory import InventoryProjection
 
 SLICE_SECONDS = 0.02
 SLICE_BATCHES = 16
-KINDS = {int(kind) for kind in Kind}
+NEXT_BATCH = (
+    "SELECT position, agent, kind, codec, records, raw_bytes, received_ns, body FROM batch"
+    " WHERE position > ? ORDER BY position LIMIT 1"
+)
 
 log = get_logger(__name__)
 Event = dict[str, Any]
@@ -32,16 +36,25 @@ class Projection(Protocol):
 
     name: str
     kinds: frozenset[Kind]
+    part: int  # records that `apply` takes at a time
     rebuilt: bool  # whether `reset` drops what it wrote
 
     def apply(self, connection: sqlite3.Connection, batch: OpenBatch) -> list[Event]:
-        """Write what comes of one batch; the events that it gives, recorded."""
+        """Write what comes of one batch, or of the next part of it; the events that it gives, recorded."""
 
     def clear(self, connection: sqlite3.Connection) -> None:
         """Drop what was derived."""
 
     def forget(self) -> None:
         """What was remembered in memory may be ahead of the tables: load it anew when needed."""
+
+
+@dataclass(slots=True)
+class _Place:
+    """How far a projection is: all batches up to `position`, and so many records of the one behind it."""
+
+    position: int
+    records: int
 
 
 class Projector:
@@ -62,7 +75,8 @@ class Projector:
             MetricProjection(),
             EventProjection(),
         )
-        self._positions: dict[str, int] | None = None
+        self._places: dict[str, _Place] | None = None
+        self._half_done: OpenBatch | None = None  # the next step goes on with it
         self._quiet_until = 0
         self._sites: dict[str, str] = {}
         self._events: list[Event] = []
@@ -70,26 +84,28 @@ class Projector:
         self.dead_letters = 0  # since the start
 
     def step(self, connection: sqlite3.Connection) -> bool:
-        """Project some batches; whether more wait."""
-        positions = self._load_positions(connection)
+        """Project some batches, or a part of a large one; whether more wait."""
+        places = self._load_places(connection)
+        after = min(place.position for place in places.values())
         deadline = time.monotonic() + SLICE_SECONDS
-        rows = connection.execute(
-            "SELECT position, agent, kind, codec, records, raw_bytes, received_ns, body FROM batch"
-            " WHERE position > ? ORDER BY position LIMIT ?",
-            (min(positions.values()), SLICE_BATCHES),
-        ).fetchall()
-        done = 0
-        for row in rows:
-            self._project(connection, row, positions)
-            done += 1
+        changed, more = False, True
+        for _ in range(SLICE_BATCHES):
+            row = connection.execute(NEXT_BATCH, (after,)).fetchone()
+            if row is None:
+                more = False
+                break
+            changed = True
+            if not self._project(connection, row, places, deadline):
+                break
+            after = row["position"]
             if time.monotonic() >= deadline:
                 break
-        if done:
+        if changed:
             connection.executemany(
-                "UPDATE projection SET position = ? WHERE name = ?",
-                [(position, name) for name, position in positions.items()],
+                "UPDATE projection SET position = ?, records = ? WHERE name = ?",
+                [(place.position, place.records, name) for name, place in places.items()],
             )
-        return done < len(rows) or len(rows) == SLICE_BATCHES
+        return more
 
     def committed(self) -> None:
         events, self._events = self._events, []
@@ -97,12 +113,13 @@ class Projector:
             self._publish(events)
         for message in self._inventory.take_updates():
             self._publish_transient(message)
-        if self._positions is not None:
-            self.position = min(self._positions.values())
+        if self._places is not None:
+            self.position = min(place.position for place in self._places.values())
 
     def rolled_back(self) -> None:
         self._events = []
-        self._positions = None
+        self._places = None
+        self._half_done = None
         self._sites.clear()
         for projection in self._projections:
             projection.forget()
@@ -113,57 +130,109 @@ class Projector:
         The journal of events is history itself and stays; what the replay finds again is not told again.
         """
         newest = int(connection.execute("SELECT coalesce(max(position), 0) FROM batch").fetchone()[0])
-        self._load_positions(connection)
+        self._load_places(connection)
         for projection in self._projections:
             projection.forget()
             if projection.rebuilt:
                 projection.clear(connection)
                 connection.execute(
-                    "UPDATE projection SET quiet_until = max(quiet_until, position), position = 0 WHERE name = ?",
+                    "UPDATE projection SET quiet_until = max(quiet_until, position), position = 0, records = 0"
+                    " WHERE name = ?",
                     (projection.name,),
                 )
         connection.execute("DELETE FROM dead_letter")
-        self._positions = None
+        self._places = None
+        self._half_done = None
         self.position = 0
         return newest
 
-    def _load_positions(self, connection: sqlite3.Connection) -> dict[str, int]:
-        if self._positions is None:
+    def _load_places(self, connection: sqlite3.Connection) -> dict[str, _Place]:
+        if self._places is None:
+            names = [projection.name for projection in self._projections]
             connection.executemany(
                 "INSERT INTO projection(name, position) VALUES(?, 0) ON CONFLICT(name) DO NOTHING",
-                [(projection.name,) for projection in self._projections],
+                [(name,) for name in names],
             )
-            stored = {row[0]: row for row in connection.execute("SELECT name, position, quiet_until FROM projection")}
-            names = [projection.name for projection in self._projections]
-            self._positions = {name: stored[name][1] for name in names}
-            self._quiet_until = max(stored[name][2] for name in names)
-        return self._positions
+            stored = {
+                name: (_Place(position, records), quiet_until)
+                for name, position, records, quiet_until in connection.execute(
+                    "SELECT name, position, records, quiet_until FROM projection"
+                )
+            }
+            self._places = {name: stored[name][0] for name in names}
+            self._quiet_until = max(stored[name][1] for name in names)
+        return self._places
 
-    def _project(self, connection: sqlite3.Connection, row: sqlite3.Row, positions: dict[str, int]) -> None:
+    def _project(
+        self,
+        connection: sqlite3.Connection,
+        row: sqlite3.Row,
+        places: dict[str, _Place],
+        deadline: float,
+    ) -> bool:
+        """What comes of one batch; False where a part of it is left for the next step."""
         position = row["position"]
-        waiting = [p for p in self._projections if positions[p.name] < position]
+        waiting = [p for p in self._projections if places[p.name].position < position]
         wanted = [p for p in waiting if row["kind"] in p.kinds]
+        opened: OpenBatch | None = None
         if wanted and row["body"]:  # an expired body is projected no more
-            self._apply(connection, row, wanted)
-        for projection in waiting:
-            positions[projection.name] = position
-
-    def _apply(self, connection: sqlite3.Connection, row: sqlite3.Row, wanted: Sequence[Projection]) -> None:
-        connection.execute("SAVEPOINT batch")
-        before = len(self._events)
-        try:
-            batch = self._open(connection, row)
+            opened = self._opened(connection, row)
+        if opened is not None:
             for projection in wanted:
-                self._events += projection.apply(connection, batch)
+                if not self._apply(connection, row, opened, projection, places[projection.name], deadline):
+                    self._half_done = opened
+                    return False
+        self._half_done = None
+        for projection in waiting:
+            places[projection.name].position = position
+        return True
+
+    def _opened(self, connection: sqlite3.Connection, row: sqlite3.Row) -> OpenBatch | None:
+        """The batch; None where it cannot be opened, and is buried."""
+        if self._half_done is not None and self._half_done.position == row["position"]:
+            return self._half_done
+        try:
+            return self._open(connection, row)
         except sqlite3.OperationalError:
             raise  # the machine, not the batch
         except Exception as problem:
-            connection.execute("ROLLBACK TO batch")
-            del self._events[before:]
-            for projection in wanted:
-                projection.forget()
             self._bury(connection, row, problem)
-        connection.execute("RELEASE batch")
+            return None
+
+    def _apply(
+        self,
+        connection: sqlite3.Connection,
+        row: sqlite3.Row,
+        batch: OpenBatch,
+        projection: Projection,
+        place: _Place,
+        deadline: float,
+    ) -> bool:
+        """One batch, part by part until the deadline; whether it is done with.
+
+        A part that fails buries the batch. What came of those before it stays: they may be committed.
+        """
+        count = batch.records.count
+        while place.records < count:
+            until = min(count, place.records + projection.part)
+            connection.execute("SAVEPOINT part")
+            before = len(self._events)
+            try:
+                self._events += projection.apply(connection, batch.part(place.records, until))
+            except sqlite3.OperationalError:
+                raise  # the machine, not the batch
+            except Exception as problem:
+                connection.execute("ROLLBACK TO part")
+                del self._events[before:]
+                projection.forget()
+                self._bury(connection, row, problem)
+                until = count
+            connection.execute("RELEASE part")
+            place.records = until
+            if until < count and time.monotonic() >= deadline:
+                return False
+        place.records = 0
+        return True
 
     def _open(self, connection: sqlite3.Connection, row: sqlite3.Row) -> OpenBatch:
         if row["codec"] != CODEC_MSGPACK_ZSTD:
