@@ -19,11 +19,13 @@ from fieldwatch_collector.projections.batch import OpenBatch
 from fieldwatch_collector.projections.events import EventProjection, MetricProjection
 from fieldwatch_collector.projections.flows import FlowProjection
 from fieldwatch_collector.projections.inventory import InventoryProjection
+from fieldwatch_collector.store import tally
 
 SLICE_SECONDS = 0.02
 SLICE_BATCHES = 16
+TALLY = "tally"  # its place among the projections; a rebuild leaves it where it is
 NEXT_BATCH = (
-    "SELECT position, agent, kind, codec, records, raw_bytes, received_ns, body FROM batch"
+    "SELECT position, agent, epoch, seq, kind, codec, records, raw_bytes, received_ns, body FROM batch"
     " WHERE position > ? ORDER BY position LIMIT 1"
 )
 
@@ -88,6 +90,7 @@ class Projector:
         places = self._load_places(connection)
         after = min(place.position for place in places.values())
         deadline = time.monotonic() + SLICE_SECONDS
+        tallied: list[tally.Row] = []
         changed, more = False, True
         for _ in range(SLICE_BATCHES):
             row = connection.execute(NEXT_BATCH, (after,)).fetchone()
@@ -95,12 +98,13 @@ class Projector:
                 more = False
                 break
             changed = True
-            if not self._project(connection, row, places, deadline):
+            if not self._project(connection, row, places, tallied, deadline):
                 break
             after = row["position"]
             if time.monotonic() >= deadline:
                 break
         if changed:
+            tally.write(connection, tallied)
             connection.executemany(
                 "UPDATE projection SET position = ?, records = ? WHERE name = ?",
                 [(place.position, place.records, name) for name, place in places.items()],
@@ -148,7 +152,7 @@ class Projector:
 
     def _load_places(self, connection: sqlite3.Connection) -> dict[str, _Place]:
         if self._places is None:
-            names = [projection.name for projection in self._projections]
+            names = [*(projection.name for projection in self._projections), TALLY]
             connection.executemany(
                 "INSERT INTO projection(name, position) VALUES(?, 0) ON CONFLICT(name) DO NOTHING",
                 [(name,) for name in names],
@@ -168,6 +172,7 @@ class Projector:
         connection: sqlite3.Connection,
         row: sqlite3.Row,
         places: dict[str, _Place],
+        tallied: list[tally.Row],
         deadline: float,
     ) -> bool:
         """What comes of one batch; False where a part of it is left for the next step."""
@@ -183,6 +188,9 @@ class Projector:
                     self._half_done = opened
                     return False
         self._half_done = None
+        if places[TALLY].position < position:
+            tallied.append(_tally(row, opened))
+            places[TALLY].position = position
         for projection in waiting:
             places[projection.name].position = position
         return True
@@ -276,3 +284,12 @@ class Projector:
                     data={"position": row["position"], "problem": text[:500]},
                 )
             )
+
+
+def _tally(row: sqlite3.Row, opened: OpenBatch | None) -> tally.Row:
+    """What the batch accounts for."""
+    if opened is not None:
+        frames = tally.frames_of(opened.records)
+    else:
+        frames = tally.frames_in(row["kind"], row["records"], row["codec"], row["raw_bytes"], row["body"])
+    return tally.Row(row["agent"], row["epoch"], row["seq"], row["kind"], row["records"], frames)

@@ -34,7 +34,7 @@ class Outcome(Enum):
     STORED = "stored"
     DUPLICATE = "duplicate"
     CONFLICT = "conflict"  # the same id with another digest: not stored
-    LATER = "later"  # too many holes below it: not stored, send it again once they are filled
+    LATER = "later"  # too many holes below it, or too much to count in its range: not stored, send it again
 
 
 @dataclass(frozen=True, slots=True)

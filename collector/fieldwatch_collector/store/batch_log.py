@@ -15,12 +15,11 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any, TypeVar
 
-from fieldwatch_proto.columns import CODEC_MSGPACK_ZSTD, DecodeError, open_body
-from fieldwatch_proto.schema import METRIC_FRAMES_OUTSIDE_FLOWS, Kind, time_text
+from fieldwatch_proto.schema import time_text
 from fieldwatch_proto.v1.agent_pb2 import GapReason
 
 from fieldwatch_collector.journal import record
-from fieldwatch_collector.store import BatchItem, GapItem, Held, Item, Outcome, PutResult
+from fieldwatch_collector.store import BatchItem, GapItem, Held, Item, Outcome, PutResult, tally
 from fieldwatch_collector.store.ranges import add, from_lists, holds, overlaps
 
 INSERT_BATCH = (
@@ -71,6 +70,7 @@ class _Group:
         self._records: dict[tuple[str, int], int] = {}  # stream that changed -> records of its new batches
         self._rows: list[tuple[Any, ...]] = []
         self._digests: dict[tuple[str, int, int], bytes] = {}  # of the rows that are not inserted yet
+        self._allowance = tally.Allowance()
         self._now_ns = time.time_ns()
 
     def load(self, streams: Collection[tuple[str, int]]) -> None:
@@ -96,7 +96,7 @@ class _Group:
                 outcome, after = self._put_batch(agent, item, before)
             else:
                 self._insert()  # a gap looks at the batches of its range
-                outcome, after = _put_gap(self._connection, agent, item, before)
+                outcome, after = _put_gap(self._connection, agent, item, before, self._allowance)
                 if outcome is Outcome.STORED:
                     events.append(_gap_event(self._connection, agent, item))
             outcomes.append(outcome)
@@ -178,14 +178,19 @@ def _marks(rows: int, columns: int) -> str:
     return ", ".join([f"({', '.join('?' * columns)})"] * rows)
 
 
-def _put_gap(connection: sqlite3.Connection, agent: str, item: GapItem, held: Held) -> tuple[Outcome, Held]:
+def _put_gap(
+    connection: sqlite3.Connection, agent: str, item: GapItem, held: Held, allowance: tally.Allowance
+) -> tuple[Outcome, Held]:
     if holds(held, item.from_seq, item.to_seq):
         return Outcome.DUPLICATE, held
     after = add(held, item.from_seq, item.to_seq)
     if after is None:
         return Outcome.LATER, held
     if overlaps(held, item.from_seq, item.to_seq):
-        item = _without_what_is_held(connection, agent, item)
+        less = _without_what_is_held(connection, agent, item, allowance)
+        if less is None:
+            return Outcome.LATER, held
+        item = less
     connection.execute(
         "INSERT OR REPLACE INTO gap(agent, epoch, from_seq, to_seq, records, frames, reason, count_known, ts_ns,"
         " detail, received_ns) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -221,35 +226,25 @@ def _gap_event(connection: sqlite3.Connection, agent: str, item: GapItem) -> dic
     return record(connection, "agent.gap", site=site, agent=agent, subject=("agent", agent, name), data=data)
 
 
-def _without_what_is_held(connection: sqlite3.Connection, agent: str, item: GapItem) -> GapItem:
+def _without_what_is_held(
+    connection: sqlite3.Connection, agent: str, item: GapItem, allowance: tally.Allowance
+) -> GapItem | None:
     """The gap less the batches of its range that had come through (their acks were lost, the agent evicted them).
 
-    Smaller gaps inside the range are replaced: the new one states all that its numbers held.
+    Smaller gaps inside the range are replaced: the new one states all that its numbers held. None where it takes more
+    than one transaction to know what came through; where nobody can know, the count is an upper bound and says so.
     """
     place = (agent, signed(item.epoch), item.from_seq, item.to_seq)
+    held = tally.held_within(connection, place, allowance)
+    if held is None:
+        return None
     connection.execute(
-        "DELETE FROM gap WHERE agent = ? AND epoch = ? AND from_seq >= ? AND to_seq <= ?",
-        place,
+        "DELETE FROM gap WHERE agent = ? AND epoch = ? AND from_seq BETWEEN ? AND ? AND to_seq <= ?",
+        (*place, item.to_seq),
     )
-    records, frames = dict(item.records), item.frames
-    for kind, count, codec, raw_bytes, body in connection.execute(
-        "SELECT kind, records, codec, raw_bytes, body FROM batch WHERE agent = ? AND epoch = ? AND seq BETWEEN ? AND ?",
-        place,
-    ):
-        records[kind] = max(0, records.get(kind, 0) - count)
-        frames -= _frames_of(kind, count, codec, raw_bytes, body)
-    return replace(item, records=records, frames=max(0, frames))
-
-
-def _frames_of(kind: int, records: int, codec: int, raw_bytes: int, body: bytes) -> int:
-    """The frames that a batch accounts for: those of its flows, or counted outside flows."""
-    if kind not in (Kind.FLOW, Kind.METRIC) or codec != CODEC_MSGPACK_ZSTD:
-        return 0
-    try:
-        opened = open_body(Kind(kind), records, raw_bytes, body)
-        if kind == Kind.FLOW:
-            return int(sum(opened.values("packets")) + sum(opened.values("reply_packets")))
-        pairs = zip(opened.values("name"), opened.values("value"), strict=True)
-        return int(sum(value for name, value in pairs if name == METRIC_FRAMES_OUTSIDE_FLOWS))
-    except (DecodeError, KeyError, ValueError, OverflowError):
-        return 0
+    return replace(
+        item,
+        records={kind: max(0, count - held.records.get(kind, 0)) for kind, count in item.records.items()},
+        frames=max(0, item.frames - held.frames),
+        count_known=item.count_known and held.complete,
+    )
