@@ -1,7 +1,8 @@
 """The collector's half of a stream as a model: sets of numbers, no disk, no network; and an agent's half before it.
 
-The model commits what comes, tells repeats, names what it was shown on this stream, and has room for a bounded number
-of ranges of a stream. `Line` puts a real `Conversation` on a real store in front of it, with a clock of the test's own.
+The model commits what comes, tells repeats, names the range that an item is in of what it was shown on this stream, and
+has room for a bounded number of ranges of a stream. `Line` puts a real `Conversation` on a real store in front of it,
+with a clock of the test's own.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class ModelCollector:
         shown.update(numbers)
         runs = ranges_of(shown)
         upto = runs[0][1] if runs[0][0] == 1 else 0
-        also = [pb.Range(from_seq=low, to_seq=high) for low, high in runs if low > upto + 1]
+        also = [pb.Range(from_seq=low, to_seq=high) for low, high in runs if low > upto + 1 and low <= first <= high]
         return pb.Down(ack=pb.Ack(epoch=item.epoch, upto=upto, also=also))
 
     def ranges(self, epoch: int) -> int:

@@ -4,16 +4,23 @@ The store may hold more numbers of an epoch than this agent ever sent: a card th
 numbers anew, for other data. An ack "up to" the store's high-water mark would make the agent delete what we never saw.
 So a stream starts from what the agent says it has given up already (`first_unacked`), and grows by the batches and gaps
 that came and were compared by their digest. A lost ack costs one resend.
+
+An Ack names the mark and, above it, only the ranges that the items it answers are in: those that are new or have grown.
+Agents take out what an Ack names and remember nothing of the one before, so that a stream of a thousand ranges costs no
+more than one that is in order. None is missed: a stream delivers every Ack in its order, or breaks.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 
 from fieldwatch_proto.v1 import agent_pb2 as pb
 
 from fieldwatch_collector.store import MAX_SEQ, Held, Item
 from fieldwatch_collector.store.ranges import add
+
+Span = tuple[int, int]
 
 
 class Acks:
@@ -33,19 +40,22 @@ class Acks:
 
     def confirm(self, items: Iterable[Item]) -> list[pb.Ack]:
         """Acks that cover these durable items, one per epoch."""
-        beyond: dict[int, list[pb.Range]] = {}
+        spans: dict[int, set[Span]] = {}
         for item in items:
-            low, high = item.span
-            shown = self._shown.get(item.epoch, Held())
-            grown = add(shown, low, high)
-            if grown is None:  # too many holes to remember: name this one alone
-                beyond.setdefault(item.epoch, []).append(pb.Range(from_seq=low, to_seq=high))
-            else:
+            grown = add(self._shown.get(item.epoch, Held()), *item.span)
+            if grown is not None:  # else there are too many holes to remember: this one is named alone
                 self._shown[item.epoch] = grown
-                beyond.setdefault(item.epoch, [])
-        return [self._ack(epoch, single) for epoch, single in beyond.items()]
+            spans.setdefault(item.epoch, set()).add(item.span)
+        return [self._ack(epoch, named) for epoch, named in spans.items()]
 
-    def _ack(self, epoch: int, single: list[pb.Range]) -> pb.Ack:
+    def _ack(self, epoch: int, spans: Iterable[Span]) -> pb.Ack:
         shown = self._shown.get(epoch, Held())
-        ranges = [pb.Range(from_seq=low, to_seq=high) for low, high in shown.also]
-        return pb.Ack(epoch=epoch, upto=shown.high_water, also=ranges + single)
+        ranges = {_around(shown, span) for span in spans if span[1] > shown.high_water}
+        also = [pb.Range(from_seq=low, to_seq=high) for low, high in sorted(ranges)]
+        return pb.Ack(epoch=epoch, upto=shown.high_water, also=also)
+
+
+def _around(held: Held, span: Span) -> Span:
+    """The range of those above the mark that the span is in; the span itself where it is in none."""
+    at = bisect_right(held.also, (span[0], MAX_SEQ)) - 1
+    return held.also[at] if at >= 0 and span[1] <= held.also[at][1] else span
