@@ -9,6 +9,7 @@ from typing import Any
 from fieldwatch_proto.columns import ColumnData, Records, Texts
 from fieldwatch_proto.schema import CLOCK_COLUMNS, COLUMNS, WIDTHS, ClockQuality
 
+PART = 4_096  # records that a projection takes at a time: more than an agent seals in one batch
 MAX_COUNT = 1 << 48  # a count above is not of this world
 MAX_TIME_NS = (1 << 63) - 1
 MAX_TOTAL = 1 << 62  # sums of counts end here: with one count more they are still inside SQLite's integers

@@ -6,12 +6,11 @@ import math
 import sqlite3
 from typing import Any
 
-from fieldwatch_proto.columns import MAX_RECORDS
 from fieldwatch_proto.schema import Kind
 
 from fieldwatch_collector.foreign_json import json_object
 from fieldwatch_collector.journal import record
-from fieldwatch_collector.projections.batch import OpenBatch
+from fieldwatch_collector.projections.batch import PART, OpenBatch
 
 MAX_SERIES = 10_000  # of one agent; further ones are not kept
 MAX_DATA = 4_096
@@ -22,7 +21,7 @@ class EventProjection:
 
     name = "events"
     kinds = frozenset({Kind.EVENT})
-    part = MAX_RECORDS
+    part = PART
     rebuilt = False
 
     def apply(self, connection: sqlite3.Connection, batch: OpenBatch) -> list[dict[str, Any]]:
@@ -60,7 +59,7 @@ class MetricProjection:
 
     name = "metrics"
     kinds = frozenset({Kind.METRIC})
-    part = MAX_RECORDS
+    part = PART
     rebuilt = True
 
     def apply(self, connection: sqlite3.Connection, batch: OpenBatch) -> list[dict[str, Any]]:

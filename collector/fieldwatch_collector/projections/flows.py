@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fieldwatch_proto.schema import Kind
 
 from fieldwatch_collector.projections.batch import OpenBatch
+from fieldwatch_collector.projections.loading import holders_among
 
 if TYPE_CHECKING:
     from fieldwatch_collector.projections.inventory import InventoryProjection
@@ -38,9 +39,9 @@ class FlowProjection:
 
     def apply(self, connection: sqlite3.Connection, batch: OpenBatch) -> list[dict[str, Any]]:
         model = self._inventory.model(connection, batch.site)
-        holders = model.holders
         src, dst = batch.addresses("src"), batch.addresses("dst")
         octets, reply_octets = batch.counts("bytes"), batch.counts("reply_bytes")
+        holders = holders_among(connection, batch.site, {*src, *dst})
         src_device = [holders.get(ip, "") for ip in src]
         dst_device = [holders.get(ip, "") for ip in dst]
         flags = [a | b for a, b in zip(batch.column("tcp_flags"), batch.column("reply_tcp_flags"), strict=True)]
@@ -88,7 +89,9 @@ class FlowProjection:
                     total[0] += 1
                     total[1] += sent + received
         for device, (flows, summed) in sums.items():
-            self._inventory.add_traffic(model.by_id[device], flows, summed)
+            row = model.device_of_id(device)
+            assert row is not None
+            self._inventory.add_traffic(row, flows, summed)
         self._inventory.write_devices(connection)
         return []
 

@@ -1,24 +1,23 @@
-"""All that is known of one site, in memory: sightings by MAC and by address, claims by subject, devices by key.
+"""All that is known of one site: sightings by MAC and by address, claims by subject, devices by key.
 
-It mirrors the tables `sighting`, `claim`, `device`, `device_address` and is loaded from them; whoever changes it writes
-the same change to the tables in the same transaction, or forgets it.
+It is the tables `sighting`, `claim`, `device` and `device_address`, of which `memory` keeps what was used last.
+
+Beside the rows themselves it knows who holds an address by authority, and which MACs route, as `identity.resolve` would
+find from all rows. With that a small set of rows gives `resolve` the same answer about a few devices as all rows would:
+of a router with a hundred thousand addresses behind it, only those that matter are looked at.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import json
 import sqlite3
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Sequence
+from enum import Enum
 from itertools import islice
-from typing import NamedTuple
 
 from fieldwatch_proto.identity import (
     FAMILIES,
     MAX_WEAK_ADDRESSES,
     NO_MAC,
-    Place,
     Prefix,
     Sighting,
     forwards,
@@ -28,254 +27,303 @@ from fieldwatch_proto.identity import (
 )
 from fieldwatch_proto.schema import AUTHORITATIVE, WEAK, SightingSource, vlan_ids
 
-from fieldwatch_collector.ids import new_ulid
+from fieldwatch_collector.projections.batch import MAX_TOTAL
+from fieldwatch_collector.projections.devices import DeviceRow, read_device
+from fieldwatch_collector.projections.loading import (
+    add_weak,
+    is_public,
+    load_claims,
+    load_holder,
+    load_rows,
+    load_station,
+)
+from fieldwatch_collector.projections.memory import ENOUGH, Claims, Memory, Rows, Sample, Seen, SightingKey, Station
+
+WRITE_SIGHTING = (
+    "INSERT INTO sighting(site, mac, ip, vlans, source, first_ns, last_ns, frames, agent, interface)"
+    " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(site, mac, ip, vlans, source) DO UPDATE SET"
+    " first_ns = min(first_ns, excluded.first_ns), last_ns = max(last_ns, excluded.last_ns),"
+    f" frames = min(frames + excluded.frames, {MAX_TOTAL}), agent = excluded.agent,"
+    " interface = excluded.interface"
+)
 
 
-class SightingKey(NamedTuple):
-    mac: bytes
-    ip: bytes
-    vlans: int
-    source: int
+class _Standing(Enum):
+    """What an address is to a MAC that sent frames from it by no authority."""
 
-
-@dataclass(slots=True)
-class Seen:
-    first_ns: int
-    last_ns: int
-    frames: int
-
-
-class ClaimKey(NamedTuple):
-    key: str
-    value: str
-    source: str
-
-
-@dataclass(slots=True)
-class DeviceRow:
-    """A row of the table `device`; lists are sorted, as shown."""
-
-    id: str
-    site: str
-    key: str
-    name: str = ""
-    name_source: str = ""
-    vendor: str = ""
-    macs: list[str] = field(default_factory=list)
-    ips: list[str] = field(default_factory=list)
-    vlans: list[int] = field(default_factory=list)
-    sources: list[str] = field(default_factory=list)
-    first_ns: int = 0
-    last_ns: int = 0
-    frames: int = 0
-    flows: int = 0
-    bytes: int = 0
+    NOTHING = 0  # not local, or its own by authority
+    WEAK = 1  # nobody holds it
+    FOREIGN = 2  # others hold it
 
 
 class SiteModel:
-    """See the module. Use `load`.
+    """See the module. To be used in the writer's transactions, with `write` at the end of each batch."""
 
-    Beside the rows themselves it keeps who holds an address by authority, and which MACs route, as `identity.resolve`
-    would find from all rows. With that a small set of rows gives `resolve` the same answer about a few devices as all
-    rows would: of a router with a hundred thousand addresses behind it, only those that matter are looked at.
-    """
-
-    def __init__(self, site: str, prefixes: Sequence[Prefix] = ()) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, site: str, memory: Memory, prefixes: Sequence[Prefix] = ()
+    ) -> None:
         self.site = site
+        self._connection = connection
+        self._memory = memory
         self._prefixes = prefixes
-        self.sightings: dict[SightingKey, Seen] = {}
-        self.claims: dict[str, dict[ClaimKey, tuple[int, int]]] = {}  # subject -> claim -> first, last
-        self.devices: dict[str, DeviceRow] = {}
-        self.by_id: dict[str, DeviceRow] = {}
-        self.holders: dict[bytes, str] = {}  # address -> device id
-        self.remote_subjects = 0  # of the claims
-        self._by_ip: dict[bytes, set[SightingKey]] = {}
-        self._firm: dict[bytes, set[SightingKey]] = {}  # MAC -> rows of every source but weak ones that have an address
-        self._owners: dict[bytes, set[bytes]] = {}  # address -> MACs that hold it by authority
-        self._held: set[Place] = set()  # that hold one which is not link-local
-        self._forwards: set[Place] = set()  # that forwarded a source which is not local
-        self._near: dict[bytes, set[bytes]] = {}  # MAC -> link-local addresses that nobody holds: they are its own
-        self._weak: dict[Place, set[bytes]] = {}  # other local addresses of that sort
-        self._direct: dict[Place, set[bytes]] = {}  # local addresses of frames that nobody had forwarded
-        self._foreign: dict[Place, set[bytes]] = {}  # addresses it used that others hold
-
-    @classmethod
-    def load(cls, connection: sqlite3.Connection, site: str, prefixes: Sequence[Prefix] = ()) -> SiteModel:
-        """From the tables."""
-        model = cls(site, prefixes)
-        for mac, ip, vlans, source, first_ns, last_ns, frames in connection.execute(
-            "SELECT mac, ip, vlans, source, first_ns, last_ns, frames FROM sighting WHERE site = ?", (site,)
-        ):
-            model.add_sighting(SightingKey(mac, ip, vlans, source), Seen(first_ns, last_ns, frames))
-        for subject, key, value, source, first_ns, last_ns in connection.execute(
-            "SELECT subject, key, value, source, first_ns, last_ns FROM claim WHERE site = ?", (site,)
-        ):
-            model.claims.setdefault(subject, {})[ClaimKey(key, value, source)] = (first_ns, last_ns)
-        for row in connection.execute("SELECT * FROM device WHERE site = ?", (site,)):
-            values = dict(row)
-            for name in ("macs", "ips", "vlans", "sources"):
-                values[name] = json.loads(values[name])
-            model.add_device(DeviceRow(**values))
-        model.holders = {
-            row[0]: row[1]
-            for row in connection.execute("SELECT ip, device FROM device_address WHERE site = ?", (site,))
-        }
-        model.remote_subjects = sum(map(model.is_remote, model.claims))
-        return model
+        self._unwritten: list[tuple[object, ...]] = []  # sightings
+        (self.sightings,) = connection.execute("SELECT count(*) FROM sighting WHERE site = ?", (site,)).fetchone()
+        self.subjects = self.remote_subjects = 0  # of the claims
+        for (subject,) in connection.execute("SELECT DISTINCT subject FROM claim WHERE site = ?", (site,)):
+            self.subjects += 1
+            ip = is_public(subject, prefixes)
+            self.remote_subjects += ip is not None and not load_holder(connection, site, ip)
 
     def is_remote(self, subject: str) -> bool:
         """Whether a claim's subject is a public address that no device of the site holds."""
-        try:
-            ip = ipaddress.ip_address(subject).packed
-        except ValueError:
-            return False  # a MAC
-        return ip not in self.holders and not is_local(ip, self._prefixes)
+        ip = is_public(subject, self._prefixes)
+        return ip is not None and not self.holder(ip)
+
+    # Devices ----------------------------------------------------------------------------------------------------
+
+    def device(self, key: str) -> DeviceRow | None:
+        return self._memory.devices.get((self.site, key), self._load_device)
+
+    def _load_device(self, place: tuple[str, str]) -> DeviceRow | None:
+        return read_device(self._connection, *place)
+
+    def device_of_id(self, id_: str) -> DeviceRow | None:
+        key = self._memory.device_keys.get((self.site, id_), self._load_key)
+        return self.device(key) if key else None
+
+    def _load_key(self, place: tuple[str, str]) -> str:
+        row = self._connection.execute("SELECT key FROM device_id WHERE site = ? AND id = ?", place).fetchone()
+        return row[0] if row else ""
 
     def add_device(self, row: DeviceRow) -> None:
-        self.devices[row.key] = self.by_id[row.id] = row
+        self._memory.devices.put((self.site, row.key), row)
 
-    def remove_device(self, key: str) -> DeviceRow:
-        row = self.devices.pop(key)
-        del self.by_id[row.id]
-        return row
+    def remove_device(self, row: DeviceRow) -> None:
+        """Its row of the table too."""
+        self._memory.devices.put((self.site, row.key), None)
+        self._connection.execute("DELETE FROM device WHERE id = ?", (row.id,))
+
+    def holder(self, ip: bytes) -> str:
+        """The id of the device that has the address, or none."""
+        return self._memory.holders.get((self.site, ip), self._load_holder)
+
+    def _load_holder(self, place: tuple[str, bytes]) -> str:
+        return load_holder(self._connection, *place)
+
+    def hold(self, ip: bytes, id_: str) -> None:
+        """Say which device has the address; none = nobody."""
+        self._memory.holders.put((self.site, ip), id_)
+        if id_:
+            self._connection.execute(
+                "INSERT OR REPLACE INTO device_address(site, ip, device) VALUES(?, ?, ?)", (self.site, ip, id_)
+            )
+        else:
+            self._connection.execute("DELETE FROM device_address WHERE site = ? AND ip = ?", (self.site, ip))
+
+    # Claims -----------------------------------------------------------------------------------------------------
+
+    def claims_of(self, subject: str) -> Claims:
+        """Empty where nothing is claimed; who adds the first one counts the subject."""
+        return self._memory.claims.get((self.site, subject), self._load_claims)
+
+    def _load_claims(self, place: tuple[str, str]) -> Claims:
+        return load_claims(self._connection, *place)
+
+    def facts_of(self, subjects: Iterable[str]) -> list[tuple[str, str, str, str, int]]:
+        """What is claimed of these subjects, as `identity.resolve` takes it: at its first and its last time."""
+        facts = []
+        for subject in sorted(subjects):
+            for claim, times in sorted(self.claims_of(subject).items()):
+                facts += [(subject, *claim, seen_ns) for seen_ns in sorted(set(times))]
+        return facts
 
     # Sightings --------------------------------------------------------------------------------------------------
 
-    def add_sighting(self, key: SightingKey, seen: Seen) -> set[bytes]:
-        """Take a row that was not there; the MACs that begin or cease to keep other addresses because of it."""
-        self.sightings[key] = seen
+    def _rows(self, where: bytes) -> Rows:
+        """Of an address; of a MAC, those without one."""
+        return self._memory.rows.get((self.site, where), self._load_rows)
+
+    def _load_rows(self, place: tuple[str, bytes]) -> Rows:
+        return load_rows(self._connection, *place)
+
+    def _rows_of(self, ips: Iterable[bytes]) -> Iterable[Rows]:
+        return (self._rows(ip) for ip in ips if any(ip))
+
+    def _seen(self, key: SightingKey) -> Seen | None:
+        return self._rows(key.ip if any(key.ip) else key.mac).seen.get(key)
+
+    def _station(self, mac: bytes) -> Station:
+        return self._memory.stations.get((self.site, mac), self._load_station)
+
+    def _load_station(self, place: tuple[str, bytes]) -> Station:
+        return load_station(self._connection, *place, self._prefixes)
+
+    def _full(self, mac: bytes) -> Station:
+        """The station with enough of its addresses at hand."""
+        station = self._station(mac)
+        if station.is_short:
+            self.write()
+            self._memory.stations.drop((self.site, mac))
+            station = self._station(mac)
+        return station
+
+    def see(self, key: SightingKey, seen: Seen, agent: str, interface: str) -> bool:
+        """Add to a row; False where it is not there."""
+        found = self._seen(key)
+        if found is None:
+            return False
+        found.first_ns = min(found.first_ns, seen.first_ns)
+        found.last_ns = max(found.last_ns, seen.last_ns)
+        found.frames = min(found.frames + seen.frames, MAX_TOTAL)
+        self._to_write(key, seen, agent, interface)
+        return True
+
+    def _to_write(self, key: SightingKey, seen: Seen, agent: str, interface: str) -> None:
+        self._unwritten.append((self.site, *key, seen.first_ns, seen.last_ns, seen.frames, agent, interface))
+
+    def write(self) -> None:
+        """Bring the table `sighting` up to what was taken."""
+        self._connection.executemany(WRITE_SIGHTING, self._unwritten)
+        self._unwritten.clear()
+
+    def add_sighting(
+        self, key: SightingKey, seen: Seen, agent: str, interface: str
+    ) -> tuple[Collection[bytes], Collection[bytes]]:
+        """Take a row that was not there; the MACs that begin or cease to keep other addresses because of it, and the
+        addresses that may be others' now."""
         mac, ip, source = key.mac, key.ip, SightingSource(key.source)
-        if any(ip):
-            self._by_ip.setdefault(ip, set()).add(key)
+        rows = self._rows(ip if any(ip) else mac)
         routed = forwards(source, ip, self._prefixes)
         weak = source in WEAK and not routed
-        if not weak:
-            self._firm.setdefault(mac, set()).add(key)
-        if mac == NO_MAC:
-            return set()
-        users = {mac} if weak else set()
-        binds = source in AUTHORITATIVE and is_bindable(ip) and mac not in self._owners.get(ip, ())
+        users: set[bytes] = set()  # to whom the address may be another thing now
+        binds = source in AUTHORITATIVE and mac != NO_MAC and is_bindable(ip) and mac not in rows.owners
         if binds:
-            users = {row.mac for row in self._by_ip[ip] if row.source in WEAK} - {NO_MAC}
-        before = {each: self.kept_ips(each) - {ip} for each in users | {mac}}
-        self._forwards.update((mac, family) for family in routed)
-        if source is SightingSource.IP:
-            self._direct.setdefault((mac, len(ip)), set()).add(ip)
+            users = {row.mac for row in rows.seen if row.source in WEAK} - {NO_MAC}
+        elif weak and mac != NO_MAC and any(ip):
+            users = {mac}
+        before = {each: self.kept_ips(each) - {ip} for each in (users | {mac}) - {NO_MAC}}
+        standing = {each: self._standing(rows, each, ip) for each in users}
+
+        self.sightings += 1
+        rows.seen[key] = Seen(seen.first_ns, seen.last_ns, seen.frames)
+        self._to_write(key, seen, agent, interface)
         if binds:
-            self._owners.setdefault(ip, set()).add(mac)
-            if not is_link_local(ip):
-                self._held.add((mac, len(ip)))
-        self._classify(ip, users)
-        return {each for each, kept in before.items() if kept != self.kept_ips(each) - {ip}}
+            rows.owners.add(mac)
+        if mac != NO_MAC:
+            station = self._station(mac)
+            station.forwards.update(routed)
+            if not weak and any(ip):
+                station.firm.add(key)
+            if binds and not is_link_local(ip):
+                station.held.add(len(ip))
+        for each, was in standing.items():
+            if (now := self._standing(rows, each, ip)) is not was:
+                _move(self._station(each), ip, was, now)
 
-    def _classify(self, ip: bytes, macs: set[bytes]) -> None:
-        """What it says of these MACs that they sent frames from `ip`."""
-        if not is_local(ip, self._prefixes):
-            return
-        owners = self._owners.get(ip)
-        for mac in macs:
-            place = mac, len(ip)
-            weak = self._near.setdefault(mac, set()) if is_link_local(ip) else self._weak.setdefault(place, set())
-            foreign = self._foreign.setdefault(place, set())
-            weak.discard(ip)
-            foreign.discard(ip)
-            if not owners:
-                weak.add(ip)
-            elif mac not in owners:
-                foreign.add(ip)
+        turned = {each for each, kept in before.items() if kept != self.kept_ips(each) - {ip}}
+        return turned, set().union(*map(self._wavering_ips, turned))
 
-    def _kept(self, place: Place) -> set[bytes]:
+    def _standing(self, rows: Rows, mac: bytes, ip: bytes) -> _Standing:
+        if not is_local(ip, self._prefixes) or not rows.has_weak(mac) or mac in rows.owners:
+            return _Standing.NOTHING
+        return _Standing.FOREIGN if rows.owners else _Standing.WEAK
+
+    def _kept(self, mac: bytes, family: int) -> set[bytes]:
         """Of the weak addresses those that the MAC does not forward, by the rule of `identity`."""
-        weak = self._weak.get(place, set())
-        if place in self._forwards or self._foreign.get(place) or len(weak) > MAX_WEAK_ADDRESSES:
+        station = self._full(mac)
+        weak = station.weak[family]
+        if family in station.forwards or station.foreign[family].count or weak.count > MAX_WEAK_ADDRESSES:
             return set()
-        if len(weak) > 1 or place in self._held:
-            return weak & self._direct.get(place, set())
-        return weak
+        if weak.count > 1 or family in station.held:
+            return {ip for ip in weak.some if self._is_direct(mac, ip)}
+        return set(weak.some)
+
+    def _is_direct(self, mac: bytes, ip: bytes) -> bool:
+        """Whether frames of the address came from the MAC that nobody had forwarded."""
+        return any(key.mac == mac and key.source == SightingSource.IP for key in self._rows(ip).seen)
 
     def kept_ips(self, mac: bytes) -> set[bytes]:
         """Local addresses that nobody holds by authority and that are the MAC's own; link-local ones beside these."""
-        return set().union(*(self._kept((mac, family)) for family in FAMILIES))
+        return set().union(*(self._kept(mac, family) for family in FAMILIES))
+
+    def _wavering_ips(self, mac: bytes) -> set[bytes]:
+        """Local addresses that the MAC used and nobody holds, of families of which it may have kept them until now."""
+        weak = self._full(mac).weak.values()
+        return set().union(*(sample.some for sample in weak if sample.count <= ENOUGH))
 
     def macs_of(self, ips: Iterable[bytes]) -> set[bytes]:
         """MACs that were seen with any of these addresses."""
-        return {key.mac for ip in ips for key in self._by_ip.get(ip, ()) if key.mac != NO_MAC}
-
-    def weak_ips(self, mac: bytes) -> set[bytes]:
-        """Local addresses that the MAC used and nobody holds by authority, its own or not."""
-        return set().union(*(self._weak.get((mac, family), ()) for family in FAMILIES))
+        return {key.mac for rows in self._rows_of(ips) for key in rows.seen if key.mac != NO_MAC}
 
     def own_ips(self, macs: Iterable[bytes]) -> set[bytes]:
         """Addresses that may be shown with these MACs."""
         found: set[bytes] = set()
         for mac in macs:
-            found.update(key.ip for key in self._firm.get(mac, ()) if any(key.ip))
-            found |= self._near.get(mac, set())
+            station = self._station(mac)
+            found.update(key.ip for key in station.firm)
+            found |= station.near
             found |= self.kept_ips(mac)
         return found
 
     def rows_for(self, macs: set[bytes], ips: set[bytes]) -> list[Sighting]:
         """Rows from which `resolve` gives what all rows would of these addresses, and of those MACs whose `own_ips`
         are among them. In a fixed order."""
-        keys: set[SightingKey] = set()
+        found: dict[SightingKey, Seen] = {}
         for mac in macs:
-            keys |= self._firm.get(mac, set())
-            witnesses = set(self._near.get(mac, ()))
-            for family in FAMILIES:
-                witnesses.update(self._witnesses((mac, family)))
-            for ip in witnesses:
-                keys.update(key for key in self._by_ip[ip] if key.mac == mac)
-        for ip in ips:
-            keys |= self._by_ip.get(ip, set())
-        for ip in {key.ip for key in keys} - ips:  # who holds an address decides what the others' rows mean
-            keys.update(key for key in self._by_ip.get(ip, ()) if SightingSource(key.source) in AUTHORITATIVE)
-        rows = []
-        for key in sorted(keys):
-            seen = self.sightings[key]
-            rows.append(
-                Sighting(
-                    tuple(vlan_ids(key.vlans)),
-                    key.mac,
-                    key.ip,
-                    SightingSource(key.source),
-                    seen.first_ns,
-                    seen.last_ns,
-                    seen.frames,
-                )
+            found |= self._rows(mac).seen
+            station = self._full(mac)
+            for key in station.firm:
+                found[key] = self._rows(key.ip).seen[key]
+            witnesses = station.near.union(*(_witnesses(station, family) for family in FAMILIES))
+            for rows in self._rows_of(witnesses):
+                found |= {key: seen for key, seen in rows.seen.items() if key.mac == mac}
+        for rows in self._rows_of(ips):
+            found |= rows.seen
+        for rows in self._rows_of({key.ip for key in found} - ips):
+            # who holds an address decides what the others' rows mean
+            found |= {key: seen for key, seen in rows.seen.items() if key.source in AUTHORITATIVE}
+        return [
+            Sighting(
+                tuple(vlan_ids(key.vlans)),
+                key.mac,
+                key.ip,
+                SightingSource(key.source),
+                found[key].first_ns,
+                found[key].last_ns,
+                found[key].frames,
             )
-        return rows
-
-    def _witnesses(self, place: Place) -> Iterable[bytes]:
-        """Addresses whose rows, with the firm ones, show what the MAC forwards and what it keeps."""
-        if place in self._forwards:
-            return ()
-        return islice(self._foreign.get(place) or self._weak.get(place, set()), MAX_WEAK_ADDRESSES + 1)
+            for key in sorted(found)
+        ]
 
     def weight(self, ip: bytes, mac: bytes) -> tuple[bool, int]:
         """How well a device holds an address: by authority or not, and when last. NO_MAC: behind a router."""
         best = (False, 0)
-        for key in self._by_ip.get(ip, ()):
+        for key, seen in self._rows(ip).seen.items():
             if mac in (NO_MAC, key.mac):
-                authority = mac != NO_MAC and SightingSource(key.source) in AUTHORITATIVE
-                best = max(best, (authority, self.sightings[key].last_ns))
+                best = max(best, (mac != NO_MAC and key.source in AUTHORITATIVE, seen.last_ns))
         return best
 
-    # Claims -----------------------------------------------------------------------------------------------------
 
-    def facts_of(self, subjects: Iterable[str]) -> list[tuple[str, str, str, str, int]]:
-        """What is claimed of these subjects, as `identity.resolve` takes it: at its first and its last time."""
-        facts = []
-        for subject in sorted(subjects):
-            for claim, times in sorted(self.claims.get(subject, {}).items()):
-                facts += [(subject, *claim, seen_ns) for seen_ns in sorted(set(times))]
-        return facts
+def _move(station: Station, ip: bytes, was: _Standing, now: _Standing) -> None:
+    """An address is another thing to a MAC than it was."""
+    if was is _Standing.WEAK and is_link_local(ip):
+        station.near.discard(ip)
+    elif was is not _Standing.NOTHING:
+        sample = _sample(station, ip, was)
+        sample.remove(ip)
+        station.is_short = station.is_short or len(sample.some) < min(sample.count, ENOUGH)
+    if now is _Standing.WEAK:
+        add_weak(station, ip)
+    elif now is _Standing.FOREIGN:
+        _sample(station, ip, now).add(ip)
 
 
-def device_id(connection: sqlite3.Connection, site: str, key: str) -> str:
-    """The id of a device, the same for ever; made when it is first asked for."""
-    row = connection.execute("SELECT id FROM device_id WHERE site = ? AND key = ?", (site, key)).fetchone()
-    if row is not None:
-        return str(row[0])
-    made = new_ulid()
-    connection.execute("INSERT INTO device_id(site, key, id) VALUES(?, ?, ?)", (site, key, made))
-    return made
+def _sample(station: Station, ip: bytes, standing: _Standing) -> Sample:
+    return (station.foreign if standing is _Standing.FOREIGN else station.weak)[len(ip)]
+
+
+def _witnesses(station: Station, family: int) -> Iterable[bytes]:
+    """Addresses whose rows, with the firm ones, show what the MAC forwards and what it keeps."""
+    if family in station.forwards:
+        return ()
+    return islice(station.foreign[family].some or station.weak[family].some, MAX_WEAK_ADDRESSES + 1)

@@ -4,53 +4,18 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import sqlite3
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from fieldwatch_collector.projections import inventory as inventory_module
-from fieldwatch_collector.projections.batch import OpenBatch
-from fieldwatch_collector.projections.flows import FlowProjection
-from fieldwatch_collector.projections.inventory import InventoryProjection, canonical_subject
-from fieldwatch_collector.store.migrate import migrate
-from fieldwatch_proto.columns import records_of
-from fieldwatch_proto.identity import NO_MAC, Sighting, resolve
-from fieldwatch_proto.schema import Kind, SightingSource, ip_octets, ip_text, ip_value, mac_text, vlan_ids, vlan_stack
+from fieldwatch_collector.projections import memory
+from fieldwatch_collector.projections.subjects import canonical_subject
+from fieldwatch_proto.identity import NO_MAC
+from fieldwatch_proto.schema import Kind, SightingSource, ip_text, ip_value, mac_text, vlan_stack
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.collector import fact, flow, mac, sighting
-
-SITE = "main"
-
-
-class Tables:
-    """A real database with the projections over it."""
-
-    def __init__(self) -> None:
-        self.connection = sqlite3.connect(":memory:", isolation_level=None)
-        self.connection.row_factory = sqlite3.Row
-        migrate(self.connection)
-        self.restart()
-        self.position = 0
-
-    def restart(self) -> None:
-        """As a new process would: nothing is remembered but the tables."""
-        self.inventory = InventoryProjection()
-        self.flows = FlowProjection(self.inventory)
-
-    def take(self, kind: Kind, rows: Sequence[dict[str, Any]], quiet: bool = False) -> list[dict[str, Any]]:
-        self.position += 1
-        batch = OpenBatch(self.position, "agent-1", SITE, records_of(kind, rows), quiet)
-        projection = self.flows if kind is Kind.FLOW else self.inventory
-        return projection.apply(self.connection, batch)
-
-    def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        return [tuple(row) for row in self.connection.execute(sql, values)]
-
-    def devices(self) -> dict[str, dict[str, Any]]:
-        return {row["key"]: dict(row) for row in self.connection.execute("SELECT * FROM device")}
-
+from support.inventory import Tables, expected, shown
 
 IPS = [bytes([10, 0, 0, n]) for n in range(1, 7)] + [bytes([8, 8, 8, 8]), bytes.fromhex("fe80" + "00" * 13 + "01")]
 UNIQUE = [bytes.fromhex("fd00" + "00" * 13 + end) for end in ("01", "02")]
@@ -100,62 +65,22 @@ batches = st.lists(
 )
 
 
-def expected(everything: Sequence[tuple[Kind, Sequence[dict[str, Any]]]]) -> dict[str, dict[str, Any]]:
-    """The rule applied to all that came, added up per (MAC, address, VLANs, source)."""
-    added: dict[tuple[bytes, bytes, int, int], list[int]] = {}
-    told = []
-    for kind, rows in everything:
-        for row in rows:
-            if kind is Kind.FACT:
-                told.append((row["subject"], row["key"], row["value"], row["source"], row["seen_ns"]))
-                continue
-            key = (row["mac"], ip_octets(row["ip_version"], row["ip"]), row["vlans"], row["source"])
-            sums = added.setdefault(key, [row["first_ns"], row["last_ns"], 0])
-            sums[:] = [min(sums[0], row["first_ns"]), max(sums[1], row["last_ns"]), sums[2] + row["frames"]]
-    rows_of = [
-        Sighting(tuple(vlan_ids(vlans)), where, ip, SightingSource(source), *added[where, ip, vlans, source])
-        for where, ip, vlans, source in sorted(added)
-    ]
-    return {
-        device.key: {
-            "name": device.names[0].name if device.names else "",
-            "ips": sorted(ip_text(ip) for ip in device.ips),
-            "vlans": sorted(device.vlans),
-            "sources": sorted(device.sources),
-            "first_ns": device.first_ns,
-            "last_ns": device.last_ns,
-            "frames": device.frames,
-        }
-        for device in resolve(rows_of, told)
-    }
-
-
-def shown(tables: Tables) -> dict[str, dict[str, Any]]:
-    return {
-        key: {
-            "name": row["name"],
-            "ips": sorted(json.loads(row["ips"])),
-            "vlans": json.loads(row["vlans"]),
-            "sources": json.loads(row["sources"]),
-            "first_ns": row["first_ns"],
-            "last_ns": row["last_ns"],
-            "frames": row["frames"],
-        }
-        for key, row in tables.devices().items()
-    }
-
-
-@settings(max_examples=150, deadline=None)
-@given(everything=batches, restart_at=st.integers(0, 9))
+@settings(max_examples=250, deadline=None)
+@given(everything=batches, restart_at=st.integers(0, 9), remembered=st.sampled_from([0, 1, 3, memory.MAX_REMEMBERED]))
 def test_batch_by_batch_is_the_same_as_all_at_once(
-    everything: list[tuple[Kind, list[dict[str, Any]]]], restart_at: int
+    everything: list[tuple[Kind, list[dict[str, Any]]]], restart_at: int, remembered: int
 ) -> None:
-    """Whatever comes in whatever order, and with a restart in between: the table is what `identity.resolve` gives."""
+    """Whatever comes in whatever order, with a restart in between, and however little is kept in memory: the table is
+    what `identity.resolve` gives."""
     tables = Tables()
-    for number, (kind, rows) in enumerate(everything):
-        if number == restart_at:
-            tables.restart()
-        tables.take(kind, rows)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "MAX_REMEMBERED", remembered)
+        patch.setattr(memory, "SAMPLE", memory.ENOUGH)
+        for number, (kind, rows) in enumerate(everything):
+            if number == restart_at:
+                tables.restart()
+            tables.take(kind, rows)
+            assert tables.inventory.remembered <= remembered
 
     assert expected(everything) == shown(tables)
     _addresses_are_held_by_devices_that_show_them(tables)
