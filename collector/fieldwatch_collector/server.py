@@ -9,21 +9,14 @@ store finishes, is checkpointed and closed. What was acked is on disk at any mom
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
 import json
-import os
 import signal
-import socket
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import grpc
 import grpc.aio
-import uvicorn
 from fieldwatch_proto.logs import get_logger
 from fieldwatch_proto.v1 import agent_pb2, agent_pb2_grpc, query_pb2, query_pb2_grpc
 from fieldwatch_proto.version import VERSION
@@ -31,8 +24,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from fieldwatch_collector import admin
-from fieldwatch_collector.api.app import create_app
 from fieldwatch_collector.config import CollectorConfig, is_loopback, join_address, split_address
+from fieldwatch_collector.http_server import HttpServer
 from fieldwatch_collector.identity.authority import server_names
 from fieldwatch_collector.ingest.checks import MAX_BATCH_BYTES
 from fieldwatch_collector.ingest.control import ControlService
@@ -40,11 +33,14 @@ from fieldwatch_collector.ingest.enrolment import EnrolmentService
 from fieldwatch_collector.ingest.gate import Gate
 from fieldwatch_collector.ingest.service import IngestService
 from fieldwatch_collector.ingest.throttle import EnrolmentThrottle
+from fieldwatch_collector.listening import ServeError, cannot_listen, listening_socket, reachable
 from fieldwatch_collector.query.service import QueryService
+from fieldwatch_collector.server_certificates import Certificates
 from fieldwatch_collector.services import Services, make_data_folder, open_services
 
+__all__ = ["ServeError", "Server", "serve", "show_line"]
+
 GRACE_S = 5.0  # for the last acks of open streams at a stop
-CERTIFICATE_CHECK_S = 6 * 3_600.0
 
 # A batch over the limit must arrive to be answered with TOO_BIG; beyond this gRPC ends the stream.
 AGENT_OPTIONS = (
@@ -66,10 +62,6 @@ PUBLIC_OPTIONS = (
 )
 
 log = get_logger(__name__)
-
-
-class ServeError(Exception):
-    """The server cannot run: one line with what mends it."""
 
 
 def serve(config: CollectorConfig, show: Callable[[str], None] | None) -> None:
@@ -94,10 +86,10 @@ class Server:
         self.ready = asyncio.Event()
         self.ports: dict[str, int] = {}
         self.throttle = EnrolmentThrottle()
-        self._tls = _Certificates(services)
+        self._tls = Certificates(services)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._admin = admin.AdminServer(services)
-        self._http: _Http | None = None
+        self._http: HttpServer | None = None
         self._grpc: list[grpc.aio.Server] = []
         self._watching: asyncio.Task[None] | None = None
 
@@ -184,20 +176,20 @@ class Server:
         except RuntimeError:
             port = 0
         if port == 0:
-            raise ServeError(_cannot_listen(name, address))
+            raise ServeError(cannot_listen(name, address))
         self.ports[name] = port
         self._grpc.append(server)
 
     async def start_http(self) -> None:
         host, port = split_address(self._config.listen.http)
         try:
-            listener = _listen(host, port)
+            listener = listening_socket(host, port)
         except OSError as problem:
-            raise ServeError(_cannot_listen("http", self._config.listen.http, problem)) from None
+            raise ServeError(cannot_listen("http", self._config.listen.http, problem)) from None
         self.ports["http"] = listener.getsockname()[1]
         certificate = None if is_loopback(host) else self._tls.http_files()
-        self._http = _Http(self._services, listener, certificate)
-        self._tls.http = self._http
+        self._http = HttpServer(self._services, listener, certificate)
+        self._tls.on_renewal = self._http.load_certificate
         await self._http.start()
 
     def write_ports(self) -> None:
@@ -216,7 +208,7 @@ class Server:
         }
         host = split_address(listen.http)[0]
         scheme = "http" if is_loopback(host) else "https"
-        page = f"{scheme}://{_reachable(places['http'])}"
+        page = f"{scheme}://{reachable(places['http'])}"
         log.info("collector runs", version=VERSION, data=str(self._services.data), page=page, **places)
         needs_setup = self._services.accounts.needs_setup()
         if self._show is None:
@@ -254,158 +246,6 @@ class Server:
             self._watching.cancel()
         await asyncio.to_thread(self._services.store.close)
         log.info("collector stopped", seconds=round(time.monotonic() - started, 2))
-
-
-class _Certificates:
-    """The server's certificates, one for both gRPC ports and one for HTTPS, fresh at every handshake."""
-
-    def __init__(self, services: Services) -> None:
-        self._authority = services.authority
-        self._config = services.config
-        self._lock = threading.Lock()
-        listen = services.config.listen
-        self.bound = [split_address(text)[0] for text in (listen.grpc, listen.public_grpc, listen.http)]
-        self.bound += services.config.tls.names
-        self.http: _Http | None = None
-        self._files = self._authority.server_files(self.bound)
-        self._page_files = self._authority.page_files(self.bound)
-        self._shown = self._read()
-        self._authority.on_change = self._refresh
-
-    def _read(self) -> tuple[bytes, bytes, bytes, bytes]:
-        """(key, certificate chain, roots of clients) as the next handshake takes them; and the page's chain."""
-        certificate, key = self._files
-        page = self._page_files[0].read_bytes()
-        return key.read_bytes(), certificate.read_bytes(), self._authority.client_roots_pem(), page
-
-    def credentials(self, clients_need_certificates: bool) -> grpc.ServerCredentials:
-        """P-256, by our CA; a renewed certificate or another CA is used from the next handshake on."""
-        used = self._shown
-
-        def load() -> grpc.ServerCertificateConfiguration:
-            nonlocal used
-            used = self._shown
-            key, chain, roots, _ = used
-            return grpc.ssl_server_certificate_configuration(
-                [(key, chain)], roots if clients_need_certificates else None
-            )
-
-        def fetch() -> grpc.ServerCertificateConfiguration | None:
-            return load() if used is not self._shown else None
-
-        return grpc.dynamic_ssl_server_credentials(load(), fetch, clients_need_certificates)  # type: ignore[arg-type]
-
-    def http_files(self) -> tuple[Path, Path]:
-        """(certificate, key) for HTTPS: the user's own, or ours. Raises ServeError."""
-        tls = self._config.tls
-        if not tls.certificate:
-            return self._page_files
-        for name, path in (("tls.certificate", tls.certificate), ("tls.key", tls.key)):
-            if not os.access(path, os.R_OK):
-                raise ServeError(f"{name} = {path}: cannot be read; check the path and its owner")
-        return Path(tls.certificate), Path(tls.key)
-
-    async def keep_fresh(self) -> None:
-        """Renew past half of the certificate's life; drop the roots of clients whose time is over."""
-        while True:
-            await asyncio.sleep(CERTIFICATE_CHECK_S)
-            await asyncio.to_thread(self._refresh)
-
-    def _refresh(self) -> None:
-        """In a worker thread."""
-        with self._lock:
-            self._files = self._authority.server_files(self.bound)
-            self._page_files = self._authority.page_files(self.bound)
-            fresh = self._read()
-            if fresh != self._shown:
-                self._shown = fresh
-                log.info("certificates of the server renewed")
-                if self.http is not None:
-                    self.http.load_certificate()
-
-
-class _Http:
-    """uvicorn in our loop, on a socket of ours, without its signal handlers."""
-
-    def __init__(self, services: Services, listener: socket.socket, certificate: tuple[Path, Path] | None) -> None:
-        self._listener = listener
-        self._certificate = certificate
-        settings = uvicorn.Config(
-            create_app(services),
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            lifespan="on",
-            server_header=False,
-            proxy_headers=False,  # else anybody on this machine says by X-Forwarded-For whom a failed login counts for
-            timeout_graceful_shutdown=3,
-            ws_max_size=64 << 10,
-            ssl_certfile=certificate[0] if certificate else None,
-            ssl_keyfile=certificate[1] if certificate else None,
-        )
-        self._uvicorn = _Uvicorn(settings)
-        self.task: asyncio.Task[None]
-
-    async def start(self) -> None:
-        """Returns when it answers."""
-        self.task = asyncio.create_task(self._uvicorn.serve(sockets=[self._listener]))
-        while not self._uvicorn.started:
-            if self.task.done():
-                self.task.result()
-                raise ServeError("the HTTP server did not start; see the log")
-            await asyncio.sleep(0.01)
-
-    async def stop(self) -> None:
-        self._uvicorn.should_exit = True
-        await asyncio.wait({self.task}, timeout=GRACE_S + 3)
-        self._listener.close()
-
-    def load_certificate(self) -> None:
-        """Use the renewed files for new connections."""
-        if self._certificate is not None and self._uvicorn.config.ssl is not None:
-            self._uvicorn.config.ssl.load_cert_chain(*self._certificate)
-
-
-class _Uvicorn(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Signals are ours."""
-        yield
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket; raises OSError."""
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(1_024)
-        listener.setblocking(False)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-def _cannot_listen(name: str, address: str, problem: OSError | None = None) -> str:
-    """gRPC does not say why it cannot bind; a socket of ours does."""
-    if problem is None:
-        try:
-            _listen(*split_address(address)).close()
-        except OSError as found:
-            problem = found
-    why = problem.strerror if problem is not None and problem.strerror else "the address cannot be used"
-    flag = f"--{name.replace('_', '-')}"
-    busy = problem is not None and problem.errno == errno.EADDRINUSE
-    remedy = "stop what uses it, or give another" if busy else "give an address of this machine"
-    return f"cannot listen on {address}: {why}; {remedy} with {flag} HOST:PORT"
-
-
-def _reachable(address: str) -> str:
-    """An address that a browser on this machine can open."""
-    host, port = split_address(address)
-    return join_address({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)  # noqa: S104 - compared
 
 
 def show_line(text: str) -> None:
