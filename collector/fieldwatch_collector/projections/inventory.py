@@ -124,7 +124,7 @@ class InventoryProjection:
                 continue
             key, seen = SightingKey(mac, ip, vlans, source), Seen(first_ns, last_ns, frames)
             if not model.see(key, seen, batch.agent, interface):
-                if model.sightings >= MAX_SIGHTINGS:
+                if model.sightings >= MAX_SIGHTINGS or not model.has_room(key):
                     self.dropped += 1
                     continue
                 turned, wavering = model.add_sighting(key, seen, batch.agent, interface)

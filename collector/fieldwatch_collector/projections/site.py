@@ -39,6 +39,9 @@ from fieldwatch_collector.projections.loading import (
 )
 from fieldwatch_collector.projections.memory import ENOUGH, Claims, Memory, Rows, Sample, Seen, SightingKey, Station
 
+# Of one address, and of one MAC with addresses that it is shown with. What touches such a row costs as many, each time:
+# a host that claims addresses at random would hold up everybody.
+MAX_ROWS = 4_096
 WRITE_SIGHTING = (
     "INSERT INTO sighting(site, mac, ip, vlans, source, first_ns, last_ns, frames, agent, interface)"
     " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(site, mac, ip, vlans, source) DO UPDATE SET"
@@ -185,6 +188,15 @@ class SiteModel:
         """Bring the table `sighting` up to what was taken."""
         self._connection.executemany(WRITE_SIGHTING, self._unwritten)
         self._unwritten.clear()
+
+    def has_room(self, key: SightingKey) -> bool:
+        """Whether a row that is not there may be added, see `MAX_ROWS`."""
+        if len(self._rows(key.ip if any(key.ip) else key.mac).seen) >= MAX_ROWS:
+            return False
+        if key.mac == NO_MAC or (key.source in WEAK and not is_link_local(key.ip)):
+            return True
+        station = self._station(key.mac)
+        return len(station.firm) + len(station.near) < MAX_ROWS
 
     def add_sighting(
         self, key: SightingKey, seen: Seen, agent: str, interface: str

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
-from fieldwatch_collector.projections import memory
-from fieldwatch_proto.schema import Kind, SightingSource
+from fieldwatch_collector.projections import memory, site
+from fieldwatch_proto.schema import Kind, SightingSource, mac_text
 from support.collector import fact, flow, mac, sighting
 from support.inventory import Tables, expected, shown
 
@@ -108,6 +109,28 @@ def test_a_host_that_ceases_to_look_like_a_router(monkeypatch: pytest.MonkeyPatc
 
     assert len(used) == seen[0]
     assert 1 == seen[-1]
+
+
+@pytest.mark.parametrize("remembered", [0, memory.MAX_REMEMBERED])
+def test_who_claims_too_much_gets_no_more(monkeypatch: pytest.MonkeyPatch, remembered: int) -> None:
+    """A host that claims addresses at random, and an address that hosts made up at random claim: the rest is counted,
+    and nobody else gets less."""
+    monkeypatch.setattr(memory, "MAX_REMEMBERED", remembered)
+    monkeypatch.setattr(site, "MAX_ROWS", 5)
+    tables = Tables()
+    tables.take(Kind.SIGHTING, [sighting(1, spoofed(number)) for number in range(20)])
+    near = [bytes.fromhex("fe80") + bytes(11) + bytes([7, 7, number]) for number in range(20)]
+    tables.take(Kind.SIGHTING, [sighting(2, ip, SightingSource.IP) for ip in near])
+    tables.take(Kind.SIGHTING, [sighting(number, spoofed(100)) for number in range(10, 20)])
+    greedy = tables.inventory.dropped
+    tables.take(
+        Kind.SIGHTING, [sighting(3, spoofed(19)), sighting(1, spoofed(0), last_ns=9_000), sighting(3, near[19])]
+    )
+    devices = {row["key"]: json.loads(row["ips"]) for row in tables.devices().values()}
+
+    assert 15 + 15 + 5 == greedy == tables.inventory.dropped
+    assert [5, 5, 2] == [len(devices[f"mac:{mac_text(mac(number))}"]) for number in (1, 2, 3)]
+    assert 5 == sum(devices == ["10.0.0.100"] for devices in devices.values())
 
 
 def test_what_was_undone_is_read_anew() -> None:
