@@ -55,16 +55,19 @@ async def test_batches_are_acked_after_the_commit_and_stored_once(tmp_path: Path
 
 
 async def test_out_of_order_batches_are_acked_as_ranges(tmp_path: Path) -> None:
-    """The mark waits for the hole; ranges above it are named; a gap fills the hole."""
+    """The mark waits for the hole; a range above it is named once, not with each ack; a gap fills the hole."""
     async with running(tmp_path / "data") as collector:
         identity = await enrol(collector)
         async with talk(collector, identity) as stream:
-            await stream.hello((EPOCH, 1, 6))
+            await stream.hello((EPOCH, 1, 8))
             await stream.send(batch(EPOCH, 1, SIGHTINGS[1]))
             await stream.acked(EPOCH, 1)
             await stream.send(batch(EPOCH, 4, SIGHTINGS[4]))
             ack = await stream.read()
             assert (ack.upto, [(r.from_seq, r.to_seq) for r in ack.also]) == (1, [(4, 4)])
+            await stream.send(batch(EPOCH, 6, SIGHTINGS[6]))
+            ack = await stream.read()
+            assert (ack.upto, [(r.from_seq, r.to_seq) for r in ack.also]) == (1, [(6, 6)])
             lost = pb.Gap(
                 epoch=EPOCH, from_seq=2, to_seq=3, records={1: 40}, frames=90, reason=pb.QUOTA, count_known=True
             )

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from fieldwatch_proto.columns import CODEC_MSGPACK_ZSTD, DecodeError, Records, open_body
 from fieldwatch_proto.schema import METRIC_FRAMES_OUTSIDE_FLOWS, Kind
 
-MAX_BATCHES = 65_536  # of a gap's range that are looked at: more than a spool of 1 GiB holds of batches of 16 kB
+MAX_BATCHES = 65_536  # of a gap's range that are looked at: as many as a spool of 1 GiB holds, of 16 kB each
 MAX_ROWS = 256  # that one transaction makes up for
 MAX_OPENED_BYTES = 8 << 20  # of bodies as they are unpacked; a single larger one passes when it is the first
 RECORD_BYTES = 128  # of a flow record unpacked: a constant of a few octets stands for one in each row
