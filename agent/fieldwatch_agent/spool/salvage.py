@@ -94,7 +94,7 @@ def salvage(
         db.execute("PRAGMA journal_mode=OFF").fetchall()
         db.execute("PRAGMA synchronous=OFF")
         create(db)
-        work = _Salvage(image, db, state or newest_state(image), mark, _room(folder))
+        work = _Salvage(image, db, state or newest_state(image), mark, _room(folder), runs=state is not None)
         batches, gaps, lost = work.run(why)
     except BaseException:
         db.close()
@@ -164,10 +164,19 @@ def _remove(path: Path) -> None:
 
 
 class _Salvage:
+    """`runs`: the state is that of a running store; numbers that it has not given are of transactions that failed."""
+
     def __init__(
-        self, image: Image, db: sqlite3.Connection, state: State | None, mark: Mark | None, room_bytes: int
+        self,
+        image: Image,
+        db: sqlite3.Connection,
+        state: State | None,
+        mark: Mark | None,
+        room_bytes: int,
+        *,
+        runs: bool,
     ) -> None:
-        self.image, self.db, self.mark, self.room_bytes = image, db, mark, room_bytes
+        self.image, self.db, self.mark, self.room_bytes, self.runs = image, db, mark, room_bytes, runs
         self.known = state is not None
         self.state = state or State()
         if not self.known and mark is not None:
@@ -220,6 +229,8 @@ class _Salvage:
             return False
         stream = self._stream(epoch)
         if stream is None or stream.done.covers(low, high):
+            return False
+        if self.runs and high >= self.given_later[epoch]:
             return False
         stream.next_seq = max(stream.next_seq, high + 1)
         return True

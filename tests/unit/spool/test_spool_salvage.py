@@ -261,3 +261,21 @@ def test_without_any_state_what_is_whole_is_sent(tmp_path: Path) -> None:
     assert [item.seq for item in batches] == list(range(1, 31))
     assert [(gap.count_known, gap.frames) for gap in gaps] == [(False, 0)]
     assert salvaged == 1
+
+
+def test_what_a_failed_transaction_wrote_is_not_salvaged(tmp_path: Path) -> None:
+    """SQLite writes large ones out before they end: the rows are in the WAL, and the running agent tries them again."""
+    store = Store(tmp_path, WIDE)
+    store.commit([put(1)])
+    big = [put(number, octets=50_000) for number in range(2, 20)]
+    store.db.execute("PRAGMA max_page_count=200")
+    with pytest.raises(sqlite3.OperationalError):
+        store.commit(big)
+    store.db.execute("PRAGMA max_page_count=1000000")
+
+    renewed = store.salvage("a test")
+
+    renewed.commit(big[:1])
+    items = [item for _, item in renewed.peek(max_items=100)]
+    assert [item.body for item in items if isinstance(item, Batch)] == [put(1).sealed.body, big[0].sealed.body]
+    assert len(items) == 2
