@@ -15,7 +15,9 @@ from fieldwatch_proto.v1.agent_pb2 import GapReason
 
 from fieldwatch_agent.ledger import LedgerState
 from fieldwatch_agent.spool.items import Loss
+from fieldwatch_agent.spool.memory import moved_account
 from fieldwatch_agent.spool.rows import added, differences
+from fieldwatch_agent.spool.state import Mark
 
 if TYPE_CHECKING:
     from fieldwatch_agent.spool.store import Store
@@ -44,18 +46,13 @@ def interface_accounts(store: Store) -> dict[str, InterfaceAccount]:
 def reconcile(store: Store, run: int, left: LedgerState | None, boot: bytes) -> list[Loss]:
     """Start the account of `run`: declare what the run before lost, all in one transaction. The losses."""
     mark = left.mark if left is not None else None
-    in_memory = mark is not None and mark.volatile and mark.epoch not in store.epochs
+    in_memory = mark is not None and mark.volatile
     same_run = left is not None and (in_memory or left.run == store.state.run)
     same_boot = left is not None and left.boot == boot
     losses: list[Loss] = []
     lost_epoch: tuple[int, int, int, Loss] | None = None
     if left is not None and mark is not None and in_memory:
-        detail = "the agent was killed while its spool was in memory"
-        waited = Loss(GapReason.UNCLEAN_STOP, mark.waiting_frames, mark.waiting_records, same_boot, detail)
-        if mark.waiting:
-            lost_epoch = (mark.epoch, mark.next_seq - mark.waiting, mark.next_seq - 1, waited)
-        frames = left.frames - mark.frames - mark.waiting_frames
-        records = differences(left.records, added(mark.records, mark.waiting_records))
+        lost_epoch, frames, records = _from_memory(store, left, mark, count_known=same_boot)
         losses += _unsealed(store, frames, records, count_known=same_boot)
     elif left is not None and same_run:
         frames = left.frames - store.state.account_frames
@@ -78,6 +75,34 @@ def reconcile(store: Store, run: int, left: LedgerState | None, boot: bytes) -> 
         meta.update(replace(account, base=position, generation=0, drops=0).meta(name))
     store.begin_run(run, losses, meta, lost_epoch)
     return [*losses, lost_epoch[3]] if lost_epoch else losses
+
+
+def _from_memory(
+    store: Store, left: LedgerState, mark: Mark, *, count_known: bool
+) -> tuple[tuple[int, int, int, Loss] | None, int, dict[int, int]]:
+    """What a kill took of a spool in memory: what waited, under its numbers; frames and records that were not sealed.
+
+    Some of the epoch is in the file where it was moved there and nobody heard of it: the sync failed, or the kill came
+    before. What the file counts beyond what the mark, or that move, knew of it was written there since, and is there.
+    """
+    state = store.state
+    sealed_frames, sealed_records = mark.frames + mark.waiting_frames, added(mark.records, mark.waiting_records)
+    first, waiting_frames, waiting_records = mark.next_seq - mark.waiting, mark.waiting_frames, mark.waiting_records
+    before_frames, before_records = mark.file_frames, mark.file_records
+    moved = moved_account(store, mark.epoch)
+    if moved is not None:
+        before_frames, before_records = moved
+        following = next((stream.next_seq for stream in state.streams if stream.epoch == mark.epoch), mark.next_seq)
+        if following > first:
+            first = following
+            waiting_frames, waiting_records = sealed_frames - moved[0], differences(sealed_records, moved[1])
+    frames = left.frames - sealed_frames - (state.account_frames - before_frames)
+    records = differences(left.records, added(sealed_records, differences(state.account_records, before_records)))
+    if first == mark.next_seq:
+        return None, frames, records
+    detail = "the agent was killed while its spool was in memory"
+    waited = Loss(GapReason.UNCLEAN_STOP, max(0, waiting_frames), waiting_records, count_known, detail)
+    return (mark.epoch, first, mark.next_seq - 1, waited), frames, records
 
 
 def _unsealed(store: Store, frames: int, records: dict[int, int], *, count_known: bool) -> list[Loss]:

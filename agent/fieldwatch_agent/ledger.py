@@ -14,12 +14,15 @@ same boot and the same interface, W - P - that position = frames that passed whi
 still in the ring of a killed agent included. `accounts` does the sums; this is the file.
 
 Beside that the page remembers the spool's newest commit (`spool.state.Mark`): a spool file that lacks it at the next
-start has lost what was committed since, and it is known how much that was.
+start has lost what was committed since, and it is known how much that was. There are two marks, written in turn: a kill
+while one is written leaves the one before.
 
-Layout, little-endian u64 where not said otherwise: magic (8 octets), run, boot id (16 octets), at 32 the mark's epoch,
-numbers, frames and checksum (with its waiting frames), at 64 records of each kind (8), at 128 and 192 the mark's
-waiting records and records of each kind, then at 256 one slot of 128 octets for each worker: observed, earlier, drops,
-base, generation, interface index, name (32 octets, UTF-8, zero-padded). Every counter is written by one aligned store.
+Layout, little-endian u64 where not said otherwise: magic (8 octets), run, boot id (16 octets), at 64 records of each
+kind (8), then at 256 one slot of 128 octets for each worker: observed, earlier, drops, base, generation, interface
+index, name (32 octets, UTF-8, zero-padded); behind the slots two marks of 256 octets: how many were written, epoch,
+next number, numbers that wait (the highest bit: `volatile`), frames, frames that wait, frames of the file, records of
+each kind (8), those that wait (8), those of the file (8), CRC-32 of all that and the run. Every counter is written by
+one aligned store.
 
 The first worker of an interface has the slot of the interface's name, with the base for all of them; those beside it
 have ``eth0/1``, ``eth0/2`` ... (no interface has a slash in its name).
@@ -30,6 +33,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,15 +47,17 @@ from fieldwatch_agent.spool.state import Mark
 
 FILE_NAME = "ledger"
 LEDGER_BYTES = 16_384
-MAX_SLOTS = 126
+MAX_SLOTS = 122
 UNKNOWN = (1 << 64) - 1
 
 _MAGIC = b"FWLEDG01"
 _RUN, _BOOT, _RECORDS, _SLOTS, _SLOT_BYTES = 8, 16, 64, 256, 128
 _OBSERVED, _EARLIER, _DROPS, _BASE, _GENERATION, _NAME = 0, 1, 2, 3, 4, 48
 _KINDS = 8
-_MARK, _WAITING_RECORDS, _MARK_RECORDS = 32, 128, 192
-_SEQ_BITS, _WAITING_BITS = 40, 23  # of the mark's second word; the last bit is `volatile`
+_MARK_BYTES = 256
+_MARKS = LEDGER_BYTES - 2 * _MARK_BYTES
+_MARK_WORDS = struct.Struct("<31Q")  # and the checksum
+_VOLATILE = 1 << 63
 
 
 def boot_id() -> bytes:
@@ -112,31 +118,41 @@ def read_ledger(folder: Path) -> LedgerState | None:
                 drops=state.drops + words[word + _DROPS],
             )
     records = {kind: words[_RECORDS // 8 + kind] for kind in range(_KINDS) if words[_RECORDS // 8 + kind]}
-    return LedgerState(words[_RUN // 8], octets[_BOOT : _BOOT + 16], records, slots, _read_mark(words))
+    return LedgerState(words[_RUN // 8], octets[_BOOT : _BOOT + 16], records, slots, _read_mark(octets))
 
 
-def _read_mark(words: memoryview) -> Mark | None:
-    """None where there is none, or where it was being written when the process was killed."""
-    run = words[_RUN // 8]
-    epoch, numbers, frames, check = words[_MARK // 8 : _MARK // 8 + 4]
-    counts = list(words[_MARK_RECORDS // 8 : _MARK_RECORDS // 8 + _KINDS])
-    waiting_counts = list(words[_WAITING_RECORDS // 8 : _WAITING_RECORDS // 8 + _KINDS])
-    waiting_frames = check >> 32
-    wanted = _mark_check(run, epoch, numbers, frames, counts, waiting_frames, waiting_counts)
-    if not epoch or check & 0xFFFFFFFF != wanted:
-        return None
-    records, waiting_records = _by_kind(counts), _by_kind(waiting_counts)
-    next_seq, waiting = numbers & (1 << _SEQ_BITS) - 1, numbers >> _SEQ_BITS & (1 << _WAITING_BITS) - 1
-    volatile = bool(numbers >> _SEQ_BITS + _WAITING_BITS)
-    return Mark(epoch, next_seq, run, frames, records, waiting, volatile, waiting_frames, waiting_records)
+def _read_mark(octets: bytes) -> Mark | None:
+    """The newer of the two that are whole; None where there is none."""
+    run, newest, found = int.from_bytes(octets[_RUN : _RUN + 8], "little"), 0, None
+    for place in (_MARKS, _MARKS + _MARK_BYTES):
+        packed = octets[place : place + _MARK_WORDS.size]
+        check = int.from_bytes(octets[place + _MARK_WORDS.size : place + _MARK_BYTES], "little")
+        written, epoch, next_seq, waiting, frames, waiting_frames, file_frames, *counts = _MARK_WORDS.unpack(packed)
+        if written <= newest or check != _mark_check(run, packed):
+            continue
+        newest = written
+        found = Mark(
+            epoch,
+            next_seq,
+            run,
+            frames,
+            _by_kind(counts[:_KINDS]),
+            waiting & ~_VOLATILE,
+            bool(waiting & _VOLATILE),
+            waiting_frames,
+            _by_kind(counts[_KINDS : 2 * _KINDS]),
+            file_frames,
+            _by_kind(counts[2 * _KINDS :]),
+        )
+    return found
 
 
 def _by_kind(counts: list[int]) -> dict[int, int]:
     return {kind: count for kind, count in enumerate(counts) if count}
 
 
-def _mark_check(*words: object) -> int:
-    return crc32(repr(words).encode())
+def _mark_check(run: int, packed: bytes) -> int:
+    return crc32(packed, run & 0xFFFFFFFF)
 
 
 class Slot:
@@ -210,6 +226,7 @@ class Ledger:
         self._octets = memoryview(self._map)
         self._words = self._octets.cast("Q")
         self._slots: dict[str, Slot] = {}
+        self._marks = 0  # written so far
 
     def slots(self, interface: str, workers: int) -> list[Slot]:
         """Those of an interface's workers. Raises ValueError when all are taken."""
@@ -229,18 +246,24 @@ class Ledger:
 
     def remember(self, mark: Mark) -> None:
         """Keep the spool's newest commit."""
-        counts = [mark.records.get(kind, 0) for kind in range(_KINDS)]
-        waiting = [mark.waiting_records.get(kind, 0) for kind in range(_KINDS)]
-        place = _MARK // 8
-        self._words[place + 3] = 0
-        for kind, count in enumerate(counts):
-            self._words[_MARK_RECORDS // 8 + kind] = count
-            self._words[_WAITING_RECORDS // 8 + kind] = waiting[kind]
-        numbers = mark.next_seq | mark.waiting << _SEQ_BITS | mark.volatile << _SEQ_BITS + _WAITING_BITS
-        self._words[place], self._words[place + 1], self._words[place + 2] = mark.epoch, numbers, mark.frames
-        frames = mark.waiting_frames & 0xFFFFFFFF  # of what fits into memory
-        check = _mark_check(self.run, mark.epoch, numbers, mark.frames, counts, frames, waiting)
-        self._words[place + 3] = frames << 32 | check
+        self._marks += 1
+        counts = [
+            records.get(kind, 0)
+            for records in (mark.records, mark.waiting_records, mark.file_records)
+            for kind in range(_KINDS)
+        ]
+        packed = _MARK_WORDS.pack(
+            self._marks,
+            mark.epoch,
+            mark.next_seq,
+            mark.waiting | mark.volatile * _VOLATILE,
+            mark.frames,
+            mark.waiting_frames,
+            mark.file_frames,
+            *counts,
+        )
+        place = _MARKS + self._marks % 2 * _MARK_BYTES
+        self._octets[place : place + _MARK_BYTES] = packed + _mark_check(self.run, packed).to_bytes(8, "little")
 
     def observe(self, kind: Kind, records: int) -> None:
         """Count records that came to be. The caller serialises."""

@@ -33,6 +33,7 @@ DAMAGE = (
     *("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_CONSTRAINT", "SQLITE_MISMATCH", "SQLITE_TOOBIG"),
     *("SQLITE_IOERR_READ", "SQLITE_IOERR_SHORT_READ"),  # a part of the disk cannot be read: the rest can
 )
+UNKNOWN_OUTCOME = ("SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC")
 MIGRATE_TIMEOUT_S = 600
 WAL_PAGES = 256
 WAL_BYTES = WAL_PAGES * 4096
@@ -202,6 +203,11 @@ def is_damage(problem: sqlite3.Error) -> bool:
     if name is None:  # a text that is no UTF-8: the module's own error, not SQLite's
         return type(problem) is sqlite3.OperationalError
     return str(name).startswith(DAMAGE)
+
+
+def is_outcome_unknown(problem: BaseException) -> bool:
+    """Whether a transaction was written and not synced: after a kill it may be in the file, or not."""
+    return getattr(problem, "sqlite_errorname", "") in UNKNOWN_OUTCOME
 
 
 def _migrate(path: Path) -> str:

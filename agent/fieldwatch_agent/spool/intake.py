@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from fieldwatch_proto.schema import CLASSES, SCHEMA_VERSION, Kind
 
 from fieldwatch_agent.spool.items import Batch, Gap, Loss, Put
-from fieldwatch_agent.spool.numbers import Numbers
 from fieldwatch_agent.spool.rows import BATCH_COLUMNS, GAP_COLUMNS, added, batch_crc, gap_of
 from fieldwatch_agent.spool.state import Stream
 
@@ -60,7 +59,7 @@ class Intake:
             state.account_records = added(state.account_records, loss.records)
         key = (loss.reason, loss.detail, loss.count_known)
         epoch, seq, since_ns = state.open_losses.get(key, (0, 0, 0))
-        if store.is_fresh(epoch, seq) and abs(now_ns - since_ns) < JOIN_LOSSES_NS:
+        if store.may_grow(epoch, seq) and abs(now_ns - since_ns) < JOIN_LOSSES_NS:
             kept = self._read_gap(epoch, seq)
             if kept is not None:
                 self._count(loss)
@@ -72,11 +71,18 @@ class Intake:
         state.open_losses[key] = (epoch, seq, now_ns)
 
     def declare_epoch(self, epoch: int, from_seq: int, to_seq: int, loss: Loss) -> None:
-        """A loss under the numbers that it had in an epoch of which the file knows nothing."""
+        """A loss under the numbers that it had in an epoch that went on after the file had heard of it last, if ever.
+
+        The numbers between are done with.
+        """
         store = self.store
-        lost = Stream(epoch, store.current.ordinal, to_seq + 1, Numbers([(1, from_seq - 1)]))
-        store.current.ordinal += 1
-        store.state.streams.insert(-1, lost)
+        lost = next((stream for stream in store.state.streams if stream.epoch == epoch), None)
+        if lost is None:
+            lost = Stream(epoch, store.current.ordinal, 1)
+            store.current.ordinal += 1
+            store.state.streams.insert(-1, lost)
+        lost.done.add(lost.next_seq, from_seq - 1)
+        lost.next_seq = to_seq + 1
         self._new_gap(epoch, from_seq, to_seq, loss, time.time_ns())
 
     def _new_gap(self, epoch: int, from_seq: int, to_seq: int, loss: Loss, now_ns: int) -> None:

@@ -27,10 +27,10 @@ from fieldwatch_proto.logs import get_logger
 
 from fieldwatch_agent.spool import ballast
 from fieldwatch_agent.spool.background import BackgroundCheck
-from fieldwatch_agent.spool.file import WAL_BYTES, drop_quarantines, is_damage
+from fieldwatch_agent.spool.file import WAL_BYTES, drop_quarantines, is_damage, is_outcome_unknown
 from fieldwatch_agent.spool.items import SpoolError
 from fieldwatch_agent.spool.limits import Limits
-from fieldwatch_agent.spool.memory import SAVER, MemoryStore
+from fieldwatch_agent.spool.memory import SAVER, MemoryStore, Work
 from fieldwatch_agent.spool.state import Mark
 from fieldwatch_agent.spool.store import Store
 
@@ -44,7 +44,6 @@ SAVER_BYTES = 4 << 20
 SAVER_S = 30.0
 MEMORY_ONLY = "the spool cannot be written; it goes on in memory, bounded"
 NOT_SYNCED = "the spool cannot be written: the disk does not say that anything is safe"
-UNKNOWN_OUTCOME = ("SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC")
 
 Alarm = Callable[[str, dict[str, Any]], None]
 
@@ -93,8 +92,11 @@ class Recovery:
         drop_quarantines(self.folder)
         ballast.drop(self.folder)
 
-    def meet(self, store: Store, problem: Exception, *, again: bool = False) -> Store:
-        """The store to go on with after a failure; `again`: what was done for the one before did not help."""
+    def meet(self, store: Store, problem: Exception, *, again: bool = False, work: Work | None = None) -> Store:
+        """The store to go on with after a failure; `again`: what was done for the one before did not help.
+
+        `work`: what was to be written. Where it may be in the file all the same, the store that is given has it.
+        """
         if isinstance(store, MemoryStore):
             self._complain("the spool in memory failed", str(problem), "restart the agent")
             return store
@@ -107,20 +109,17 @@ class Recovery:
             return store
         if isinstance(problem, sqlite3.Error) and is_damage(problem):
             return store if again else self._salvage(store, problem)
-        if getattr(problem, "sqlite_errorname", "") in UNKNOWN_OUTCOME:
-            # What was written may come back after a kill. It is tried again under the same numbers; under others, from
-            # memory, it would be stored twice.
-            self._complain(NOT_SYNCED, str(problem), "see the disk; records wait in memory, bounded")
-            self.retry_at = time.monotonic() + RETRY_S
-            return store
+        if is_outcome_unknown(problem):
+            self._complain(NOT_SYNCED, str(problem), "see the disk; it goes on in memory, bounded")
+            return self._in_memory(store, str(problem), RETRY_S, work) if work is not None else store
         self._complain(MEMORY_ONLY, str(problem), "see the disk and the folder's rights")
         return self._in_memory(store, str(problem), RETRY_S)
 
-    def _in_memory(self, store: Store, why: str, seconds: float) -> Store:
+    def _in_memory(self, store: Store, why: str, seconds: float, held: Work | None = None) -> Store:
         """Go on in memory at once; the disk is tried again after so many seconds."""
         self.tight, self.retry_at = False, 0.0
         self._moving_at = time.monotonic() + seconds
-        return MemoryStore(store, why)
+        return MemoryStore(store, why, held=held)
 
     def _complain(self, event: str, problem: str, remedy: str) -> None:
         if self._trouble != event:
@@ -218,7 +217,8 @@ class Recovery:
                 return store
             self._moving_at = now + RETRY_S
             if store.why != SAVER:
-                self._complain(MEMORY_ONLY, store.why, "see the disk and the folder's rights")
+                if not self._trouble:
+                    self._complain(MEMORY_ONLY, store.why, "see the disk and the folder's rights")
                 return self._move(store)
             if self._should_spill(store, now):
                 return self._move(store)
@@ -257,6 +257,8 @@ class Recovery:
                 store.disk = self._salvaged_disk(disk, problem)
             elif ballast.is_full(problem):
                 self._give_up_ballast(disk)
+            elif is_outcome_unknown(problem):
+                store.keep_gaps()
             if store.why == SAVER:
                 store.why = str(problem)
                 self._complain(MEMORY_ONLY, str(problem), "see the disk and the folder's rights")

@@ -41,7 +41,8 @@ class Mark:
     """The newest commit, as another file than the spool's remembers it: shows a file that lost commits.
 
     `volatile`: the epoch was in memory; `waiting` numbers before `next_seq`, with `waiting_frames` and
-    `waiting_records`, may be lost with it. Frames and records are the account without them.
+    `waiting_records`, may be lost with it. Frames and records are the account without them; `file_frames` and
+    `file_records` that of the file behind it: what the file counts beyond them at the next start was written since.
     """
 
     epoch: int
@@ -53,6 +54,8 @@ class Mark:
     volatile: bool = False
     waiting_frames: int = 0
     waiting_records: Mapping[int, int] = field(default_factory=dict)
+    file_frames: int = 0
+    file_records: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass

@@ -289,6 +289,10 @@ class Store:
         own = self._own.get(epoch)
         return own is not None and seq >= own and seq > self._leased.get(epoch, 0)
 
+    def may_grow(self, epoch: int, seq: int) -> bool:
+        """Whether a gap of this number may take another loss."""
+        return self.is_fresh(epoch, seq)
+
     # --- sending ------------------------------------------------------------------------------------------------
 
     def lease(

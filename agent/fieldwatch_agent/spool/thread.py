@@ -21,8 +21,10 @@ from typing import Any, TypeVar
 from fieldwatch_proto.logs import get_logger
 from fieldwatch_proto.v1.agent_pb2 import GapReason
 
+from fieldwatch_agent.spool.file import is_outcome_unknown
 from fieldwatch_agent.spool.items import Loss, Put, SpoolError
 from fieldwatch_agent.spool.limits import Limits
+from fieldwatch_agent.spool.memory import MemoryStore, Work
 from fieldwatch_agent.spool.recovery import RETRY_S, Recovery
 from fieldwatch_agent.spool.rows import added
 from fieldwatch_agent.spool.state import Mark
@@ -265,14 +267,15 @@ class SpoolThread(threading.Thread):
 
     def _run_call(self, store: Store, function: Callable[[Store], Any], future: Future[Any]) -> Store:
         """What fails for the disk is done again with what `recovery` makes of it, at most twice."""
+        unsure = False  # whether the disk may have it although it failed: it must not be done in memory as well
         for again in (False, True, None):
             try:
                 future.set_result(function(store))
             except (sqlite3.DatabaseError, OSError) as problem:
-                before = store
+                before, unsure = store, unsure or is_outcome_unknown(problem)
                 if again is not None:
                     store = self.recovery.meet(store, problem, again=again)
-                if again is None or (again and store is before):
+                if again is None or (again and store is before) or (unsure and isinstance(store, MemoryStore)):
                     future.set_exception(SpoolError(f"{self.folder}: {problem}"))
                     break
                 continue
@@ -326,21 +329,29 @@ class SpoolThread(threading.Thread):
         try:
             store.commit(puts, losses, meta)
         except (sqlite3.DatabaseError, OSError) as problem:
-            self._put_back(losses, meta)
             self.failed_commits += 1
             self.recovery.retry_at = time.monotonic() + RETRY_S
-            return self.recovery.meet(store, problem), False
-        with self._wake:
-            del self._puts[: len(puts)]
-            self._queued_bytes -= size
-            queued = self._queued_bytes
-            following = len(self._puts[0].sealed.body) if self._puts else 0
+            met = self.recovery.meet(store, problem, work=Work(puts, losses, meta))
+            if isinstance(met, MemoryStore) and met.holds:
+                self._drop(puts, size)
+            else:
+                self._put_back(losses, meta)
+            self.remember(met.mark)
+            return met, False
+        queued, following = self._drop(puts, size)
         self.remember(store.mark)
         self._acks_due = 0.0
         self.recovery.after_commit(store, puts=len(puts), queued=queued, following=following)
         if puts or losses:
             self.on_change()
         return store, not self.recovery.tight or not following
+
+    def _drop(self, puts: list[Put], size: int) -> tuple[int, int]:
+        """Others have these of the queue's puts now: the octets that still wait, and those of the next one."""
+        with self._wake:
+            del self._puts[: len(puts)]
+            self._queued_bytes -= size
+            return self._queued_bytes, len(self._puts[0].sealed.body) if self._puts else 0
 
     def _clean_failed(self) -> bool:
         """Whether to end though the queue could not be written: a stop does not wait for a disk."""

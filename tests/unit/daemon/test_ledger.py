@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from fieldwatch_agent.accounts import InterfaceAccount, interface_accounts, opened, reconcile
-from fieldwatch_agent.ledger import FILE_NAME, Ledger, SlotState, boot_id, read_ledger
+from fieldwatch_agent.ledger import FILE_NAME, LEDGER_BYTES, Ledger, SlotState, boot_id, read_ledger
 from fieldwatch_agent.spool.items import Gap, Loss
 from fieldwatch_agent.spool.state import Mark
 from fieldwatch_agent.spool.store import Store
@@ -132,7 +132,7 @@ def test_slots_are_apart(tmp_path: Path) -> None:
         (f"eth{number}", number, number * 10 or None, 2) for number in range(30)
     ]
     ledger.slots("eth30", 16)
-    with pytest.raises(ValueError, match="room for 126"):
+    with pytest.raises(ValueError, match="room for 122"):
         ledger.slots("eth31", 81)
     ledger.close()
 
@@ -228,19 +228,23 @@ def test_kill_between_commit_and_ledger_is_harmless(tmp_path: Path) -> None:
 
 
 def test_the_newest_commit_is_remembered(tmp_path: Path) -> None:
-    """A spool that lacks it at the next start has lost what was committed since; one half-written tells nothing."""
+    """A spool that lacks it at the next start has lost what was committed since; of one half-written the one before."""
     ledger = Ledger(tmp_path, 77)
     assert read_ledger(tmp_path).mark is None  # type: ignore[union-attr]
     mark = Mark(1 << 62, 12, 77, 400, {1: 5, 5: 2})
 
-    ledger.remember(Mark(1 << 62, 11, 77, 300, {1: 4, 2: 9}))
+    before = Mark(1 << 62, 11, 77, 300, {1: 4, 2: 9}, 3, True, 20, {1: 1}, 7, {2: 1})
+    ledger.remember(before)
     ledger.remember(mark)
 
     left = read_ledger(tmp_path)
     assert left is not None
     assert (left.mark, left.records) == (mark, {})
     octets = bytearray((tmp_path / FILE_NAME).read_bytes())
-    octets[40] ^= 1
+    octets[LEDGER_BYTES - 512] ^= 1
+    (tmp_path / FILE_NAME).write_bytes(octets)
+    assert read_ledger(tmp_path).mark == before  # type: ignore[union-attr]
+    octets[LEDGER_BYTES - 256] ^= 1
     (tmp_path / FILE_NAME).write_bytes(octets)
     assert read_ledger(tmp_path).mark is None  # type: ignore[union-attr]
 

@@ -195,6 +195,8 @@ class SpoolMachine(RuleBasedStateMachine):
         stored = {key: octets for key, octets in self.collector.batches.items() if key not in elsewhere}
         frames = sum(self.bodies[octets] for octets in stored.values())
         frames += sum(gap.frames for gap in self.collector.gaps.values())
+        if isinstance(self.store, MemoryStore):
+            frames += sum(loss.frames for loss in self.store.held.losses)
         waiting = [item for store in self.stores for _, item in store.peek(max_items=10_000, max_bytes=1 << 30)]
         for item in waiting:
             first, last = (item.seq, item.seq) if isinstance(item, Batch) else (item.from_seq, item.to_seq)
