@@ -2,7 +2,11 @@
 
 For each interface the spool's meta holds ``interface:<name>``, a JSON object: boot, ifindex, base (see `ledger`; null =
 not known), generation (of openings in this run), drops (kernel drops declared in this run). It changes in the same
-transaction as the gaps that it explains, so that a kill at any moment neither repeats nor skips one.
+transaction as the gaps that it explains, so that a kill at any moment neither repeats nor skips one. ``books`` names
+the run whose end is declared: its ledger stands until the next one takes its place.
+
+Frames are taken from the wire before the books are open: a damaged spool is salvaged first. A kill until then leaves
+the ledger of the run before, and what was taken counts as what passed while nobody listened.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from fieldwatch_agent.spool.store import Store
 
 PREFIX = "interface:"
+BOOKS = "books"
 
 
 @dataclass(frozen=True)
@@ -45,9 +50,10 @@ def interface_accounts(store: Store) -> dict[str, InterfaceAccount]:
 
 def reconcile(store: Store, run: int, left: LedgerState | None, boot: bytes) -> list[Loss]:
     """Start the account of `run`: declare what the run before lost, all in one transaction. The losses."""
-    mark = left.mark if left is not None else None
+    declared = left is not None and store.get_meta(BOOKS) == str(left.run)
+    mark = left.mark if left is not None and not declared else None
     in_memory = mark is not None and mark.volatile
-    same_run = left is not None and (in_memory or left.run == store.state.run)
+    same_run = left is not None and not declared and (in_memory or left.run == store.state.run)
     same_boot = left is not None and left.boot == boot
     losses: list[Loss] = []
     lost_epoch: tuple[int, int, int, Loss] | None = None
@@ -61,7 +67,7 @@ def reconcile(store: Store, run: int, left: LedgerState | None, boot: bytes) -> 
         )
     elif store.state.run and store.get_meta("clean_stop") != "1" and left is None:
         losses.append(Loss(GapReason.UNCLEAN_STOP, count_known=False, detail="the ledger was not there"))
-    meta: dict[str, str] = {}
+    meta = {BOOKS: str(left.run)} if left is not None else {}
     for name, account in interface_accounts(store).items():
         slot = left.slots.get(name) if left is not None and same_run else None
         observed = slot.observed if slot else 0
@@ -69,7 +75,7 @@ def reconcile(store: Store, run: int, left: LedgerState | None, boot: bytes) -> 
         if drops > account.drops:
             losses.append(Loss(GapReason.KERNEL_DROP, drops - account.drops, detail=name))
         base = account.base
-        if slot is not None and slot.generation == account.generation:
+        if slot is not None and slot.generation == account.generation > 0:  # 0: not opened, as far as the books know
             base = slot.base
         position = None if base is None else base + observed + drops
         meta.update(replace(account, base=position, generation=0, drops=0).meta(name))

@@ -6,7 +6,7 @@ from fieldwatch_ext.bpf import Program
 from fieldwatch_ext.errors import CaptureError
 from fieldwatch_proto.logs import get_logger
 
-from fieldwatch_agent import accounts, wire
+from fieldwatch_agent import wire
 from fieldwatch_agent.config import AgentConfig
 from fieldwatch_agent.ledger import Ledger
 from fieldwatch_agent.replay import open_replay
@@ -28,7 +28,6 @@ class Captures:
         self.workers: list[Worker | Replay] = []
         self._config, self._program = config, program
         self._ledger, self._sealer, self._spool = ledger, sealer, spool
-        self._accounts = spool.call(accounts.interface_accounts)
 
     def start(self) -> None:
         """Listen on the configured interfaces, or on all Ethernet ones. Raises CaptureError."""
@@ -47,9 +46,8 @@ class Captures:
 
     def _add(self, name: str) -> None:
         """Raises CaptureError for an interface that is there and cannot be opened; one that is not is waited for."""
-        account = self._accounts.get(name)
         slots = self._ledger.slots(name, self._config.capture.lanes)
-        worker = Worker(name, self._config, self._program, slots, account, self._sealer, self._spool)
+        worker = Worker(name, self._config, self._program, slots, self._sealer, self._spool)
         try:
             worker.open()
         except CaptureError as problem:

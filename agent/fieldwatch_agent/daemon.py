@@ -1,9 +1,12 @@
 """The running agent: what is started in which order, what is watched, what is stopped in which order.
 
-Start: lock, configuration, spool, books of the run before, ledger, sealer, control socket, capture, shipper and control
-session. Capture needs nobody to be in reach. Stop (SIGTERM, SIGINT): capture ends and its engines are emptied, the
-sealer seals, the spool writes, the shipper has `FINAL_SHIP_S` to bring away what it can, the spool notes a clean stop.
-Everything that was not shipped is there at the next start.
+Start: lock, configuration, ledger, sealer, control socket, capture; meanwhile the spool is opened and the books of the
+run before are closed; then shipper and control session. Capture needs nobody to be in reach, and does not wait for a
+spool that has to be salvaged.
+
+Stop (SIGTERM, SIGINT): capture ends and its engines are emptied, the sealer seals, the spool writes, the shipper has
+`FINAL_SHIP_S` to bring away what it can, the spool notes a clean stop. Everything that was not shipped is there at the
+next start.
 
 Each second the main thread looks after the rest: interfaces that came up, a certificate that wants renewal, what a
 collector asked for.
@@ -47,7 +50,7 @@ from fieldwatch_agent.sealer import Sealer
 from fieldwatch_agent.shipping import Shipping
 from fieldwatch_agent.spool.control import ControlServer, store_status
 from fieldwatch_agent.spool.file import Lock, make_folder
-from fieldwatch_agent.spool.items import Loss
+from fieldwatch_agent.spool.items import Loss, SpoolError
 from fieldwatch_agent.spool.limits import Limits
 from fieldwatch_agent.spool.memory import MemoryStore
 from fieldwatch_agent.spool.rows import differences
@@ -167,7 +170,11 @@ class Daemon:
         settings = self.config.spool
         left = read_ledger(self.folder)
         self.spool = SpoolThread(
-            self.folder, self._limits(), mark=left.mark if left else None, on_change=lambda: self.shipping.wake()
+            self.folder,
+            self._limits(),
+            mark=left.mark if left else None,
+            prepare=lambda store: self._open_books(store, left),
+            on_change=lambda: self.shipping.wake(),
         )
         self.shipping = Shipping(
             self.folder,
@@ -180,11 +187,9 @@ class Daemon:
             handle=self._handle,
             alarm=self._alarm,
         )
-        self.spool.start()
-        if self.options.clean_flows_days is not None:
-            self._clean_flows(self.options.clean_flows_days)
-        self._ledger = self._open_books(left)
-        self.spool.remember = self._ledger.remember
+        run = int.from_bytes(os.urandom(8)) >> 1 or 1
+        self._ledger = Ledger(self.folder, run, later=True)
+        self.spool.begin()
         self.sealer = Sealer(
             self.spool.put,
             self.spool.declare,
@@ -194,28 +199,36 @@ class Daemon:
             stamp=self._stamp,
         )
         self.sealer.start()
-        self.spool.tell(self._alarm)
         pace = Pace(settings.seal_bytes, settings.seal_age)
         self.wear = Wear(self.folder, pace, parse_budget(settings.write_budget))
-        if settings.saver:
-            self.spool.spare_disk()
         self._control = ControlServer(self.folder, self.spool, self.describe)
         self._control.start()
         try:
-            self.captures = Captures(self.config, program, self._ledger, self.sealer, self.spool)
-            if self.options.replay is None:
-                self.captures.start()
-            else:
-                self.captures.start_replay(self.options.replay)
+            try:
+                self._begin_capture(program)
+            finally:
+                self.spool.wait_open()
         except BaseException:
             self._finish()
             raise
+        if self.options.clean_flows_days is not None:
+            self._clean_flows(self.options.clean_flows_days)
+        if settings.saver:
+            self.spool.spare_disk()
+        self.spool.tell(self._alarm)
         self.shipping.look()
         self.spool.call(self.freshness.set_mark)
         self.configuration.started()
         gc.collect()  # what importing left behind
         give_back()
         self.state = "capturing" if self.options.replay is None else "draining"
+
+    def _begin_capture(self, program: Program | None) -> None:
+        self.captures = Captures(self.config, program, self._ledger, self.sealer, self.spool)
+        if self.options.replay is None:
+            self.captures.start()
+        else:
+            self.captures.start_replay(self.options.replay)
 
     def _limits(self) -> Limits:
         settings = self.config.spool
@@ -226,11 +239,12 @@ class Daemon:
             max_age_s=settings.max_age,
         )
 
-    def _open_books(self, left: LedgerState | None) -> Ledger:
-        """Declare what the run before lost, and start this run's ledger."""
-        run = int.from_bytes(os.urandom(8)) >> 1 or 1
-        losses = self.spool.call(lambda store: accounts.reconcile(store, run, left, self.boot))
-        for loss in losses:
+    def _open_books(self, store: Store, left: LedgerState | None) -> None:
+        """The first thing that the spool does: declare what the run before lost; from then on this run's ledger counts.
+
+        Raises SpoolError.
+        """
+        for loss in accounts.reconcile(store, self._ledger.run, left, self.boot):
             log.warning(
                 "the run before lost something; it is declared",
                 reason=agent_pb2.GapReason.Name(loss.reason),
@@ -238,7 +252,11 @@ class Daemon:
                 records=sum(loss.records.values()),
                 count_known=loss.count_known,
             )
-        return Ledger(self.folder, run)
+        try:
+            self._ledger.replace()
+        except OSError as problem:
+            raise SpoolError(f"{self.folder}: {problem.strerror}; is the disk sound?") from None
+        self.spool.remember = self._ledger.remember
 
     def _stamp(self, records: Records) -> Records:
         """What is read from a capture file has the times of the file, whatever this machine's clock says."""
@@ -361,15 +379,21 @@ class Daemon:
             self._problem = self.captures.stop()
         self.sealer.stop()
         self.sealer.flush()
-        self.spool.flush()
-        self._settle()
+        if self.spool.is_open:
+            self._finish_spool()
+        self._control.close()
+        self.captures = None  # with their engines, which write to the ledger
+        self._ledger.close()
+
+    def _finish_spool(self) -> None:
+        if self.spool.flush():  # what could not be written is still queued: the next start declares what of it was lost
+            self._settle()
         if self._runner is not None:
             self._runner.stop()
         self.shipping.tell()
         before = self.spool.call(Store.status)
         self.shipping.stop(FINAL_SHIP_S)
         after = self.spool.call(Store.status)
-        self._control.close()
         self.spool.close(clean=True)
         log.info(
             "stopped",
@@ -380,8 +404,6 @@ class Daemon:
             buffered_records=after.records,
             buffered_batches=after.batches,
         )
-        self.captures = None  # with their engines, which write to the ledger
-        self._ledger.close()
 
     def _settle(self) -> None:
         """Declare whatever was observed and is neither sealed nor declared by now: the books are closed balanced."""

@@ -46,6 +46,7 @@ from fieldwatch_agent.spool import ballast
 from fieldwatch_agent.spool.state import Mark
 
 FILE_NAME = "ledger"
+FRESH_NAME = "ledger.new"
 LEDGER_BYTES = 16_384
 MAX_SLOTS = 122
 UNKNOWN = (1 << 64) - 1
@@ -210,11 +211,11 @@ def _mapped(path: Path, run: int) -> mmap.mmap:
 
 
 class Ledger:
-    """This run's ledger. Replaces the file of the run before, in one rename."""
+    """This run's ledger. Replaces the file of the run before, in one rename: at once, or (`later`) by `replace`."""
 
-    def __init__(self, folder: Path, run: int) -> None:
-        self.run = run
-        fresh = folder / f"{FILE_NAME}.new"
+    def __init__(self, folder: Path, run: int, *, later: bool = False) -> None:
+        self.run, self._folder = run, folder
+        fresh = folder / FRESH_NAME
         try:
             self._map = _mapped(fresh, run)
         except OSError as problem:
@@ -222,11 +223,16 @@ class Ledger:
                 raise
             ballast.drop(folder)  # this is what it is for
             self._map = _mapped(fresh, run)
-        fresh.rename(folder / FILE_NAME)
+        if not later:
+            self.replace()
         self._octets = memoryview(self._map)
         self._words = self._octets.cast("Q")
         self._slots: dict[str, Slot] = {}
         self._marks = 0  # written so far
+
+    def replace(self) -> None:
+        """What the run before has left is on the books: a kill from now on is this run's. Raises OSError."""
+        (self._folder / FRESH_NAME).rename(self._folder / FILE_NAME)
 
     def slots(self, interface: str, workers: int) -> list[Slot]:
         """Those of an interface's workers. Raises ValueError when all are taken."""

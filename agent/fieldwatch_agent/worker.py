@@ -1,9 +1,10 @@
 """One interface: its rings, a lane for each, every frame on the books.
 
 Start of an interface: open the rings; find where the interface's own counter stood at that moment; declare, and commit,
-what passed while nobody listened; note the new base in the ledger; only then take frames. An interface that has gone is
-opened again with a pause that grows. A failure of ours costs the unsealed frames of the engine that it happened in,
-which are declared, and a new engine goes on.
+what passed while nobody listened; note the new base in the ledger; only then take frames. Where the spool is not open
+yet (a damaged one is salvaged) frames are taken at once, and the books follow. An interface that has gone is opened
+again with a pause that grows. A failure of ours costs the unsealed frames of the engine that it happened in, which are
+declared, and a new engine goes on.
 
 The worker's own thread runs the first lane and does the sums of all; the others have threads while the rings are open.
 """
@@ -14,7 +15,9 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 
 from fieldwatch_ext.bpf import Program
 from fieldwatch_ext.capture import Source
@@ -23,7 +26,7 @@ from fieldwatch_proto.logs import get_logger
 from fieldwatch_proto.v1.agent_pb2 import GapReason
 
 from fieldwatch_agent import faults, wire
-from fieldwatch_agent.accounts import InterfaceAccount, opened
+from fieldwatch_agent.accounts import InterfaceAccount, interface_accounts, opened
 from fieldwatch_agent.config import AgentConfig
 from fieldwatch_agent.lane import TICK_S, Books, Lane
 from fieldwatch_agent.ledger import Slot, boot_id
@@ -32,6 +35,7 @@ from fieldwatch_agent.pipeline import FactFilter, Pipeline, make_engine
 from fieldwatch_agent.sealer import Sealer
 from fieldwatch_agent.sources import LiveSource, open_sources
 from fieldwatch_agent.spool.items import Loss
+from fieldwatch_agent.spool.store import Store
 from fieldwatch_agent.spool.thread import SpoolThread
 
 GIANTS = "agent_interface_giant_frames_total"
@@ -59,7 +63,6 @@ class Worker(threading.Thread):
         config: AgentConfig,
         program: Program | None,
         slots: Sequence[Slot],
-        account: InterfaceAccount | None,
         sealer: Sealer,
         spool: SpoolThread,
     ) -> None:
@@ -69,7 +72,9 @@ class Worker(threading.Thread):
         self.up = False
         self.seen = Seen()
         self._config, self._program = config, program
-        self._account, self._sealer, self._spool = account, sealer, spool
+        self._sealer, self._spool = sealer, spool
+        self._account: InterfaceAccount | None = None  # until it is on the books
+        self._booking: Future[None] | None = None
         self._stopping = threading.Event()
         self._sources: list[LiveSource] = []
         facts = FactFilter()
@@ -84,6 +89,8 @@ class Worker(threading.Thread):
 
     def open(self) -> None:
         """Open the rings and put the interface on the books. Raises CaptureError."""
+        if self._booking is not None:
+            self._booking.result()
         sources = open_sources(self.interface, self._config.capture, self._program)
         for lane in self._lanes:
             lane.opened()
@@ -92,23 +99,31 @@ class Worker(threading.Thread):
         position = None
         if self._counts_wire:
             position = wire.start_position(self.interface, lambda: _packets(sources))
-        account, loss = opened(
-            self._account,
-            name=self.interface,
-            boot=boot_id().hex(),
-            ifindex=wire.ifindex(self.interface),
-            wire_position=position,
-            accounted_for=self._before,
-        )
-        losses = [loss] if loss else []
-        self._spool.call(lambda store: store.commit([], losses, account.meta(self.interface)))
-        faults.reach("open-before-ledger")
-        self._account = account
-        self._lanes[0].slot.set_base(account.base, account.generation)
+        self._booking = self._spool.submit(partial(self._book, position, wire.ifindex(self.interface), self._before))
+        if self._spool.is_open:
+            self._booking.result()
         self._sources = sources
         self.up = True
-        missed = {"missed_frames": loss.frames} if loss and loss.count_known else {}
-        log.info("capturing", interface=self.interface, **missed)
+        log.info("capturing", interface=self.interface)
+
+    def _book(self, position: int | None, ifindex: int, before: int, store: Store) -> None:
+        """In the spool's thread. `position`: where the wire stood when the rings began to listen."""
+        account, loss = opened(
+            self._account or interface_accounts(store).get(self.interface),
+            name=self.interface,
+            boot=boot_id().hex(),
+            ifindex=ifindex,
+            wire_position=position,
+            accounted_for=before,
+        )
+        store.commit([], [loss] if loss else [], account.meta(self.interface))
+        faults.reach("open-before-ledger")
+        self._lanes[0].slot.set_base(account.base, account.generation)
+        self._account = account
+        if loss is not None and loss.frames:
+            log.info(
+                "frames passed while nobody listened; they are declared", interface=self.interface, frames=loss.frames
+            )
 
     @property
     def _counts_wire(self) -> bool:

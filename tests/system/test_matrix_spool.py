@@ -5,7 +5,9 @@ Rows 8, 9, 12, 27 and the cuts of row 7 in this process stand in tests/unit/spoo
 
 from __future__ import annotations
 
+import json
 import os
+import random
 import resource
 import signal
 import subprocess
@@ -16,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from fieldwatch_agent.spool.file import SOCKET_NAME
+from fieldwatch_agent.spool.file import FILE_NAME, SOCKET_NAME
 from fieldwatch_agent.spool.items import Batch, Gap
 from fieldwatch_agent.spool.limits import Limits
 from fieldwatch_agent.spool.store import Store
@@ -31,6 +33,7 @@ from system.damage import BATCHES, daemon_cuts
 from system.kills import QUICK, target_site
 
 pytestmark = [pytest.mark.slow, pytest.mark.live, pytest.mark.timeout(120)]
+NOISE_BYTES = 160 << 20
 CUTS = 8  # `python -m system.damage --cuts 500` is the whole run
 CGROUPS = (Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup"))
 
@@ -40,6 +43,52 @@ def test_row_07_a_cut_spool_starts_in_the_real_daemon(tmp_path: Path) -> None:
     kept, gone, _ = daemon_cuts(tmp_path, CUTS, seed=7)
 
     assert 0 < gone < kept < CUTS * BATCHES
+
+
+def damage_beyond_use(file: Path) -> None:
+    """No header any more, and so many octets behind the rest that it takes a while to look through them all."""
+    noise = random.Random(7).randbytes(4 << 20)
+    with file.open("r+b") as stream:
+        stream.write(bytes(100))
+        stream.seek(0, os.SEEK_END)
+        for _ in range(NOISE_BYTES // len(noise)):
+            stream.write(noise)
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["whole", "killed"])
+def test_row_07_capture_does_not_wait_for_a_salvage(tmp_path: Path, killed: bool) -> None:
+    """Frames are taken while a damaged spool is looked through; a kill meanwhile costs no row, and tells none twice."""
+    with target_site(tmp_path) as site:
+        log, file = site.agent.log, site.agent.data / FILE_NAME
+        site.sender.say("go")
+        wait_for(lambda: site.collector.ask("SELECT max(position) FROM batch")[0][0], "batches arrive")
+        site.collector.stop()
+        wait_for(lambda: "not shipping" in log.read_text(), "the spool fills")
+        site.sender.say("pause")
+        assert site.agent.stop() == 0, site.agent.tail()
+        before = Store(site.agent.data, WIDE)
+        waiting = before.status().batches
+        before.close(clean=True)
+        damage_beyond_use(file)
+        site.start_agent()
+        first = site.sender.say("go")
+        wait_for(lambda: site.sender.say("go") > first + 1_000, "frames pass")
+        if killed:
+            site.agent.kill()
+            site.sender.say("pause")
+            site.start_agent()
+            site.sender.say("go")
+        assert "the spool file was damaged" not in log.read_text(), "the salvage is over too soon to tell"
+        wait_for(lambda: "the spool file was damaged" in log.read_text(), "the salvage is over", 90)
+        kept = [json.loads(line) for line in log.read_text().splitlines() if "the spool file was damaged" in line]
+        site.collector.start()
+        site.finish()
+        verdict = site.verdict(int(killed))
+
+    assert [line["kept_batches"] for line in kept] == [waiting]
+    assert waiting > 0
+    assert (verdict.lost, verdict.duplicated) == (0, 0), verdict
+    assert (verdict.declared > 0) == killed
 
 
 def on_a_small_disk(folder: Path, scene: str, options: str = "size=8m") -> None:

@@ -31,7 +31,8 @@ def clear(folder: Path) -> None:
         for name in (RENEWED_NAME, FILE_NAME):  # in this order: a renewed file that is alone takes the other's place
             for suffix in ("", "-wal", "-shm", "-journal"):
                 (folder / f"{name}{suffix}").unlink(missing_ok=True)
-        (folder / ledger.FILE_NAME).unlink(missing_ok=True)
+        for name in (ledger.FILE_NAME, ledger.FRESH_NAME):
+            (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / "quarantine", ignore_errors=True)
         ballast.drop(folder)
     finally:

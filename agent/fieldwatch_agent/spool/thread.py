@@ -41,7 +41,11 @@ log = get_logger(__name__)
 
 
 class SpoolThread(threading.Thread):
-    """Opens the spool of a folder whose lock the caller holds; `start` raises what the opening raised."""
+    """Opens the spool of a folder whose lock the caller holds; `start` raises what the opening raised, or `prepare`,
+    which is the first to see the store.
+
+    Opening may take long: a damaged file is salvaged first. Who cannot wait begins it, and waits when there is time.
+    """
 
     def __init__(
         self,
@@ -50,6 +54,7 @@ class SpoolThread(threading.Thread):
         *,
         queue_bytes: int = QUEUE_BYTES,
         mark: Mark | None = None,
+        prepare: Callable[[Store], None] = lambda store: None,
         on_change: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(name="spool", daemon=True)
@@ -60,7 +65,7 @@ class SpoolThread(threading.Thread):
         self._alarm: Callable[[str, dict[str, Any]], None] | None = None
         self._untold: list[tuple[str, dict[str, Any]]] = []
         self.failed_commits = 0
-        self._queue_bytes, self._mark = queue_bytes, mark
+        self._queue_bytes, self._mark, self._prepare = queue_bytes, mark, prepare
         self._wake = threading.Condition()
         self._puts: list[Put] = []
         self._queued_bytes = 0
@@ -76,8 +81,20 @@ class SpoolThread(threading.Thread):
     # --- for other threads --------------------------------------------------------------------------------------
 
     def start(self) -> None:
+        self.begin()
+        self.wait_open()
+
+    def begin(self) -> None:
+        """Like `start`, without waiting: what is put, declared and submitted meanwhile is done once it is open."""
         super().start()
+
+    def wait_open(self) -> None:
+        """Raises what the opening raised."""
         self._opened.result()
+
+    @property
+    def is_open(self) -> bool:
+        return self._opened.done() and self._opened.exception() is None
 
     def tell(self, alarm: Callable[[str, dict[str, Any]], None]) -> None:
         """Where alarms go; those of the opening are told now."""
@@ -141,13 +158,17 @@ class SpoolThread(threading.Thread):
 
     def call(self, function: Callable[[Store], T], timeout: float | None = 60.0) -> T:
         """What `function(store)` gives, run in the spool's thread behind what is queued before it."""
+        return self.submit(function).result(timeout)
+
+    def submit(self, function: Callable[[Store], T]) -> Future[T]:
+        """Like `call`, without waiting. Raises SpoolError where the spool is closed."""
         future: Future[T] = Future()
         with self._wake:
             if self._stopping:
                 raise SpoolError("the spool is closed")
             self._calls.append((function, future))
             self._wake.notify()
-        return future.result(timeout)
+        return future
 
     @property
     def quarantines(self) -> int:
@@ -200,8 +221,13 @@ class SpoolThread(threading.Thread):
 
     def run(self) -> None:
         try:
-            store = self.recovery.open(self.limits, self._mark)
+            store = self._open()
         except BaseException as problem:
+            with self._wake:
+                self._stopping = True
+                waiting, self._calls = self._calls, []
+            for _, future in waiting:
+                future.set_exception(SpoolError(f"{self.folder}: the spool was not opened"))
             self._opened.set_exception(problem)
             return
         self._opened.set_result(None)
@@ -223,6 +249,16 @@ class SpoolThread(threading.Thread):
                 if not more:
                     self._close(store)
                     return
+
+    def _open(self) -> Store:
+        """Nothing that waits is written before `prepare` is done."""
+        store = self.recovery.open(self.limits, self._mark)
+        prepared: Future[None] = Future()
+        store = self._run_call(store, self._prepare, prepared)
+        if prepared.exception() is not None:
+            store.db.close()
+        prepared.result()
+        return store
 
     def _balance(self, store: Store) -> Store:
         try:

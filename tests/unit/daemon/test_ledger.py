@@ -227,6 +227,38 @@ def test_kill_between_commit_and_ledger_is_harmless(tmp_path: Path) -> None:
     assert interface_accounts(store)["eth0"].base == 500 + 42 + 4
 
 
+def test_an_interface_that_was_not_on_the_books_yet(tmp_path: Path) -> None:
+    """Frames are taken before the books are open: the position is counted on from the one of the run before."""
+    store = Store(tmp_path, WIDE)
+    store.begin_run(77, [], InterfaceAccount(boot_id().hex(), 3, 500).meta("eth0"))
+    ledger = Ledger(tmp_path, 77)
+    ledger.slot("eth0").new_engine()[:] = (40).to_bytes(8, "little")
+
+    reconcile(store, 78, read_ledger(tmp_path), boot_id())
+
+    assert interface_accounts(store)["eth0"].base == 540
+    assert gaps(store) == [(GapReason.UNCLEAN_STOP, 40, {}, True)]
+
+
+@pytest.mark.parametrize("mark", [None, Mark(1 << 62, 5, 77, 10, {1: 1}, 2, True, 20, {1: 3})], ids=["disk", "memory"])
+def test_a_kill_before_the_new_ledger_counts_declares_nothing_twice(tmp_path: Path, mark: Mark | None) -> None:
+    """The books are closed, and the ledger that they closed is still the one that is found."""
+    store = Store(tmp_path, WIDE)
+    store.begin_run(77, [], {})
+    ledger = Ledger(tmp_path, 77)
+    ledger.slot("eth0").new_engine()[:] = (100).to_bytes(8, "little")
+    if mark is not None:
+        ledger.remember(mark)
+    Ledger(tmp_path, 78, later=True)
+
+    reconcile(store, 78, read_ledger(tmp_path), boot_id())
+    once = gaps(store)
+    reconcile(store, 79, read_ledger(tmp_path), boot_id())
+
+    assert sum(frames for _, frames, _, _ in once) == (90 if mark else 100)
+    assert gaps(store) == once
+
+
 def test_the_newest_commit_is_remembered(tmp_path: Path) -> None:
     """A spool that lacks it at the next start has lost what was committed since; of one half-written the one before."""
     ledger = Ledger(tmp_path, 77)
