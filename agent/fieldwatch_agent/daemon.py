@@ -296,13 +296,14 @@ class Daemon:
         assert self.captures is not None
         look_again = tidy = time.monotonic() + INTERFACES_S
         while not self._stop.wait(LOOK_S if self.options.replay is None else 0.05):
+            self._look_after_freshness()
             if self.options.replay is not None:
                 if self._replay_is_over():
                     return
                 continue
             self.log.look()
             self.clock.look()
-            self._look_after_freshness()
+            self._look_after_configuration()
             self.shipping.look()
             self._look_at_wear()
             if time.monotonic() >= tidy:
@@ -367,6 +368,8 @@ class Daemon:
         acks = shipper.acked if shipper is not None else 0
         came, self._acks_seen = acks != self._acks_seen, acks
         self.spool.post(lambda store: self.freshness.look(store, acks_came=came))
+
+    def _look_after_configuration(self) -> None:
         later_s = self.wear.pace.seal_age_s - self.config.spool.seal_age
         self.configuration.look(self.freshness.newest_s, max(0.0, later_s))
 

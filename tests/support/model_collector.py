@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 from fieldwatch_agent.shipper.agenda import Agenda
-from fieldwatch_agent.shipper.conversation import Acked, Conversation
+from fieldwatch_agent.shipper.conversation import Conversation
 from fieldwatch_agent.shipper.pace import Pace
 from fieldwatch_agent.spool.store import Store
 from fieldwatch_proto.v1 import agent_pb2 as pb
@@ -112,7 +112,6 @@ class Line:
         self.up: list[pb.Up] = []
         self.down: list[pb.Down] = []
         self.sent: list[Any] = []
-        self.acked: list[Acked] = []
         self.pace = Pace()
         self.spool = Direct(store)
         self.agenda = Agenda(self.spool, lag_s=lag_s)
@@ -127,7 +126,7 @@ class Line:
             b"boot",
             lambda: self.now,
             on_welcome=lambda welcome: None,
-            on_ack=self.acked.append,
+            on_ack=lambda: None,
             alarm=lambda kind, data: None,
         )
         self.talk.hear(self.collector.greet(self.talk.greet().hello, messages, octets))

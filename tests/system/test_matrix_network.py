@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fieldwatch_agent.control.freshness import Freshness
 from fieldwatch_agent.shipper.shipper import KEEPALIVE_S, KEEPALIVE_TIMEOUT_S
 from fieldwatch_agent.shipper.window import DEFAULT_BYTES
 from fieldwatch_agent.spool.control import read_status
@@ -243,11 +244,14 @@ def test_row_28_no_clock_matters_to_delivery(tmp_path: Path, monkeypatch: pytest
 
     with ScriptedCollector(authority, script) as scripted:
         address = authority.enrol(tmp_path, scripted.port).address
+        fresh = Freshness()
         with ship(tmp_path, address) as line:
+            line.spool.call(fresh.set_mark)
             for number in range(6):
                 line.seal(flows(number))
                 wait_for(lambda: line.is_empty, "the batch is acked", 20)
-            age_s = line.shipper.fresh_age_s
+            line.spool.call(lambda store: fresh.look(store, acks_came=True))
+            age_s = fresh.age_s
             tries = line.shipper.tries
     assert scripted.failures == []
     assert seen == [1, 2, 3, 4, 5, 6]

@@ -32,6 +32,12 @@ class Freshness:
         """Since when sealed records have waited without any of them getting through; None where none waits."""
         self._mark: Mark | None = None
 
+    @property
+    def age_s(self) -> float | None:
+        """Seconds since a time after which a record was sealed that the collector has; None = there was none yet."""
+        newest_s = self.newest_s
+        return None if newest_s is None else time.monotonic() - newest_s
+
     def set_mark(self, store: Store) -> None:
         """Only what is sealed from now on counts."""
         self._mark = Mark(store.current.epoch, store.current.next_seq, time.monotonic())

@@ -25,15 +25,15 @@ _LEVELS = {agent_pb2.HEALTH_OK: "ok", agent_pb2.HEALTH_DEGRADED: "degraded", age
 def describe(daemon: Daemon) -> dict[str, Any]:
     """The daemon's part of `spool status`, and what `status` shows."""
     workers, remote = daemon.workers, daemon.configuration.remote
-    shipper = daemon.shipping.shipper
+    fresh_age_s = daemon.freshness.age_s
     return {
         "running": True,
         "pid": os.getpid(),
         "state": daemon.state,
         "version": VERSION,
         "collector": daemon.shipping.state,
-        "fresh_acked_ns": shipper.fresh_ns if shipper else 0,
-        "fresh_acked_age_s": shipper.fresh_age_s if shipper else None,
+        "fresh_acked_ns": 0 if fresh_age_s is None else time.time_ns() - int(fresh_age_s * 1e9),
+        "fresh_acked_age_s": fresh_age_s,
         "frames_seen": sum(worker.seen.frames for worker in workers),
         "rss_bytes": rss_bytes(),
         "interfaces": [worker.interface for worker in workers],

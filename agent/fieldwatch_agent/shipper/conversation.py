@@ -20,7 +20,7 @@ TOO_BIG, SCHEMA        never taken: its gap goes in its place
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from fieldwatch_proto.logs import get_logger
 from fieldwatch_proto.v1 import agent_pb2
@@ -51,13 +51,6 @@ class Spool(Protocol):
     def ack(self, epoch: int, upto: int, also: list[tuple[int, int]]) -> None: ...
 
 
-class Acked(NamedTuple):
-    """What an ack freed. `fresh_ns`: time of the newest record in it that is no backlog, 0 where there is none."""
-
-    items: int
-    fresh_ns: int
-
-
 class Conversation:
     """Call `greet` once; then `hear` what comes and `say` what goes, until `leaving`."""
 
@@ -70,7 +63,7 @@ class Conversation:
         clock: Callable[[], float],
         *,
         on_welcome: Callable[[agent_pb2.Welcome], None],
-        on_ack: Callable[[Acked], None],
+        on_ack: Callable[[], None],
         alarm: Callable[[str, dict[str, Any]], None],
     ) -> None:
         self.leaving = False
@@ -189,7 +182,7 @@ class Conversation:
         self._spool.ack(
             ack.epoch, upto, [(flight.from_seq, flight.to_seq) for flight in flights if flight.to_seq > upto]
         )
-        self._on_ack(Acked(len(flights), max(0 if flight.backlog else flight.newest_ns for flight in flights)))
+        self._on_ack()
 
     def _nack(self, nack: agent_pb2.Nack) -> None:
         if nack.code == agent_pb2.ROLLED_BACK:

@@ -18,7 +18,7 @@ from fieldwatch_proto.v1 import agent_pb2, agent_pb2_grpc
 
 from fieldwatch_agent import faults
 from fieldwatch_agent.shipper.agenda import Agenda
-from fieldwatch_agent.shipper.conversation import MIN_RETRY_S, Acked, Conversation
+from fieldwatch_agent.shipper.conversation import MIN_RETRY_S, Conversation
 from fieldwatch_agent.shipper.errors import ShipError, explain
 from fieldwatch_agent.shipper.pace import Pace
 from fieldwatch_agent.spool.thread import SpoolThread
@@ -43,7 +43,7 @@ class Session:
         *,
         stopping: threading.Event,
         on_welcome: Callable[[agent_pb2.Welcome], None],
-        on_ack: Callable[[Acked], None],
+        on_ack: Callable[[], None],
         alarm: Callable[[str, dict[str, Any]], None],
     ) -> None:
         self._channel, self._address, self._agenda, self._stopping = channel, address, agenda, stopping

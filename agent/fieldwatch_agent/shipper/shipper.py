@@ -22,7 +22,6 @@ from fieldwatch_proto.v1 import agent_pb2
 from fieldwatch_agent.enrolment.identity import TARGET_NAME, EnrolmentError, load_credentials
 from fieldwatch_agent.shipper.agenda import Agenda
 from fieldwatch_agent.shipper.backoff import Backoff
-from fieldwatch_agent.shipper.conversation import Acked
 from fieldwatch_agent.shipper.errors import ShipError
 from fieldwatch_agent.shipper.pace import MAX_ACK_TIMEOUT_S, Pace
 from fieldwatch_agent.shipper.session import Session
@@ -92,8 +91,6 @@ class Shipper(threading.Thread):
         self.tries = 0  # streams begun since the start
         self.acked = 0  # ack messages since the start
         self.refused = False  # the collector does not accept the certificate, or there is none that can be used
-        self.fresh_ns = 0  # time of the newest fresh record that the collector has; see `fresh_age_s`
-        self._fresh_at = 0.0
         self._spool, self._address, self._connect, self._boot = spool, address, connect, boot
         self._beat, self._alarm, self._on_clock = beat, alarm, on_clock
         self._agenda, self.pace = Agenda(spool), Pace()
@@ -166,12 +163,10 @@ class Shipper(threading.Thread):
         self.state, self.refused = "connected", False
         self._beat(channel)
 
-    def _acked(self, acked: Acked) -> None:
+    def _acked(self) -> None:
         self.acked += 1
         self._told = ""
         self._backoff.reset()
-        if acked.fresh_ns:
-            self.fresh_ns, self._fresh_at = acked.fresh_ns, time.monotonic()
 
     def _tell(self, problem: str, *, permanent: bool) -> None:
         self.state = f"not connected: {problem}"
@@ -182,14 +177,6 @@ class Shipper(threading.Thread):
             log.error("not shipping; records are kept in the spool", problem=problem)
         else:
             log.warning("not shipping; records are kept in the spool, trying again", problem=problem)
-
-    @property
-    def fresh_age_s(self) -> float | None:
-        """Seconds since a fresh record (not one of a backlog) was acked, whatever clocks say; None = none yet.
-
-        This, not that a stream is open, tells that shipping works.
-        """
-        return time.monotonic() - self._fresh_at if self.fresh_ns else None
 
     def wake(self) -> None:
         """The spool holds something new."""

@@ -21,7 +21,7 @@ class Flight:
     """One message in flight, made once and sent as often as it takes.
 
     `backlog`: it goes on the backlog's share; `due`: monotonic time at which it is to be sent again, None while it
-    waits for its ack; `newest_ns`: time of its newest record, 0 for a gap.
+    waits for its ack.
     """
 
     epoch: int
@@ -32,7 +32,6 @@ class Flight:
     place: Place
     backlog: bool
     sent_at: float
-    newest_ns: int
     due: float | None = None
 
 
@@ -100,8 +99,7 @@ class Window:
         now: float = 0.0,
     ) -> Flight:
         first, last = span(item)
-        newest_ns = item.t_max if isinstance(item, Batch) else 0
-        flight = Flight(item.epoch, first, last, weight(item), message, place, backlog, now, newest_ns)
+        flight = Flight(item.epoch, first, last, weight(item), message, place, backlog, now)
         self._flights[item.epoch, first] = flight
         self._count(flight, 1)
         return flight

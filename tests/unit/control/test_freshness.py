@@ -37,9 +37,12 @@ def test_acks_of_a_backlog_are_not_fresh(store: Store) -> None:
     waits = fresh.waits_since_s
     store.ack(epoch(store), 11, [])
     fresh.look(store, acks_came=True)
+    age_s = fresh.age_s
 
     assert backlog is None
     assert waits is not None
+    assert age_s is not None
+    assert 0 <= age_s <= time.monotonic() - begun_s
     assert fresh.newest_s is not None
     assert fresh.newest_s >= begun_s
     assert fresh.waits_since_s is None
