@@ -272,7 +272,7 @@ class Daemon:
         self._event(kind, "error", data)
 
     def _audit(self, data: dict[str, Any]) -> None:
-        self._event("agent.command", "warning" if data["outcome"] in ("refused", "failed") else "info", data)
+        self._event("agent.command_handled", "warning" if data["outcome"] in ("refused", "failed") else "info", data)
 
     def _tell_configuration(self, severity: str, data: dict[str, Any]) -> None:
         self._event("agent.config_trial", severity, data)

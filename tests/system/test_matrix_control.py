@@ -142,7 +142,7 @@ def test_commands_of_a_running_agent(tmp_path: Path) -> None:
         ended = {"diagnostics", "capture", "log_level", "reload"}
 
         def audited() -> bool:
-            told = [event["data"] for event in site.events if event["type"] == "agent.command"]
+            told = [event["data"] for event in site.events if event["type"] == "agent.command_handled"]
             return ended <= {data["name"] for data in told if data["outcome"] == "done"}
 
         wait_for(audited, "the audit has arrived", DEADLINE_S)
@@ -164,7 +164,7 @@ def test_commands_of_a_running_agent(tmp_path: Path) -> None:
     assert json.loads(reloaded.result) == {"applied": ["spool.max_bytes"], "restart": ["flows.idle"]}
     assert max_bytes == 70 << 20
     assert (refused.state, "does not allow config" in refused.text) == (pb.COMMAND_REFUSED, True)
-    assert {event["subject"] for event in site.events if event["type"] == "agent.command"} == {"agent-1"}
+    assert {event["subject"] for event in site.events if event["type"] == "agent.command_handled"} == {"agent-1"}
     assert after_bytes - before_bytes < MOST_GROWTH_BYTES, (before_bytes, after_bytes)
     assert modules & {"cryptography", "pcapy", "tarfile", "gzip", "sqlite_utils", "argparse"} == set()
     assert {"agent/capture/lo", "agent/spool", "agent/shipper", "agent/certificate"} <= set(site.health())

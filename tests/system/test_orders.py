@@ -88,11 +88,8 @@ def test_what_is_ordered_is_done(fleet: Fleet, tmp_path: Path) -> None:
     fleet.agents("config", "unset", "flows.idle", "--select", "*")
     wait_for(lambda: fleet.config() == (2, "confirmed"), "they are unset again")
     after = fleet.shown()
-    told = [
-        (data["name"], data["outcome"])
-        for (text,) in fleet.collector.ask("SELECT data FROM event WHERE type = 'agent.command' ORDER BY seq")
-        if "outcome" in (data := json.loads(text))
-    ]
+    events = fleet.collector.ask("SELECT data FROM event WHERE type = 'agent.command_handled' ORDER BY seq")
+    told = [(data["name"], data["outcome"]) for data in (json.loads(text) for (text,) in events)]
     ended = fleet.collector.ask("SELECT count(*) FROM audit WHERE action = 'command.end' AND outcome = 'done'")
 
     assert [row["state"] for row in reload] == ["done"]

@@ -3,6 +3,9 @@
 The life of a command: refused; or accepted -> running -> done, failed, cancelled. A command whose id is known is not
 begun again: while it runs the report goes on, when it has ended its end is reported again. What the collector asks for
 beyond `[remote] allow` is refused here, and nowhere is there another way to a command.
+
+What the device did is told in events ``agent.command_handled`` (command, name, actor, outcome, arguments, text), also
+where the report did not arrive; ``agent.command`` is the collector's own, of what it has heard.
 """
 
 from __future__ import annotations
