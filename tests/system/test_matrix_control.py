@@ -11,6 +11,7 @@ import json
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,13 @@ MOST_GROWTH_BYTES = 6_000_000  # what four commands of a run leave behind
 
 
 class Site:
-    """A running agent that listens on loopback, and its collector. `acks`: whether the collector acks batches."""
+    """A running agent that listens on loopback, and its collector. `acks`: whether the collector acks batches; `away`:
+    whether it ends each stream.
+    """
 
     def __init__(self, folder: Path, collector: ScriptedCollector, environ: dict[str, str]) -> None:
         self.collector = collector
-        self.acks = True
+        self.acks, self.away = True, False
         self.events: list[dict[str, Any]] = []
         self.signer = Signer(collector.authority)
         self.file = folder / "agent.toml"
@@ -46,7 +49,7 @@ class Site:
         """Ack what comes, and read the events in it."""
         await talk.welcome()
         while (message := await talk.hear()) is not None:
-            if isinstance(message, pb.Bye):
+            if isinstance(message, pb.Bye) or self.away:
                 return
             if isinstance(message, pb.Batch) and message.kind == Kind.EVENT:
                 rows = open_body(Kind.EVENT, message.records, message.raw_bytes, message.body).rows()
@@ -95,11 +98,12 @@ class Site:
 
 
 @contextmanager
-def running(folder: Path, *, allow: str = "", **spool: str) -> Iterator[Site]:
+def running(folder: Path, *, allow: str = "", trial: str = "60 s", **spool: str) -> Iterator[Site]:
     """`spool`: keys of that section."""
     require_namespaces()  # that is: root, for the packet socket
     environ = {f"FIELDWATCH_AGENT__SPOOL__{key.upper()}": value for key, value in spool.items()}
-    environ["FIELDWATCH_AGENT__REMOTE__TRIAL"] = "60 s"
+    environ["FIELDWATCH_AGENT__REMOTE__TRIAL"] = trial
+    environ["FIELDWATCH_AGENT__COLLECTOR__RETRY_MAX"] = "1 s"
     if allow:
         environ["FIELDWATCH_AGENT__REMOTE__ALLOW"] = allow
     holder: list[Site] = []
@@ -229,6 +233,24 @@ def test_row_35_a_configuration_with_which_the_agent_cannot_start_is_reverted_at
 
     assert problem.startswith("the agent does not start with it: ")
     assert same
+
+
+def test_row_35_a_collector_that_is_away_during_a_trial(tmp_path: Path) -> None:
+    """The settings are reverted, the ones before do not ship either: they are tried once more when it is back."""
+    with running(tmp_path, trial="2 s") as site:
+        site.acks = False  # nothing confirms it
+        site.push(1, {"flows": {"idle": "30 s"}})
+        site.away = True
+        wait_for(lambda: "is reverted" in site.agent.tail(200), "it is reverted", DEADLINE_S)
+        wait_for(lambda: "does not ship either" in site.agent.tail(200), "nor do the ones before ship", DEADLINE_S)
+        site.acks, site.away = True, False
+        wait_for(lambda: site.told() == (1, pb.CONFIG_CONFIRMED), "it is confirmed", DEADLINE_S)
+        wait_for(lambda: site.effective()["flows"]["idle"] == 30.0, "it is in force", DEADLINE_S)
+        assert site.agent.stop() == 0, site.agent.tail()
+
+    trials = {event["ts_ns"]: event["data"] for event in site.events if event["type"] == "agent.config_trial"}
+    states = [state for state, _ in groupby(data["state"] for _, data in sorted(trials.items()))]
+    assert states == ["applied", "reverted", "applied", "confirmed"]
 
 
 def test_row_36_a_configuration_that_is_not_the_collectors_is_refused(tmp_path: Path) -> None:

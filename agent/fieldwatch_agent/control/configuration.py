@@ -4,6 +4,10 @@ A configuration of the collector's counts from the moment that it is on disk. Ke
 runs make it begin anew in its place (a clean stop, then the same process with the same command line), so that the trial
 is of all of it. It is confirmed by the first record that was sealed since and has reached the collector, and reverted
 where none has for `[remote] trial`, where the agent cannot start with it, or at the third start.
+
+A collector that is away during a trial looks like settings that break shipping. So what was reverted for want of a
+fresh record stays a suspect until the configuration before has had as long: where that ships, the suspect is done with;
+where it does not ship either, the suspect is tried once more as soon as a fresh record gets through.
 """
 
 from __future__ import annotations
@@ -46,6 +50,7 @@ class ConfigurationCare:
         self._apply, self._restart, self._event = apply, restart, event
         self._lock = threading.Lock()
         self._tries_s: float | None = None  # monotonic, since when the one on trial has counted
+        self._judges_s: float | None = None  # since when the one before a suspect has to show that it ships
 
     # --- the start of the agent ---------------------------------------------------------------------------------
 
@@ -66,6 +71,8 @@ class ConfigurationCare:
                 self._safely(lambda: self.remote.drop(text))
         if tries and self.remote.on_trial:
             self._tries_s = time.monotonic()
+        elif tries and self.remote.has_suspect:
+            self._judges_s = time.monotonic()
 
     def started(self) -> None:
         """Events can be shipped now. The one that tells of the trial is also the fresh record that it waits for."""
@@ -110,22 +117,59 @@ class ConfigurationCare:
         """Confirm or revert what is on trial. `newest_s`: see `Freshness`; `later_s`: so much later than configured
         are records sealed at present, to spare the disk.
         """
-        since = self._tries_s
-        if since is None or not self.remote.on_trial:
-            return
         trial_s = self.settings.value.remote.trial
-        if newest_s is not None and newest_s >= since:
+        tries_s, judges_s = self._tries_s, self._judges_s
+        if tries_s is not None and self.remote.on_trial:
+            late = time.monotonic() - tries_s > trial_s + later_s
+            self._look_at_trial(came=_is_since(newest_s, tries_s), late=late, trial_s=trial_s)
+        elif judges_s is not None and self.remote.has_suspect:
+            late = time.monotonic() - judges_s > trial_s + later_s
+            self._look_at_suspect(came=_is_since(newest_s, judges_s), late=late)
+
+    def _look_at_trial(self, *, came: bool, late: bool, trial_s: float) -> None:
+        if came:
             self._tries_s = None
             self._safely(self.remote.confirm)
             log.info("the collector's configuration is confirmed", version=self.remote.version)
             self._tell("info")
-        elif time.monotonic() - since > trial_s + later_s:
+        elif late:
             self._tries_s = None
             self._revert(f"no fresh record reached the collector within {trial_s:g} s")
 
+    def _look_at_suspect(self, *, came: bool, late: bool) -> None:
+        if self.remote.excused and came:
+            self._judges_s = None
+            self._try_again()
+        elif not self.remote.excused and (came or late):
+            self._safely(lambda: self.remote.judge(guilty=came))
+            if not came:
+                log.info("the configuration before does not ship either; the reverted one is tried again when it does")
+                self._tell("info")  # this is also the fresh record that is waited for
+
+    def _try_again(self) -> None:
+        try:
+            self.remote.try_again()
+        except OSError as problem:
+            log.error("the collector's configuration is not tried again: the disk fails", problem=str(problem))
+            return
+        log.info("the collector was away: its configuration is tried once more", version=self.remote.version)
+        self._tries_s = time.monotonic()
+        try:
+            with self._lock:
+                waiting = self._adopt()[1]
+        except ConfigError as problem:  # the agent's own file has changed meanwhile
+            self._tries_s = None
+            self._revert(str(problem))
+            return
+        if waiting:
+            self._tries_s = None  # it counts from the start that is to come
+            self._restart()
+        else:
+            self._tell("info")
+
     def _revert(self, problem: str) -> None:
         log.error("the collector's configuration is reverted", version=self.remote.version, problem=problem)
-        self._safely(lambda: self.remote.revert(problem))
+        self._safely(lambda: self.remote.revert(problem, suspected=True))
         try:
             with self._lock:
                 waiting = self._adopt()[1]
@@ -133,7 +177,9 @@ class ConfigurationCare:
             log.exception("the configuration before cannot be read; it counts from the next start")
             return
         self._tell("error")
+        self._judges_s = time.monotonic()
         if waiting:
+            self._judges_s = None  # it counts from the start that is to come
             self._restart()
 
     def stopped(self) -> None:
@@ -151,3 +197,7 @@ class ConfigurationCare:
             write()
         except OSError as problem:
             log.error("the state of the collector's configuration could not be written", problem=str(problem))
+
+
+def _is_since(newest_s: float | None, since_s: float) -> bool:
+    return newest_s is not None and newest_s >= since_s

@@ -3,6 +3,9 @@
     signed, newer, valid ─► on trial ─► confirmed          a fresh record reached the collector
                                └──────► reverted           none did in time, or the agent was started a third time
     signed, newer ─► rejected                              what it says is not valid here
+    reverted, for no fresh record came ─► on trial again   none came with the one before either: the collector was away
+
+The second trial is the last one, and begins when a fresh record shows that the collector is back.
 
 A version that was signed is never taken again, nor one below it (`floor`): an old configuration cannot be played back.
 What was not signed leaves no trace here: else a forger could choose the version that the collector has to beat.
@@ -40,6 +43,10 @@ class RemoteConfiguration:
         self._confirmed = _pushed(found.get("confirmed"))
         self._trial = _pushed(found.get("trial"))
         self._starts = _number(found.get("starts"))
+        self._suspect = _pushed(found.get("suspect"))  # reverted, and the one before is yet to show that it ships
+        self.excused = found.get("excused") is True
+        """Whether the one before the suspect could not ship either."""
+        self._last_trial = found.get("last_trial") is True
         self.floor = _number(found.get("floor"))
         """The newest version that the collector is known to have signed."""
         told = found.get("told")
@@ -57,6 +64,11 @@ class RemoteConfiguration:
     @property
     def on_trial(self) -> bool:
         return self._trial is not None
+
+    @property
+    def has_suspect(self) -> bool:
+        """Whether what was reverted may be tried again."""
+        return self._suspect is not None
 
     @property
     def state_name(self) -> str:
@@ -84,35 +96,55 @@ class RemoteConfiguration:
                 self._write()
 
     def try_out(self, pushed: Pushed) -> None:
+        self._put_on_trial(pushed, last=False)
+
+    def try_again(self) -> None:
+        """The suspect, for the last time."""
+        if self._suspect is not None:
+            self._put_on_trial(self._suspect, last=True)
+
+    def _put_on_trial(self, pushed: Pushed, *, last: bool) -> None:
         with self._lock:
-            before = (self._trial, self._starts, self.floor, self.version, self.state, self.problem)
-            self._trial, self._starts, self.floor = pushed, 0, pushed.version
-            self.version, self.state, self.problem = pushed.version, agent_pb2.CONFIG_APPLIED, ""
+            before = dict(vars(self))
+            self._trial, self._starts, self._suspect, self._last_trial = pushed, 0, None, last
+            self.floor = self.version = pushed.version
+            self.state, self.problem = agent_pb2.CONFIG_APPLIED, ""
             try:
                 self._write()
             except OSError:
-                self._trial, self._starts, self.floor, self.version, self.state, self.problem = before
+                vars(self).update(before)
                 raise
+
+    def judge(self, *, guilty: bool) -> None:
+        """The configuration before ships, and the suspect did not: it is done with; or neither does."""
+        with self._lock:
+            if guilty:
+                self._suspect = None
+            else:
+                self.excused = True
+                self.problem += "; nor did one with the configuration before: it is tried again when one does"
+            self._write()
 
     def confirm(self) -> None:
         with self._lock:
             if self._trial is not None:
-                self._confirmed, self._trial = self._trial, None
+                self._confirmed, self._trial, self._last_trial = self._trial, None, False
                 self.state, self.problem = agent_pb2.CONFIG_CONFIRMED, ""
                 self._write()
 
-    def revert(self, problem: str) -> None:
-        """The one before is in force again."""
+    def revert(self, problem: str, *, suspected: bool = False) -> None:
+        """The one before is in force again; `suspected`: its first trial may have failed for another reason."""
         with self._lock:
             if self._trial is not None:
-                self._trial = None
+                self._suspect = self._trial if suspected and not self._last_trial else None
+                self._trial, self.excused, self._last_trial = None, False, False
                 self.state, self.problem = agent_pb2.CONFIG_REVERTED, problem[:MAX_PROBLEM_CHARS]
                 self._write()
 
     def reject(self, version: int, problem: str) -> None:
         """The one before stays in force."""
         with self._lock:
-            self.floor = max(self.floor, version)
+            self.floor, self._suspect = max(self.floor, version), None
             self.version, self.state, self.problem = version, agent_pb2.CONFIG_REJECTED, problem[:MAX_PROBLEM_CHARS]
             self._write()
 
@@ -137,6 +169,9 @@ class RemoteConfiguration:
             "confirmed": self._confirmed and self._confirmed._asdict(),
             "trial": self._trial and self._trial._asdict(),
             "starts": self._starts,
+            "suspect": self._suspect and self._suspect._asdict(),
+            "excused": self.excused,
+            "last_trial": self._last_trial,
             "told": {
                 "version": self.version,
                 "state": agent_pb2.ConfigState.Name(self.state),

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from fieldwatch_agent.config import AgentConfig
+from fieldwatch_agent.control.configuration import ConfigurationCare
 from fieldwatch_agent.control.remote import RemoteConfiguration
 from fieldwatch_agent.control.settings import CLOSED, LIVE, Pushed, Settings, parse
 from fieldwatch_proto.settings import ConfigError, leaves
@@ -188,6 +189,89 @@ def test_row_35_a_config_that_breaks_shipping_is_reverted(tmp_path: Path) -> Non
     assert site.site.agent.events[-1] == {"version": 2, "state": "reverted", "problem": problem}
     again = RemoteConfiguration(tmp_path)
     assert (again.in_force, again.floor, again.problem) == (Pushed(1, {"log": {"level": "warning"}}), 2, problem)
+
+
+def outlast(configuration: ConfigurationCare, stale_s: float) -> None:
+    """No fresh record comes for as long as a trial takes."""
+    state = configuration.remote.state, configuration.remote.problem
+    wait_for(
+        lambda: configuration.look(stale_s) or (configuration.remote.state, configuration.remote.problem) != state,
+        "the time is over",
+        10,
+    )
+
+
+def test_row_35_what_the_one_before_survives_is_not_tried_again(tmp_path: Path) -> None:
+    """A fresh record comes soon after the revert: it was the configuration, and no outage later brings it back."""
+    with pushing(tmp_path, "[remote]\ntrial = 1\n") as site:
+        configuration, stale_s = site.site.agent.configuration, time.monotonic()
+        site.settings(1, {"log": {"level": "debug"}})
+        outlast(configuration, stale_s)
+        suspected = site.remote.has_suspect
+        configuration.look(time.monotonic())
+
+    assert suspected
+    assert (site.remote.has_suspect, RemoteConfiguration(tmp_path).has_suspect) == (False, False)
+    assert site.told() == (1, "reverted", "no fresh record reached the collector within 1 s")
+
+
+@pytest.mark.parametrize("ships", [True, False])
+def test_row_35_a_collector_that_was_away_costs_no_configuration(tmp_path: Path, ships: bool) -> None:
+    """Neither ships: tried once more when the collector is back, then confirmed, or reverted for good."""
+    with pushing(tmp_path, "[remote]\ntrial = 1\n") as site:
+        configuration, stale_s = site.site.agent.configuration, time.monotonic()
+        site.settings(1, {"log": {"level": "debug"}})
+        outlast(configuration, stale_s)
+        outlast(configuration, stale_s)
+        excused = site.told()
+        level = site.site.agent.settings.value.log.level
+        configuration.look(back_s := time.monotonic())
+        again = site.told(), site.site.agent.settings.value.log.level
+        if ships:
+            configuration.look(time.monotonic())
+        else:
+            outlast(configuration, back_s)
+        ended = site.told(), site.site.agent.settings.value.log.level
+
+    problem = "no fresh record reached the collector within 1 s"
+    assert excused[:2] == (1, "reverted")
+    assert excused[2].startswith(f"{problem}; nor did one with the configuration before")
+    assert (level, again) == ("info", ((1, "applied", ""), "debug"))
+    assert ended == (((1, "confirmed", ""), "debug") if ships else ((1, "reverted", problem), "info"))
+    assert not RemoteConfiguration(tmp_path).has_suspect
+
+
+def test_a_suspect_outlives_restarts(tmp_path: Path) -> None:
+    """Keys that wait for a restart begin the agent anew for each trial; what is known of the suspect is on disk."""
+    with pushing(tmp_path, "[remote]\ntrial = 1\n") as site:
+        site.settings(1, {"flows": {"idle": "30 s"}})
+    filters = []
+    for _ in range(3):
+        desk = Desk(tmp_path)
+        filters.append(desk.settings.value.flows.idle)
+        stale_s = time.monotonic() - 1
+        outlast(desk.configuration, stale_s)
+        if desk.configuration.remote.excused:
+            desk.configuration.look(time.monotonic())
+            filters.append(desk.restarts)
+
+    assert filters == [30.0, 60.0, 1, 30.0]
+    assert (desk.configuration.remote.state_name, desk.configuration.remote.has_suspect) == ("reverted", False)
+
+
+def test_a_newer_configuration_ends_the_case_of_the_suspect(tmp_path: Path) -> None:
+    """Whether it is taken or rejected: nobody wants the older one any more."""
+    for settings in ({"log": {"level": "warning"}}, {"log": {"level": "loud"}}):
+        remote = RemoteConfiguration(tmp_path)
+        remote.try_out(Pushed(remote.floor + 1, {"log": {"level": "debug"}}))
+        remote.revert("a test", suspected=True)
+        before = remote.has_suspect
+        if settings["log"]["level"] == "loud":
+            remote.reject(remote.floor + 1, "a test")
+        else:
+            remote.try_out(Pushed(remote.floor + 1, settings))
+
+        assert (before, remote.has_suspect, RemoteConfiguration(tmp_path).has_suspect) == (True, False, False)
 
 
 def test_a_write_budget_gives_a_trial_more_time(tmp_path: Path) -> None:
