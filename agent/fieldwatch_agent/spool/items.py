@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from fieldwatch_proto.columns import Sealed
@@ -32,6 +32,18 @@ class Loss(NamedTuple):
     count_known: bool = True
     detail: str = ""
     accounted: bool = False
+
+
+class Work(NamedTuple):
+    """What one transaction is to write."""
+
+    puts: Sequence[Put] = ()
+    losses: Sequence[Loss] = ()
+    meta: Mapping[str, str] = {}
+
+    @property
+    def octets(self) -> int:
+        return sum(len(put.sealed.body) for put in self.puts)
 
 
 class Batch(NamedTuple):

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from fieldwatch_agent.spool.eviction import Eviction
 from fieldwatch_agent.spool.file import create, is_outcome_unknown
-from fieldwatch_agent.spool.items import Loss, Put, Status, StreamState
+from fieldwatch_agent.spool.items import Loss, Put, Status, StreamState, Work
 from fieldwatch_agent.spool.limits import Limits
 from fieldwatch_agent.spool.rows import BATCH_COLUMNS, GAP_COLUMNS, added, differences
 from fieldwatch_agent.spool.state import Mark, State, Stream
@@ -32,14 +32,6 @@ MEMORY_BYTES = 8 << 20
 SAVER = "saver mode: written when the collector does not ack"
 MOVED = "moved"  # key of the file's meta: epoch and account of what was moved into it last
 MOST_STEPS = 64
-
-
-class Work(NamedTuple):
-    """What a transaction was to write."""
-
-    puts: Sequence[Put] = ()
-    losses: Sequence[Loss] = ()
-    meta: Mapping[str, str] = {}
 
 
 class Step(NamedTuple):
@@ -207,7 +199,7 @@ class MemoryStore(Store):
             batches=here.batches + len(held.puts),
             frames=here.frames + sum(put.frames for put in held.puts),
             gaps=here.gaps + len(held.losses),
-            body_bytes=here.body_bytes + sum(len(put.sealed.body) for put in held.puts),
+            body_bytes=here.body_bytes + held.octets,
         )
         return here._replace(
             records=here.records + there.records,

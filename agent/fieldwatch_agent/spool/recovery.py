@@ -28,9 +28,9 @@ from fieldwatch_proto.logs import get_logger
 from fieldwatch_agent.spool import ballast
 from fieldwatch_agent.spool.background import BackgroundCheck
 from fieldwatch_agent.spool.file import WAL_BYTES, drop_quarantines, is_damage, is_outcome_unknown
-from fieldwatch_agent.spool.items import SpoolError
+from fieldwatch_agent.spool.items import SpoolError, Work
 from fieldwatch_agent.spool.limits import Limits
-from fieldwatch_agent.spool.memory import SAVER, MemoryStore, Work
+from fieldwatch_agent.spool.memory import SAVER, MemoryStore
 from fieldwatch_agent.spool.state import Mark
 from fieldwatch_agent.spool.store import Store
 

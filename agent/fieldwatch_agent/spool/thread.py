@@ -1,7 +1,7 @@
 """The spool's thread: the only one that touches the file.
 
-- `put` and `declare` never wait and never fail: they go into a queue bounded in octets. When it is full, what comes is
-  counted and declared as a gap (BACKPRESSURE) by the next commit. The network or a slow disk never blocks capture.
+- `put` and `declare` never wait and never fail: they go into a queue bounded in octets (see `queue`). The network or a
+  slow disk never blocks capture.
 - `call` runs a function on the store in this thread and gives its result: leases, status, anything that reads.
 - What is queued is committed together. After a commit `on_change` is told, so that the shipper wakes.
 - A commit that fails stays queued and is tried again, with the store that `recovery` makes of it; a call that fails
@@ -19,14 +19,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fieldwatch_proto.logs import get_logger
-from fieldwatch_proto.v1.agent_pb2 import GapReason
 
 from fieldwatch_agent.spool.file import is_outcome_unknown
-from fieldwatch_agent.spool.items import Loss, Put, SpoolError
+from fieldwatch_agent.spool.items import Loss, Put, SpoolError, Work
 from fieldwatch_agent.spool.limits import Limits
-from fieldwatch_agent.spool.memory import MemoryStore, Work
+from fieldwatch_agent.spool.memory import MemoryStore
+from fieldwatch_agent.spool.queue import Queue
 from fieldwatch_agent.spool.recovery import RETRY_S, Recovery
-from fieldwatch_agent.spool.rows import added
 from fieldwatch_agent.spool.state import Mark
 from fieldwatch_agent.spool.store import Store
 
@@ -65,12 +64,9 @@ class SpoolThread(threading.Thread):
         self._alarm: Callable[[str, dict[str, Any]], None] | None = None
         self._untold: list[tuple[str, dict[str, Any]]] = []
         self.failed_commits = 0
-        self._queue_bytes, self._mark, self._prepare = queue_bytes, mark, prepare
+        self._mark, self._prepare = mark, prepare
         self._wake = threading.Condition()
-        self._puts: list[Put] = []
-        self._queued_bytes = 0
-        self._losses: list[Loss] = []
-        self._meta: dict[str, str] = {}
+        self._queue = Queue(queue_bytes, self._wake)
         self._calls: list[tuple[Callable[[Store], Any], Future[Any]]] = []
         self._stopping = False
         self._clean = False
@@ -120,41 +116,11 @@ class SpoolThread(threading.Thread):
 
     def put(self, put: Put) -> bool:
         """Queue a sealed batch; False where the queue was full and the batch was declared lost instead."""
-        size = len(put.sealed.body)
-        with self._wake:
-            if self._queued_bytes + size > self._queue_bytes and self._puts:
-                self._lose(put)
-                return False
-            self._puts.append(put)
-            self._queued_bytes += size
-            self._wake.notify()
-        return True
-
-    def _lose(self, put: Put) -> None:
-        loss = Loss(
-            GapReason.BACKPRESSURE,
-            put.frames,
-            {int(put.sealed.kind): put.sealed.records},
-            detail="the queue to the spool was full",
-            accounted=True,
-        )
-        self._join_loss(loss)
-
-    def _join_loss(self, loss: Loss) -> None:
-        """Losses of one reason become one: the list is bounded by the number of reasons and details."""
-        for place, other in enumerate(self._losses):
-            if other._replace(frames=0, records={}) == loss._replace(frames=0, records={}):
-                joined = other._replace(frames=other.frames + loss.frames, records=added(other.records, loss.records))
-                self._losses[place] = joined
-                return
-        self._losses.append(loss)
+        return self._queue.put(put)
 
     def declare(self, loss: Loss, meta: Mapping[str, str] | None = None) -> None:
         """Queue a loss, and values of meta that become true in the same transaction."""
-        with self._wake:
-            self._join_loss(loss)
-            self._meta.update(meta or {})
-            self._wake.notify()
+        self._queue.declare(loss, meta or {})
 
     def call(self, function: Callable[[Store], T], timeout: float | None = 60.0) -> T:
         """What `function(store)` gives, run in the spool's thread behind what is queued before it."""
@@ -178,7 +144,7 @@ class SpoolThread(threading.Thread):
     @property
     def queued_bytes(self) -> int:
         """What is sealed and waits for the disk."""
-        return self._queued_bytes
+        return self._queue.octets
 
     def ack(self, epoch: int, upto: int, also: list[tuple[int, int]]) -> None:
         """The collector holds these numbers; their rows go with the next commit."""
@@ -199,10 +165,7 @@ class SpoolThread(threading.Thread):
     def flush(self, timeout: float = 10.0) -> bool:
         """Wait until everything queued by now is on disk."""
         deadline = time.monotonic() + timeout
-        while True:
-            with self._wake:
-                if not (self._puts or self._losses or self._meta):
-                    break
+        while self._queue:
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.005)
@@ -245,7 +208,7 @@ class SpoolThread(threading.Thread):
                 store = self._balance(store)
             if stopping and (done or self._clean_failed()):
                 with self._wake:
-                    more = bool(self._calls or self._puts or self._losses)
+                    more = bool(self._calls or self._queue)
                 if not more:
                     self._close(store)
                     return
@@ -277,7 +240,7 @@ class SpoolThread(threading.Thread):
             due = self.recovery.pause(store)
             if due == 0.0:
                 return
-            if self._puts or self._losses or self._meta:
+            if self._queue:
                 if now >= self.recovery.retry_at:
                     return
                 pause = self.recovery.retry_at - now
@@ -297,9 +260,8 @@ class SpoolThread(threading.Thread):
         now = time.monotonic()
         if now < self.recovery.retry_at and not stopping:
             return False
-        queued = bool(self._puts or self._losses or self._meta)
         due = bool(store.acks) and (store.acks.messages >= ACK_FLUSH_MESSAGES or 0 < self._acks_due <= now or stopping)
-        return queued or due
+        return bool(self._queue) or due
 
     def _run_call(self, store: Store, function: Callable[[Store], Any], future: Future[Any]) -> Store:
         """What fails for the disk is done again with what `recovery` makes of it, at most twice."""
@@ -321,82 +283,50 @@ class SpoolThread(threading.Thread):
         self.remember(store.mark)
         return store
 
-    def _take(self, store: Store) -> tuple[list[Put], int, list[Loss], dict[str, str]]:
-        """What is written next, and its octets. On a full disk only what fits into the file's free pages, and, once
-        there seems to be room again, one batch more; when the queue gets crowded, and at the end, room is made by
-        eviction.
+    def _take(self, store: Store) -> Work:
+        """What is written next. On a full disk only what fits into the file's free pages, and, once there seems to be
+        room again, one batch more; when the queue gets crowded, and at the end, room is made by eviction.
         """
-        most, one_more = COMMIT_BYTES, True
+        most, one_more, queue = COMMIT_BYTES, True, self._queue
         if self.recovery.tight:
-            missing = self._queued_bytes - store.free_inside()
-            crowded = self._queued_bytes > self._queue_bytes // 2 or self._stopping
+            missing = queue.octets - store.free_inside()
+            crowded = queue.octets > queue.max_bytes // 2 or self._stopping
             if crowded and missing > 0:
                 store.shrink(missing)
             most, one_more = min(most, store.free_inside()), self.recovery.eased
-        with self._wake:
-            puts: list[Put] = []
-            size = 0
-            for put in self._puts:
-                if size + len(put.sealed.body) > most and (puts or not one_more):
-                    break
-                puts.append(put)
-                size += len(put.sealed.body)
-            losses, meta = list(self._losses), dict(self._meta)
-            # Losses that come while these are written must not join those that are being written.
-            self._losses = []
-            self._meta = {}
-        return puts, size, losses, meta
-
-    def _put_back(self, losses: list[Loss], meta: dict[str, str]) -> None:
-        with self._wake:
-            newer, self._losses = self._losses, losses
-            for loss in newer:
-                self._join_loss(loss)
-            self._meta = {**meta, **self._meta}
+        return queue.take(most, one_more=one_more)
 
     def _commit(self, store: Store) -> tuple[Store, bool]:
         """Write some of the queue. What could not be written stays in it."""
+        work = Work()
         try:
-            puts, size, losses, meta = self._take(store)
+            work = self._take(store)
+            store.commit(*work)
         except (sqlite3.DatabaseError, OSError) as problem:
             self.failed_commits += 1
             self.recovery.retry_at = time.monotonic() + RETRY_S
-            return self.recovery.meet(store, problem), False
-        try:
-            store.commit(puts, losses, meta)
-        except (sqlite3.DatabaseError, OSError) as problem:
-            self.failed_commits += 1
-            self.recovery.retry_at = time.monotonic() + RETRY_S
-            met = self.recovery.meet(store, problem, work=Work(puts, losses, meta))
+            met = self.recovery.meet(store, problem, work=work)
             if isinstance(met, MemoryStore) and met.holds:
-                self._drop(puts, size)
+                self._queue.drop(work)
             else:
-                self._put_back(losses, meta)
+                self._queue.put_back(work)
             self.remember(met.mark)
             return met, False
-        queued, following = self._drop(puts, size)
+        queued, following = self._queue.drop(work)
         self.remember(store.mark)
         self._acks_due = 0.0
-        self.recovery.after_commit(store, puts=len(puts), queued=queued, following=following)
-        if puts or losses:
+        self.recovery.after_commit(store, puts=len(work.puts), queued=queued, following=following)
+        if work.puts or work.losses:
             self.on_change()
         return store, not self.recovery.tight or not following
-
-    def _drop(self, puts: list[Put], size: int) -> tuple[int, int]:
-        """Others have these of the queue's puts now: the octets that still wait, and those of the next one."""
-        with self._wake:
-            del self._puts[: len(puts)]
-            self._queued_bytes -= size
-            return self._queued_bytes, len(self._puts[0].sealed.body) if self._puts else 0
 
     def _clean_failed(self) -> bool:
         """Whether to end though the queue could not be written: a stop does not wait for a disk."""
         with self._wake:
             if self._calls:
                 return False
-            lost = sum(put.frames for put in self._puts)
-            count = len(self._puts)
-            self._puts, self._losses, self._clean = [], [], False
+            count, lost = self._queue.clear()
+            self._clean = False
         log.error("sealed batches could not be written before the stop", batches=count, frames=lost)
         return True
 
