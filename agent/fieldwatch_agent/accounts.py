@@ -15,10 +15,11 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
+from fieldwatch_proto.logs import get_logger
 from fieldwatch_proto.v1.agent_pb2 import GapReason
 
-from fieldwatch_agent.ledger import LedgerState
-from fieldwatch_agent.spool.items import Loss
+from fieldwatch_agent.ledger import Ledger, LedgerState
+from fieldwatch_agent.spool.items import Loss, SpoolError
 from fieldwatch_agent.spool.memory import moved_account
 from fieldwatch_agent.spool.rows import added, differences
 from fieldwatch_agent.spool.state import Mark
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 PREFIX = "interface:"
 BOOKS = "books"
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,31 @@ class InterfaceAccount:
 
 def interface_accounts(store: Store) -> dict[str, InterfaceAccount]:
     return {name: InterfaceAccount(**json.loads(text)) for name, text in store.meta_items(PREFIX).items()}
+
+
+def open_books(store: Store, ledger: Ledger, left: LedgerState | None, boot: bytes) -> None:
+    """Declare what the run before lost, and say so; from then on `ledger`, which waits, counts. Raises SpoolError."""
+    for loss in reconcile(store, ledger.run, left, boot):
+        log.warning(
+            "the run before lost something; it is declared",
+            reason=GapReason.Name(loss.reason),
+            frames=loss.frames,
+            records=sum(loss.records.values()),
+            count_known=loss.count_known,
+        )
+    try:
+        ledger.replace()
+    except OSError as problem:
+        raise SpoolError(f"{store.folder}: {problem.strerror}; is the disk sound?") from None
+
+
+def unsettled(store: Store, ledger: Ledger) -> Loss | None:
+    """At the end of a run: what was observed and is neither sealed nor declared, if anything is."""
+    frames = ledger.frames - store.state.account_frames
+    records = differences(ledger.records, store.state.account_records)
+    if frames <= 0 and not records:
+        return None
+    return Loss(GapReason.UNCLEAN_STOP, max(0, frames), records, detail="not sealed at the stop", accounted=True)
 
 
 def reconcile(store: Store, run: int, left: LedgerState | None, boot: bytes) -> list[Loss]:

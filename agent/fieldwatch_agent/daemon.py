@@ -15,7 +15,6 @@ collector asked for.
 from __future__ import annotations
 
 import gc
-import json
 import os
 import signal
 import socket
@@ -26,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from fieldwatch_ext.bpf import Program
 from fieldwatch_ext.memory import give_back
-from fieldwatch_proto.columns import Records, records_of
+from fieldwatch_proto.columns import Records
 from fieldwatch_proto.logs import get_logger
 from fieldwatch_proto.schema import Kind
 from fieldwatch_proto.settings import UsageError
@@ -43,17 +42,17 @@ from fieldwatch_agent.control.logs import DaemonLog
 from fieldwatch_agent.control.settings import Settings
 from fieldwatch_agent.control.vitals import Doctor
 from fieldwatch_agent.enrolment.identity import usable_identity
+from fieldwatch_agent.events import Events
 from fieldwatch_agent.filters import compile_filter
 from fieldwatch_agent.ledger import Ledger, LedgerState, boot_id, read_ledger
 from fieldwatch_agent.metrics import WrittenMetric
 from fieldwatch_agent.sealer import Sealer
 from fieldwatch_agent.shipping import Shipping
 from fieldwatch_agent.spool.control import ControlServer, store_status
+from fieldwatch_agent.spool.eviction import delete_flows
 from fieldwatch_agent.spool.file import Lock, make_folder
-from fieldwatch_agent.spool.items import Loss, SpoolError
 from fieldwatch_agent.spool.limits import Limits
 from fieldwatch_agent.spool.memory import MemoryStore
-from fieldwatch_agent.spool.rows import differences
 from fieldwatch_agent.spool.store import Store
 from fieldwatch_agent.spool.thread import SpoolThread
 from fieldwatch_agent.spool.wear import Pace, Wear, parse_budget
@@ -100,7 +99,6 @@ class Daemon:
         self.started = time.monotonic()
         self.captures: Captures | None = None
         self.told_settings = b""
-        self._acks_seen = 0
         self._runner: Runner | None = None
         self._stop = threading.Event()
         self._problem: BaseException | None = None
@@ -185,7 +183,7 @@ class Daemon:
             wanted=not self.options.local_only,
             status=lambda first: status.agent_status(self, first=first),
             handle=self._handle,
-            alarm=self._alarm,
+            alarm=lambda kind, data: self.events.alarm(kind, data),
         )
         run = int.from_bytes(os.urandom(8)) >> 1 or 1
         self._ledger = Ledger(self.folder, run, later=True)
@@ -199,6 +197,7 @@ class Daemon:
             stamp=self._stamp,
         )
         self.sealer.start()
+        self.events = Events(self.sealer, self._subject)
         pace = Pace(settings.seal_bytes, settings.seal_age)
         self.wear = Wear(self.folder, pace, parse_budget(settings.write_budget))
         self._control = ControlServer(self.folder, self.spool, self.describe)
@@ -215,7 +214,7 @@ class Daemon:
             self._clean_flows(self.options.clean_flows_days)
         if settings.saver:
             self.spool.spare_disk()
-        self.spool.tell(self._alarm)
+        self.spool.tell(self.events.alarm)
         self.shipping.look()
         self.spool.call(self.freshness.set_mark)
         self.configuration.started()
@@ -240,22 +239,8 @@ class Daemon:
         )
 
     def _open_books(self, store: Store, left: LedgerState | None) -> None:
-        """The first thing that the spool does: declare what the run before lost; from then on this run's ledger counts.
-
-        Raises SpoolError.
-        """
-        for loss in accounts.reconcile(store, self._ledger.run, left, self.boot):
-            log.warning(
-                "the run before lost something; it is declared",
-                reason=agent_pb2.GapReason.Name(loss.reason),
-                frames=loss.frames,
-                records=sum(loss.records.values()),
-                count_known=loss.count_known,
-            )
-        try:
-            self._ledger.replace()
-        except OSError as problem:
-            raise SpoolError(f"{self.folder}: {problem.strerror}; is the disk sound?") from None
+        """The first thing that the spool does. Raises SpoolError."""
+        accounts.open_books(store, self._ledger, left, self.boot)
         self.spool.remember = self._ledger.remember
 
     def _stamp(self, records: Records) -> Records:
@@ -265,30 +250,16 @@ class Daemon:
 
     def _clean_flows(self, days: int) -> None:
         before_ns = time.time_ns() - days * NS_PER_DAY
-        records = self.spool.call(lambda store: store.delete_flows(before_ns))
+        records = self.spool.call(lambda store: delete_flows(store, before_ns))
         log.info("flow records that waited were deleted, and declared", older_than_days=days, records=records)
 
-    def _alarm(self, kind: str, data: dict[str, Any]) -> None:
-        self._event(kind, "error", data)
-
-    def _audit(self, data: dict[str, Any]) -> None:
-        self._event("agent.command_handled", "warning" if data["outcome"] in ("refused", "failed") else "info", data)
+    def _subject(self) -> str:
+        certificate = self.shipping.certificate
+        return certificate.identity.agent_id if certificate else socket.gethostname()
 
     def _tell_configuration(self, severity: str, data: dict[str, Any]) -> None:
-        self._event("agent.config_trial", severity, data)
+        self.events.configuration(severity, data)
         self.shipping.tell()
-
-    def _event(self, kind: str, severity: str, data: dict[str, Any]) -> None:
-        """An event of ours, shipped like everything else."""
-        certificate = self.shipping.certificate
-        row = {
-            "ts_ns": time.time_ns(),
-            "type": kind,
-            "severity": severity,
-            "subject": certificate.identity.agent_id if certificate else socket.gethostname(),
-            "data": json.dumps(data, sort_keys=True),
-        }
-        self.sealer.add(records_of(Kind.EVENT, [row]), 0)
 
     # --- watching -----------------------------------------------------------------------------------------------
 
@@ -338,7 +309,7 @@ class Daemon:
         if self._runner is None:
             from fieldwatch_agent.control.runner import Runner
 
-            self._runner = Runner(self, self._audit)
+            self._runner = Runner(self, self.events.command)
         self._runner.handle(command, channel)
 
     @property
@@ -365,9 +336,7 @@ class Daemon:
 
     def _look_after_freshness(self) -> None:
         shipper = self.shipping.shipper
-        acks = shipper.acked if shipper is not None else 0
-        came, self._acks_seen = acks != self._acks_seen, acks
-        self.spool.post(lambda store: self.freshness.look(store, acks_came=came))
+        self.freshness.follow(self.spool, shipper.acked if shipper is not None else 0)
 
     def _look_after_configuration(self) -> None:
         later_s = self.wear.pace.seal_age_s - self.config.spool.seal_age
@@ -409,17 +378,10 @@ class Daemon:
         )
 
     def _settle(self) -> None:
-        """Declare whatever was observed and is neither sealed nor declared by now: the books are closed balanced."""
-
-        def missing(store: Store) -> tuple[int, dict[int, int]]:
-            frames = self._ledger.frames - store.state.account_frames
-            return frames, differences(self._ledger.records, store.state.account_records)
-
-        frames, records = self.spool.call(missing)
-        if frames > 0 or records:
-            log.error("frames were observed and not sealed; they are declared lost", frames=frames)
-            detail = "not sealed at the stop"
-            loss = Loss(agent_pb2.UNCLEAN_STOP, max(0, frames), records, detail=detail, accounted=True)
+        """The books are closed balanced."""
+        loss = self.spool.call(lambda store: accounts.unsettled(store, self._ledger))
+        if loss is not None:
+            log.error("frames were observed and not sealed; they are declared lost", frames=loss.frames)
             self.spool.declare(loss)
             self.spool.flush()
 

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 
 from fieldwatch_agent.spool.store import Store
+from fieldwatch_agent.spool.thread import SpoolThread
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Mark:
 
 
 class Freshness:
-    """`look` and `set_mark` run in the spool's thread; the figures may be read anywhere."""
+    """`look` and `set_mark` run in the spool's thread, `follow` in another; the figures may be read anywhere."""
 
     def __init__(self) -> None:
         self.newest_s: float | None = None
@@ -31,6 +32,7 @@ class Freshness:
         self.waits_since_s: float | None = None
         """Since when sealed records have waited without any of them getting through; None where none waits."""
         self._mark: Mark | None = None
+        self._acks_seen = 0
 
     @property
     def age_s(self) -> float | None:
@@ -41,6 +43,11 @@ class Freshness:
     def set_mark(self, store: Store) -> None:
         """Only what is sealed from now on counts."""
         self._mark = Mark(store.current.epoch, store.current.next_seq, time.monotonic())
+
+    def follow(self, spool: SpoolThread, acks: int) -> None:
+        """Look, in the spool's thread. `acks`: how many the collector has given by now."""
+        came, self._acks_seen = acks != self._acks_seen, acks
+        spool.post(lambda store: self.look(store, acks_came=came))
 
     def look(self, store: Store, *, acks_came: bool) -> None:
         """`acks_came`: the collector has acked something since the last look; without, no row is looked at."""

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
+from fieldwatch_agent import faults
 from fieldwatch_agent.spool.items import StreamState
+
+if TYPE_CHECKING:
+    from fieldwatch_agent.spool.store import Store
 
 
 class Acks:
@@ -51,3 +56,33 @@ def first_unacked(stream: StreamState, acks: Acks) -> StreamState:
         if epoch == stream.epoch and low <= first <= high:
             first = high + 1
     return stream._replace(first_unacked=min(first, stream.next_seq))
+
+
+def delete_acked(store: Store) -> None:
+    """Delete what is acked, and epochs of which nothing is left. Within the store's transaction."""
+    if not store.acks:
+        return
+    faults.reach("ack-before-delete")
+    state = store.state
+    known = {stream.epoch: stream for stream in state.streams}
+    for span in store.acks.spans():
+        if span[0] not in known:
+            continue
+        batches, records, frames, octets = store.sums(*span)
+        if batches:
+            store.db.execute("DELETE FROM batch WHERE epoch=? AND seq BETWEEN ? AND ?", span)
+            state.batches -= batches
+            state.records -= records
+            state.frames -= frames
+            state.body_bytes -= octets
+        gone = store.db.execute("DELETE FROM gap WHERE epoch=? AND from_seq >= ? AND to_seq <= ?", span)
+        state.gaps -= gone.rowcount
+        known[span[0]].done.add(max(1, span[1]), min(span[2], known[span[0]].next_seq - 1))
+    for stream in state.streams[:-1]:
+        left = store.db.execute(
+            "SELECT EXISTS(SELECT 1 FROM batch WHERE epoch=?1) OR EXISTS(SELECT 1 FROM gap WHERE epoch=?1)",
+            (stream.epoch,),
+        ).fetchone()
+        if not left[0]:
+            store.db.execute("DELETE FROM stream WHERE epoch=?", (stream.epoch,))
+            state.streams.remove(stream)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fieldwatch_proto.schema import Class
+from fieldwatch_proto.schema import Class, Kind
 from fieldwatch_proto.v1.agent_pb2 import GapReason
 
 from fieldwatch_agent.spool.items import Gap
@@ -91,3 +91,17 @@ class Eviction:
         store.write_gap(both)
         store.state.gaps -= 1
         return both
+
+
+def delete_flows(store: Store, before_ns: int) -> int:
+    """Give up flow records that ended before a time; the number of records, each declared."""
+    records = 0
+    with store.transaction():
+        rows = store.db.execute(
+            f"SELECT {HEAD_COLUMNS} FROM batch WHERE kind=? AND t_max<?",  # noqa: S608
+            (int(Kind.FLOW), before_ns),
+        ).fetchall()
+        for row in rows:
+            gap = store.sending.give_up(Head(*row), GapReason.EXPIRED, "deleted by hand")
+            records += sum(gap.records.values())
+    return records

@@ -20,6 +20,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from fieldwatch_agent.spool.acks import delete_acked
 from fieldwatch_agent.spool.eviction import Eviction
 from fieldwatch_agent.spool.file import create, is_outcome_unknown
 from fieldwatch_agent.spool.items import Loss, Put, Status, StreamState, Work
@@ -224,7 +225,7 @@ class MemoryStore(Store):
         moved = json.dumps([self.current.epoch, frames, records])
         allowed = disk.limits.allowed(disk.folder, disk.state.used_bytes + mine.used_bytes)
         with disk.transaction():
-            disk.delete_acked()
+            delete_acked(disk)
             before = disk.state.streams
             disk.state.streams = [Stream(s.epoch, s.ordinal, s.next_seq, s.done) for s in mine.streams]
             for stream in before:

@@ -29,11 +29,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fieldwatch_proto.schema import Kind
 from fieldwatch_proto.v1.agent_pb2 import GapReason
 
 from fieldwatch_agent import faults
-from fieldwatch_agent.spool.acks import Acks, first_unacked
+from fieldwatch_agent.spool.acks import Acks, delete_acked, first_unacked
 from fieldwatch_agent.spool.eviction import Eviction
 from fieldwatch_agent.spool.file import FILE_NAME, UnusableError, is_damage, open_file
 from fieldwatch_agent.spool.image import Image
@@ -42,8 +41,6 @@ from fieldwatch_agent.spool.items import START, Batch, Gap, Loss, Place, Put, St
 from fieldwatch_agent.spool.limits import Limits
 from fieldwatch_agent.spool.rows import (
     GAP_COLUMNS,
-    HEAD_COLUMNS,
-    Head,
     gap_row,
 )
 from fieldwatch_agent.spool.sending import Sending
@@ -165,7 +162,7 @@ class Store:
         eviction = Eviction(self)
         allowed = self.limits.allowed(self.folder, self.state.used_bytes)
         with self.transaction():
-            self.delete_acked()
+            delete_acked(self)
             for put in puts:
                 self.intake.put(put)
             for loss in losses:
@@ -207,22 +204,9 @@ class Store:
         """Evict at least so many octets (as far as there are any): the disk is full."""
         eviction = Eviction(self)
         with self.transaction():
-            self.delete_acked()
+            delete_acked(self)
             eviction.fit(max(0, self.state.used_bytes - octets))
         self.acks.clear()
-
-    def delete_flows(self, before_ns: int) -> int:
-        """Give up flow records that ended before a time; the number of records, each declared."""
-        records = 0
-        with self.transaction():
-            rows = self.db.execute(
-                f"SELECT {HEAD_COLUMNS} FROM batch WHERE kind=? AND t_max<?",  # noqa: S608
-                (int(Kind.FLOW), before_ns),
-            ).fetchall()
-            for row in rows:
-                gap = self.sending.give_up(Head(*row), GapReason.EXPIRED, "deleted by hand")
-                records += sum(gap.records.values())
-        return records
 
     def free_inside(self) -> int:
         """Octets of the file's own pages that hold nothing: they can be written though the disk is full."""
@@ -232,35 +216,6 @@ class Store:
     def checkpoint(self) -> None:
         """Write the WAL into the file and cut it to nothing."""
         self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-
-    def delete_acked(self) -> None:
-        """Within a transaction."""
-        if not self.acks:
-            return
-        faults.reach("ack-before-delete")
-        state = self.state
-        known = {stream.epoch: stream for stream in state.streams}
-        for span in self.acks.spans():
-            if span[0] not in known:
-                continue
-            row = self.sums(*span)
-            if row[0]:
-                self.db.execute("DELETE FROM batch WHERE epoch=? AND seq BETWEEN ? AND ?", span)
-                state.batches -= row[0]
-                state.records -= row[1]
-                state.frames -= row[2]
-                state.body_bytes -= row[3]
-            gone = self.db.execute("DELETE FROM gap WHERE epoch=? AND from_seq >= ? AND to_seq <= ?", span)
-            state.gaps -= gone.rowcount
-            known[span[0]].done.add(max(1, span[1]), min(span[2], known[span[0]].next_seq - 1))
-        for stream in state.streams[:-1]:
-            left = self.db.execute(
-                "SELECT EXISTS(SELECT 1 FROM batch WHERE epoch=?1) OR EXISTS(SELECT 1 FROM gap WHERE epoch=?1)",
-                (stream.epoch,),
-            ).fetchone()
-            if not left[0]:
-                self.db.execute("DELETE FROM stream WHERE epoch=?", (stream.epoch,))
-                state.streams.remove(stream)
 
     def sums(self, epoch: int, low: int, high: int) -> tuple[int, int, int, int]:
         """Batches, records, frames, body octets of a span."""
