@@ -162,8 +162,8 @@ def test_a_command_is_cancelled(tmp_path: Path, probe: Probe) -> None:
         unknown = site.end("c2")
         site.give("c3", "reload")
         site.end("c3")
-        site.collector.command(pb.Command(id="c3", cancel=True))
         reports = len(site.collector.reports)
+        site.collector.command(pb.Command(id="c3", cancel=True))
         wait_for(lambda: len(site.collector.reports) > reports, "its end is told again")
 
     assert (cancelled.state, cancelled.text) == (pb.COMMAND_CANCELLED, "cancelled by user:eve")
