@@ -25,6 +25,7 @@ from fieldwatch_agent.spool.eviction import Eviction
 from fieldwatch_agent.spool.file import create, is_outcome_unknown
 from fieldwatch_agent.spool.items import Loss, Put, Status, StreamState, Work
 from fieldwatch_agent.spool.limits import Limits
+from fieldwatch_agent.spool.queue import join_loss
 from fieldwatch_agent.spool.rows import BATCH_COLUMNS, GAP_COLUMNS, added, differences
 from fieldwatch_agent.spool.state import Mark, State, Stream
 from fieldwatch_agent.spool.store import Store
@@ -76,7 +77,10 @@ class MemoryStore(Store):
     def hold(self, work: Work) -> None:
         """Keep it for the file. It counts in the account as if it were there; a kill leaves it to the next start."""
         held, state = self.held, self.state
-        self.held = Work([*held.puts, *work.puts], [*held.losses, *work.losses], {**held.meta, **work.meta})
+        losses = list(held.losses)
+        for loss in work.losses:
+            join_loss(losses, loss)
+        self.held = Work([*held.puts, *work.puts], losses, {**held.meta, **work.meta})
         frames, records = _account(work)
         state.account_frames += frames
         state.account_records = added(state.account_records, records)
@@ -156,6 +160,16 @@ class MemoryStore(Store):
             self.hold(Work((), explained, meta or {}))
         super().commit(puts, [loss for loss in losses if loss.accounted])
         self._note_step()
+
+    def begin_run(
+        self,
+        run: int,
+        losses: Sequence[Loss],
+        meta: Mapping[str, str],
+        lost_epoch: tuple[int, int, int, Loss] | None = None,
+    ) -> None:
+        super().begin_run(run, losses, meta, lost_epoch)
+        self._steps[:] = [Step(1, 0, {})]
 
     def _take_over(self, losses: Sequence[Loss], meta: Mapping[str, str]) -> None:
         """What the disk has just been told is true here as well; no kill takes it."""

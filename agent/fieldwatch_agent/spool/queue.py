@@ -35,7 +35,7 @@ class Queue:
         with self._wake:
             full = self.octets + size > self.max_bytes and bool(self._puts)
             if full:
-                self._join(_lost(put))
+                join_loss(self._losses, _lost(put))
             else:
                 self._puts.append(put)
                 self.octets += size
@@ -44,17 +44,9 @@ class Queue:
 
     def declare(self, loss: Loss, meta: Mapping[str, str]) -> None:
         with self._wake:
-            self._join(loss)
+            join_loss(self._losses, loss)
             self._meta.update(meta)
             self._wake.notify()
-
-    def _join(self, loss: Loss) -> None:
-        for place, other in enumerate(self._losses):
-            if other._replace(frames=0, records={}) == loss._replace(frames=0, records={}):
-                joined = other._replace(frames=other.frames + loss.frames, records=added(other.records, loss.records))
-                self._losses[place] = joined
-                return
-        self._losses.append(loss)
 
     def take(self, most_bytes: int, *, one_more: bool) -> Work:
         """Batches of so many octets (`one_more`: one at least, however large), which stay in the queue until they are
@@ -77,7 +69,7 @@ class Queue:
         with self._wake:
             newer, self._losses = self._losses, list(work.losses)
             for loss in newer:
-                self._join(loss)
+                join_loss(self._losses, loss)
             self._meta = {**work.meta, **self._meta}
 
     def drop(self, work: Work) -> tuple[int, int]:
@@ -93,6 +85,17 @@ class Queue:
             given_up = len(self._puts), sum(put.frames for put in self._puts)
             self._puts, self._losses, self._meta, self.octets = [], [], {}, 0
         return given_up
+
+
+def join_loss(losses: list[Loss], loss: Loss) -> None:
+    """Add a loss to the one of the same reason and detail, if there is one."""
+    for place, other in enumerate(losses):
+        if other._replace(frames=0, records={}) == loss._replace(frames=0, records={}):
+            losses[place] = other._replace(
+                frames=other.frames + loss.frames, records=added(other.records, loss.records)
+            )
+            return
+    losses.append(loss)
 
 
 def _lost(put: Put) -> Loss:

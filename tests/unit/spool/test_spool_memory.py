@@ -99,6 +99,31 @@ def test_a_kill_takes_what_was_in_memory_and_it_is_declared(tmp_path: Path, acke
         assert (gaps[0].epoch, gaps[0].from_seq, gaps[0].to_seq) == (memory.current.epoch, acked + 1, sealed)
 
 
+def test_a_run_that_begins_in_memory(tmp_path: Path) -> None:
+    """The disk failed between its opening and the first commit: the account begins anew, and so does the mark."""
+    disk = Store(tmp_path, WIDE)
+    disk.begin_run(7, [], {})
+    disk.commit([put(1, frames=100)])
+    memory = MemoryStore(disk, "a test")
+
+    memory.begin_run(8, [Loss(GapReason.UNCLEAN_STOP, 5)], {})
+    memory.commit([put(2, frames=20)])
+
+    mark = memory.mark
+    assert (mark.run, mark.frames, mark.waiting, mark.waiting_frames, mark.waiting_records) == (8, 0, 2, 20, {1: 3})
+    Ledger(tmp_path, 8).remember(mark)
+
+
+def test_what_waits_for_the_disk_is_bounded(tmp_path: Path) -> None:
+    """Drops that are declared each second while the disk is away become one loss of each interface."""
+    memory = MemoryStore(Store(tmp_path, WIDE), "a test")
+    for number in range(1, 50):
+        memory.commit([], [Loss(GapReason.KERNEL_DROP, 2, detail=f"eth{number % 2}")], {"drops": str(number)})
+
+    assert [(loss.detail, loss.frames) for loss in memory.held.losses] == [("eth1", 50), ("eth0", 48)]
+    assert memory.get_meta("drops") == "49"
+
+
 def test_what_saver_mode_declared_is_not_declared_again_after_a_kill(tmp_path: Path) -> None:
     """A batch that found the queue full is declared on the disk at once; only what was in memory went with the kill."""
     disk = Store(tmp_path, WIDE)
