@@ -132,7 +132,7 @@ def _from_memory(
             waiting_frames, waiting_records = sealed_frames - moved[0], differences(sealed_records, moved[1])
     frames = left.frames - sealed_frames - (state.account_frames - before_frames)
     records = differences(left.records, added(sealed_records, differences(state.account_records, before_records)))
-    if first == mark.next_seq:
+    if first >= mark.next_seq:  # beyond: after a power cut the mark may be older than the file
         return None, frames, records
     detail = "the agent was killed while its spool was in memory"
     waited = Loss(GapReason.UNCLEAN_STOP, max(0, waiting_frames), waiting_records, count_known, detail)

@@ -99,6 +99,27 @@ def test_a_kill_takes_what_was_in_memory_and_it_is_declared(tmp_path: Path, acke
         assert (gaps[0].epoch, gaps[0].from_seq, gaps[0].to_seq) == (memory.current.epoch, acked + 1, sealed)
 
 
+def test_a_power_cut_that_left_an_older_mark_than_the_file(tmp_path: Path) -> None:
+    """All that waited in memory has been moved since: no number of it is declared lost."""
+    disk = Store(tmp_path, WIDE)
+    disk.begin_run(7, [], {})
+    ledger = Ledger(tmp_path, 7)
+    memory = MemoryStore(disk, "a test")
+    memory.commit([put(1, frames=10)])
+    ledger.remember(memory.mark)
+    memory.commit([put(2, frames=20)])
+    memory.move_to_disk()
+    disk.db.close()
+    left = read_ledger(tmp_path)
+    assert left is not None
+
+    again = Store(tmp_path, WIDE, left.mark)
+    losses = reconcile(again, 8, left, b"another boot: 16")
+
+    assert [(loss.reason, loss.count_known, loss.frames) for loss in losses] == [(GapReason.UNCLEAN_STOP, False, 0)]
+    assert [item.body for _, item in again.peek(max_items=100) if isinstance(item, Batch)] == [body(1), body(2)]
+
+
 def test_a_run_that_begins_in_memory(tmp_path: Path) -> None:
     """The disk failed between its opening and the first commit: the account begins anew, and so does the mark."""
     disk = Store(tmp_path, WIDE)
