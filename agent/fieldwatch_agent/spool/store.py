@@ -64,6 +64,7 @@ class Store:
         self.sending = Sending(self)
         self.salvaged: Salvaged | None = None
         """What became of a file that could not be used as it was; None where it could."""
+        self._held = contextlib.ExitStack()  # what is closed behind the connection
         self.crowded = False
         """Whether the bound could not be kept yet: there was too much to evict for one transaction."""
         self._started_s = time.monotonic()
@@ -74,11 +75,15 @@ class Store:
     # --- reading the file ---------------------------------------------------------------------------------------
 
     def _open(self, mark: Mark | None) -> None:
-        with contextlib.closing(Image(self.folder / FILE_NAME)) as image:
+        # Closing any descriptor of a file gives up every lock that the process has on it (fcntl(2)), SQLite's too: the
+        # image of a file that is in use stays open as long as the connection.
+        with contextlib.ExitStack() as held:
+            image = held.enter_context(contextlib.closing(Image(self.folder / FILE_NAME)))
             opened: sqlite3.Connection | None = None
             try:
                 opened = self.db = open_file(self.folder)
                 self._load(mark)
+                self._held = held.pop_all()
                 return
             except UnusableError as problem:
                 opened, why = problem.connection, str(problem)
@@ -100,7 +105,7 @@ class Store:
         from fieldwatch_agent.spool.salvage import salvage
 
         with contextlib.closing(Image(self.folder / FILE_NAME)) as image:
-            done = salvage(self.folder, image, why, state=copy.deepcopy(self.state), release=self.db.close)
+            done = salvage(self.folder, image, why, state=copy.deepcopy(self.state), release=self._let_go)
         renewed = Store(self.folder, self.limits)
         renewed.salvaged = done
         renewed.acks = self.acks
@@ -352,4 +357,8 @@ class Store:
         """Delete what is acked, remember how it ended, close the file."""
         if clean:
             self.commit([], meta={"clean_stop": "1"})
+        self._let_go()
+
+    def _let_go(self) -> None:
         self.db.close()
+        self._held.close()
