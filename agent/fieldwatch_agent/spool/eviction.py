@@ -13,13 +13,14 @@ from fieldwatch_proto.schema import Class, Kind
 from fieldwatch_proto.v1.agent_pb2 import GapReason
 
 from fieldwatch_agent.spool.items import Gap
-from fieldwatch_agent.spool.rows import GAP_COLUMNS, HEAD_COLUMNS, Head, added, gap_of
+from fieldwatch_agent.spool.rows import GAP_COLUMNS, HEAD_COLUMNS, ROW_BYTES, Head, added, gap_of
 
 if TYPE_CHECKING:
     from fieldwatch_agent.spool.store import Store
 
 MARKS = 64  # over the age limit: so fine is its grain
 MOST_ROWS = 256  # in one transaction: the WAL is bounded
+GAPS_SHARE = 2  # gaps count for half of the bound at most: else those of many small batches drive out all others
 
 
 class Eviction:
@@ -32,7 +33,7 @@ class Eviction:
         """Evict until the bound holds, or so many rows that the next transaction has to go on."""
         store, evicted = self.store, 0
         for eviction_class in sorted(Class):
-            while store.state.used_bytes > allowed_bytes and evicted < MOST_ROWS:
+            while self._is_over(allowed_bytes) and evicted < MOST_ROWS:
                 row = store.db.execute(
                     f"SELECT {HEAD_COLUMNS} FROM batch WHERE class=? ORDER BY rowid LIMIT 1",  # noqa: S608
                     (int(eviction_class),),
@@ -42,6 +43,12 @@ class Eviction:
                 self._evict(Head(*row), GapReason.QUOTA, "the spool is full")
                 evicted += 1
         store.crowded = evicted == MOST_ROWS
+
+    def _is_over(self, allowed_bytes: int) -> bool:
+        """Gaps take at most a share of the bound from what waits: they are small, and cannot be evicted themselves."""
+        state = self.store.state
+        gaps_bytes = ROW_BYTES * state.gaps
+        return state.used_bytes - gaps_bytes + min(gaps_bytes, allowed_bytes // GAPS_SHARE) > allowed_bytes
 
     def expire(self, max_age_s: float) -> None:
         """Evict what was sealed more than `max_age_s` ago, and remember where the numbers stand now."""

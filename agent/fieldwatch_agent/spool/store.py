@@ -121,6 +121,7 @@ class Store:
                 self.add_stream()
         else:
             self._own[self.current.epoch] = self.current.next_seq
+        self.crowded = self.state.used_bytes > self.limits.max_bytes
 
     def get_meta(self, key: str) -> str:
         """A caller's value, "" where there is none."""

@@ -7,8 +7,10 @@ from pathlib import Path
 from fieldwatch_agent.spool.items import START, Batch
 from fieldwatch_agent.spool.limits import Limits
 from fieldwatch_agent.spool.store import Store
+from fieldwatch_agent.spool.thread import SpoolThread
 from fieldwatch_proto.schema import Kind
 from support.spooling import WIDE, body, put
+from support.stack import wait_for
 
 SMALL, MANY = 40, 10_000
 
@@ -66,3 +68,37 @@ def test_b13_nothing_that_waits_is_moved_away_by_a_checkpoint(tmp_path: Path) ->
     assert drained(store) == wanted
     store.close(clean=True)
     assert drained(Store(tmp_path, WIDE)) == wanted
+
+
+def test_b03_the_gaps_of_a_backlog_leave_room_for_what_comes(tmp_path: Path) -> None:
+    """The bound is lowered far below a backlog of many small batches: facts are kept, and so is what is sealed now."""
+    count, octets, bound = 8_000, 2_000, 1_000_000
+    store = Store(tmp_path, WIDE)
+    for first in range(0, count, 200):
+        store.commit([put(n, (Kind.FLOW, Kind.FACT)[n % 20 == 0], octets=octets) for n in range(first, first + 200)])
+    store.close(clean=True)
+
+    store = Store(tmp_path, Limits(bound, 0, 1e9))
+    store.commit([put(count, Kind.FACT, octets=octets)])
+    while store.crowded:
+        store.commit([])
+
+    waiting = drained(store)
+    status = store.status()
+    assert len(waiting) > bound // octets // 4
+    assert waiting[-1] == body(count, octets)
+    assert status.body_bytes <= bound
+    assert status.frames + status.declared_frames == 5 * (count + 1)
+
+
+def test_b03_the_bound_is_kept_before_anything_comes(tmp_path: Path) -> None:
+    """An agent that starts on a wire without a frame keeps its new bound all the same."""
+    store = Store(tmp_path, WIDE)
+    store.commit([put(n, octets=2_000) for n in range(1_000)])
+    store.close(clean=True)
+    thread = SpoolThread(tmp_path, Limits(1_000_000, 0, 1e9))
+    thread.start()
+
+    wait_for(lambda: thread.call(Store.status).used_bytes <= 1_000_000, "the bound is kept", 10)
+
+    thread.close(clean=True)
