@@ -149,7 +149,7 @@ def report(options: argparse.Namespace) -> int:
     }
     rows = []
     for mode, measured in runs.items():
-        told = {name: median(measured, name) for name in measured[0]}
+        told = {name: median(measured, name) for name, value in measured[0].items() if not isinstance(value, list)}
         shares = [f"{told['records_s'] / rate_:.2f}" for rate_ in without.values()]
         rows.append(
             (
