@@ -116,6 +116,7 @@ def _agent(connection: sqlite3.Connection, identifier: str, site: str, place: in
         "spool_oldest_ns": str(now_ns - 5 * MINUTE_NS) if place else "0",
         "rss_bytes": 41_500_000,
         "uptime_s": 86_400 * 3 + 7_322,
+        "card_life_years": 0.04 if place else 0.0,
         "interfaces": [{"name": "eth0", "frames": 1_284_332 + place, "dropped": 17 * place, "up": True}],
     }
     connection.execute(

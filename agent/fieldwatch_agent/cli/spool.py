@@ -101,6 +101,8 @@ def _status_lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     from fieldwatch_proto.quantities import bytes_exact
     from fieldwatch_proto.schema import time_text
 
+    from fieldwatch_agent.cli.written import written_lines
+
     waiting = (
         f"{amount_text(found['records'], 'record')} in {amount_text(found['batches'], 'batch', 'batches')},"
         f" {amount_text(found['gaps'], 'gap')}"
@@ -121,7 +123,7 @@ def _status_lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     if found["running"]:
         if found["check"]["state"] != "not needed":
             lines.append(("check", _check_text(found["check"])))
-        lines += _wear_lines(found)
+        lines += written_lines(found)
         lines.append(("collector", str(found["collector"])))
         lines.append(("got through", _fresh_text(found["fresh_acked_ns"], found["fresh_acked_age_s"])))
     return lines
@@ -140,24 +142,6 @@ def _check_text(check: dict[str, Any]) -> str:
     rows = amount_text(check["rows"], "row")
     damage = f"{amount_text(check['damaged'], 'row')} damaged and declared lost" if check["damaged"] else "all sound"
     return f"after an unclean stop, {check['state']}: {rows} read, {damage}"
-
-
-def _wear_lines(found: dict[str, Any]) -> list[tuple[str, str]]:
-    from fieldwatch_proto.quantities import seconds_exact
-
-    if not found["write_measured"]:
-        return [("written", "not measured: the folder is in memory, on no disk")]
-    written = f"{found['written_bytes'] / 1e6:.1f} MB since the start"
-    if found["written_bytes_day"]:
-        written += f", {found['written_bytes_day'] / 1e6:.0f} MB a day at the rate of the last hours"
-    if found["write_budget_bytes_day"]:
-        written += f", of at most {found['write_budget_bytes_day'] / 1e6:.0f} MB a day"
-    lines = [("written", written)]
-    if found["card_life_years"]:
-        capacity = f"{found['card_capacity_bytes'] / 1e9:.0f} GB x {found['card_cycles']} cycles"
-        lines.append(("card life", f"{found['card_life_years']} years, for a disk of {capacity}"))
-    lines.append(("unsealed", f"records of the last {seconds_exact(found['seal_age_s'])} at most"))
-    return lines
 
 
 def fsck(args: argparse.Namespace) -> int:

@@ -17,9 +17,9 @@ def register(program: Program) -> None:
         status,
         "how the running agent is, part by part; exit code 1 where it has failed",
         description=(
-            "How the running agent is: what it captures, whether fresh records reach the collector, its spool, clock, "
-            "certificate and configuration, each with the reason where it is not well. Exit code 1 where a part has "
-            "failed or no agent runs"
+            "How the running agent is: what it captures, whether fresh records reach the collector, what it writes to "
+            "the disk and how long that lasts, its spool, clock, certificate and configuration, each with the reason "
+            "where it is not well. Exit code 1 where a part has failed or no agent runs"
         ),
         example="""
         fieldwatch-agent status
@@ -63,6 +63,8 @@ def status(args: argparse.Namespace) -> int:
 def _show(found: dict[str, Any]) -> None:
     from fieldwatch_proto.cli.tables import Column, amount_text, write
 
+    from fieldwatch_agent.cli.written import written_lines
+
     config = found["config"]
     waiting = f"{amount_text(found['records'], 'record')} in {amount_text(found['batches'], 'batch', 'batches')}"
     lines = [
@@ -70,6 +72,7 @@ def _show(found: dict[str, Any]) -> None:
         ("interfaces", ", ".join(found["interfaces"]) or "none"),
         ("collector", str(found["collector"])),
         ("waiting", waiting),
+        *written_lines(found),
     ]
     if config["version"]:
         lines.append(("configuration", f"version {config['version']} of the collector's, {config['state']}"))

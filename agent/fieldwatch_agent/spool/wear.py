@@ -166,7 +166,7 @@ class Wear:
             "written_bytes": self.octets,
             "written_bytes_day": rate,
             "write_budget_bytes_day": self.budget_bytes_day,
-            "card_life_years": round(self.card_life_years, 1),
+            "card_life_years": float(f"{self.card_life_years:.3g}"),
             "card_capacity_bytes": self._capacity,
             "card_cycles": CYCLES,
             "seal_age_s": round(self.pace.seal_age_s, 1),

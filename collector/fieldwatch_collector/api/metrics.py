@@ -16,6 +16,7 @@ from fieldwatch_collector.read_model.asking import when
 
 router = APIRouter(tags=["health"])
 
+YEAR_S = 365 * 86_400  # of `card_life_years`
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 Sample = tuple[Mapping[str, str], float]
 
@@ -67,6 +68,7 @@ def metrics(request: Request) -> PlainTextResponse:
 def _agent_families(agents: Iterable[Mapping[str, Any]]) -> list[str]:
     labelled = [({"agent": agent["id"], "site": agent["site"]}, agent) for agent in agents]
     info = [({**labels, "name": agent["name"], "version": agent["version"]}, 1.0) for labels, agent in labelled]
+    lives = [(labels, agent["card_life_years"] * YEAR_S) for labels, agent in labelled if agent["card_life_years"]]
     contacts = [(labels, when(agent["last_contact"], 0) / 1e9) for labels, agent in labelled if agent["last_contact"]]
     families = [
         _family("agent_info", "gauge", "Name and version of each agent.", info),
@@ -77,6 +79,12 @@ def _agent_families(agents: Iterable[Mapping[str, Any]]) -> list[str]:
             [(labels, agent["state"] == "online") for labels, agent in labelled],
         ),
         _family("agent_last_contact_timestamp_seconds", "gauge", "When the agent was last heard.", contacts),
+        _family(
+            "agent_card_life_seconds",
+            "gauge",
+            "How long the agent's disk lasts at the rate of writing of the last hours; absent where it is not known.",
+            lives,
+        ),
     ]
     for field, (name, kind, text) in _AGENT_NUMBERS.items():
         families.append(_family(name, kind, text, [(labels, agent[field]) for labels, agent in labelled]))

@@ -196,6 +196,8 @@ def _share(status: Mapping[str, Any]) -> float:
 
 
 def _years(status: Mapping[str, Any]) -> float:
-    """Protobuf's JSON writes numbers that are none ("NaN", "Infinity") as text: those are not known."""
+    """To three digits: a week is not "not known". Protobuf's JSON writes numbers that are none ("NaN", "Infinity") as
+    text: those are not known.
+    """
     years = status.get("card_life_years", 0.0)
-    return round(float(years), 1) if isinstance(years, int | float) and 0 < years < 1e6 else 0.0
+    return float(f"{years:.3g}") if isinstance(years, int | float) and 0 < years < 1e6 else 0.0

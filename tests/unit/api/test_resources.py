@@ -93,6 +93,8 @@ def test_metrics_are_prometheus_text(viewer: httpx.Client, site: Site) -> None:
     assert f"fieldwatch_agent_frames_dropped_total{{{agent}}} 17" in samples
     assert f"fieldwatch_agent_buffer_records{{{agent}}} 120" in samples
     assert f'fieldwatch_agent_interface_ring_freezes_total{{{agent},interface="eth0"}} 3' in samples
+    lives = [line for line in samples if line.startswith("fieldwatch_agent_card_life_seconds{")]
+    assert lives == [f"fieldwatch_agent_card_life_seconds{{{agent}}} {0.04 * 365 * 86_400:.0f}"]
     losses = f'fieldwatch_agent_interface_nic_losses_total{{{agent},counter="rx_dropped",interface="eth0"}} 41'
     assert losses in samples
     assert not [line for line in samples if "invented" in line or "frames_total" in line]

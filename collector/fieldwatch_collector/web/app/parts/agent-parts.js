@@ -101,8 +101,12 @@ function writesNote(agent) {
   if (!agent.written_bytes_day) return null;
   const budget = agent.write_budget_bytes_day ? `of ${bytes(agent.write_budget_bytes_day)}` : "no budget";
   if (!agent.card_life_years) return budget;
-  const years = agent.card_life_years > MOST_YEARS ? `over ${MOST_YEARS}` : count(agent.card_life_years);
-  return `${budget}; storage lasts ${years} years`;
+  return `${budget}; storage lasts ${life(agent.card_life_years)}`;
+}
+
+function life(years) {
+  if (years < 1) return plural(Math.max(1, Math.round(365 * years)), "day");
+  return years > MOST_YEARS ? `over ${MOST_YEARS} years` : plural(Math.round(years), "year");
 }
 
 function lostText(agent) {
