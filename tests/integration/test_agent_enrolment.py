@@ -100,6 +100,27 @@ def test_a_used_token_is_refused(agent: Agent, collector: Collector, tmp_path: P
     assert load_identity(agent.data) is None
 
 
+def test_a_token_says_what_it_is_for(agent: Agent, collector: Collector, tmp_path: Path) -> None:
+    """One that was made to replace an agent is to be given with --replace, and one that was not cannot be: each refusal
+    says what mends it, and that alone.
+    """
+    assert enrol(agent, public(collector), collector.token()).returncode == 0
+    known = load_identity(agent.data)
+    assert known is not None
+    place = ("--data", str(collector.data))
+    token = collector.call("token", "create", *place, "--replace", known.agent_id).strip()
+    other = Agent(tmp_path / "other")
+
+    without = enrol(other, public(collector), token)
+    plain = enrol(other, public(collector), collector.token(), "--replace", known.agent_id)
+    replaced = enrol(other, public(collector), token, "--replace", known.agent_id)
+
+    remedy = f"the join token was made to replace agent {known.agent_id}; give it with: --replace {known.agent_id}\n"
+    assert without.stderr.endswith(f"the join token was refused: {remedy}")
+    assert plain.stderr.endswith("; make one that does: fieldwatch-collector token create --replace AGENT_ID\n")
+    assert (without.returncode, plain.returncode, replaced.returncode) == (1, 1, 0)
+
+
 @pytest.mark.parametrize(
     ("token", "said"),
     [

@@ -113,7 +113,7 @@ async def test_what_is_not_in_order_is_refused(tmp_path: Path) -> None:
                 enrol_request(token, request_der(ec.generate_private_key(ec.SECP384R1()))),
                 enrol_request(token, request_der(ed25519.Ed25519PrivateKey.generate())),
             ],
-            "needs a token made with": [
+            "replaces no agent; make one that does": [
                 enrol_request(token, csr, replace_agent="00000000-0000-4000-8000-000000000000")
             ],
             "too large": [enrol_request(token, csr + bytes(9_000))],

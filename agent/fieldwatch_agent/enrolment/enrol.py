@@ -228,8 +228,9 @@ def _explained(host: str, port: int, problem: grpc.RpcError) -> str:
             f" devices enrol at {ENROLMENT_PORT}, where it was not told otherwise"
         )
     if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
-        remedy = "make a new one: fieldwatch-collector token create"
-        return f"{where}: the join token was refused: {details.removesuffix(f'; {remedy}')}; {remedy}"
+        # What mends it the collector says where it knows.
+        remedy = "" if "; " in details else "; make a new one: fieldwatch-collector token create"
+        return f"{where}: the join token was refused: {details}{remedy}"
     if code == grpc.StatusCode.RESOURCE_EXHAUSTED:
         return f"{where}: too many attempts ({details}); wait a few minutes and try again"
     return f"{where}: enrolment failed ({code.name}: {details})"

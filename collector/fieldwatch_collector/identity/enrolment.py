@@ -22,6 +22,7 @@ from fieldwatch_collector.identity.authority import Authority, Issued, key_octet
 from fieldwatch_collector.journal import record
 
 NOT_OURS = "the join token is not one of this collector's"
+CREATE = "fieldwatch-collector token create"
 _STANDING = {"used": "was used already", "expired": "has expired", "revoked": "was revoked"}
 
 
@@ -101,12 +102,13 @@ def enrol(
 def _take_use(connection: sqlite3.Connection, token: sqlite3.Row, replace_agent: str) -> None:
     standing = tokens.state(token, time.time_ns())
     if standing != "usable":
-        raise RefusedError(f"the join token {_STANDING[standing]}; make a new one: fieldwatch-collector token create")
+        raise RefusedError(f"the join token {_STANDING[standing]}; make a new one: {CREATE}")
     if (token["replace_agent"] or "") != replace_agent:
+        meant = token["replace_agent"]
         raise RefusedError(
-            f"the join token was made to replace agent {token['replace_agent']}"
-            if token["replace_agent"]
-            else "to take over an agent's identity needs a token made with: token create --replace AGENT_ID"
+            f"the join token was made to replace agent {meant}; give it with: --replace {meant}"
+            if meant
+            else f"the join token replaces no agent; make one that does: {CREATE} --replace AGENT_ID"
         )
     connection.execute("UPDATE join_token SET uses_left = uses_left - 1 WHERE id = ?", (token["id"],))
 
