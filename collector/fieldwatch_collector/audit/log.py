@@ -47,7 +47,8 @@ def append(
     actor: ``user:NAME``, ``api-token:NAME``, ``local:UID`` (see `admin.actor`), ``agent:ID``, ``address:IP``, or
     ``collector``. outcome: done, refused or failed. data: what JSON can say; never a secret.
     """
-    last = connection.execute("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
+    # A last row whose hash was tampered into text stops nothing that is to be audited: `verify` names it.
+    last = connection.execute("SELECT seq, CAST(hash AS BLOB) FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
     seq, before = (last[0] + 1, last[1]) if last is not None else (1, START)
     row = {
         "seq": seq,
@@ -110,10 +111,12 @@ def missing_guards(connection: sqlite3.Connection) -> list[str]:
 
 
 def stored(connection: sqlite3.Connection, *, after: int = 0, since_ns: int = 0) -> Iterator[dict[str, Any]]:
-    """Rows as `append` made them, in order, with their hash; `data` is None where it is no JSON object any more."""
+    """Rows as `append` made them, in order, with their hash; `data` is None where it is no JSON object any more, the
+    hash where it is no octets.
+    """
     found = connection.execute(
-        "SELECT seq, ts_ns, actor, action, subject, outcome, data, hash FROM audit WHERE seq > ? AND ts_ns >= ?"
-        " ORDER BY seq",
+        "SELECT seq, ts_ns, actor, action, subject, outcome, data, CASE typeof(hash) WHEN 'blob' THEN hash END"
+        " FROM audit WHERE seq > ? AND ts_ns >= ? ORDER BY seq",
         (after, since_ns),
     )
     for *values, data, hashed in found:

@@ -37,14 +37,27 @@ def verify_log(services: Services, arguments: Mapping[str, Any]) -> dict[str, An
 
 @operation("audit.list")
 def list_log(services: Services, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Some rows after the number `after`; none = the end. Arguments: after, since_ns."""
+    """Some rows after the number `after`; none = the end. Arguments: after, since_ns.
+
+    What was tampered with is shown as far as it can be: `audit.verify` is the one that judges.
+    """
     after, since_ns = int(arguments.get("after", 0)), int(arguments.get("since_ns", 0))
     page: list[dict[str, Any]] = []
     octets = 0
     with services.store.reader() as connection:
         for row in stored(connection, after=after, since_ns=since_ns):
-            page.append({**row, "ts": time_text(row["ts_ns"]), "hash": row["hash"].hex()})
+            page.append(_shown(row))
             octets += len(json.dumps(page[-1]))
             if octets > PAGE_BYTES:
                 break
     return page
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON can say it: octets in a column of text in hex; no hash and no time where the columns hold none."""
+    values = {name: value.hex() if isinstance(value, bytes) else value for name, value in row.items()}
+    try:
+        moment = time_text(row["ts_ns"])
+    except (TypeError, ValueError, OverflowError):
+        moment = ""
+    return {**values, "ts": moment, "hash": values["hash"] or ""}

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from fieldwatch_collector import admin, audit
+from fieldwatch_collector.audit.archive import ArchiveError, check, lines_of
 from fieldwatch_collector.audit.log import FIELDS, START, missing_guards
 from fieldwatch_collector.store.migrate import migrate
 from support.collector import offline
@@ -169,6 +170,33 @@ def test_fsck_follows_the_chain_and_misses_triggers(tmp_path: Path) -> None:
         "audit log: row 1 is not what was written",
         *(f"audit log: trigger {name} is missing" for name in sorted(GUARDS)),
     ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["hash = 'text'", "hash = CAST(x'ff' AS TEXT)", "hash = 7", "ts_ns = 'noon'", "ts_ns = 1e300", "actor = x'ff00'"],
+)
+def test_a_row_of_the_wrong_type_is_listed_and_named(tmp_path: Path, change: str) -> None:
+    """The list shows every row, what is audited after it is written, `verify` and an archive say which row it is."""
+    with offline(tmp_path / "data") as services:
+
+        def note(connection: sqlite3.Connection) -> None:
+            audit.append(connection, actor="user:chief", action="x")
+
+        for _ in range(3):
+            services.store.transact_sync(note)
+        services.store.transact_sync(
+            lambda connection: unguarded(connection).execute(f"UPDATE audit SET {change} WHERE seq = 3")
+        )
+        services.store.transact_sync(note)
+        rows = admin.run(services, "audit.list", {})
+        found = admin.run(services, "audit.verify", {})
+    lines = list(lines_of(json.loads(json.dumps(rows))))
+
+    assert [row["seq"] for row in rows] == [1, 2, 3, 4]
+    assert (found["broken_seq"], found["problem"]) == (3, "row 3 is not what was written")
+    with pytest.raises(ArchiveError, match="line 4: row 3 is not what was written"):
+        check(lines)
 
 
 def test_the_commands_beside_a_running_server(tmp_path: Path) -> None:
