@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from fieldwatch_agent.config import AgentConfig
 from support.net import require_namespaces, wire
 from support.stack import wait_for
 
@@ -27,6 +28,14 @@ def test_exposure(name: str, most: float) -> None:
     found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", shown.stdout)
     assert found, shown.stderr
     assert float(found[1]) <= most, shown.stdout
+
+
+def test_the_agent_leaves_cores_to_the_gateway() -> None:
+    """A worker and a half, whatever the flood: less than half of a Raspberry Pi, more than one worker needs."""
+    quotas = re.findall(r"^CPUQuota=(\d+)%$", (UNITS / "fieldwatch-agent.service").read_text(), re.M)
+
+    assert quotas == ["150"]
+    assert AgentConfig().capture.workers == 1
 
 
 @pytest.mark.live
