@@ -8,6 +8,7 @@ from fieldwatch_proto.logs import get_logger
 
 from fieldwatch_agent import wire
 from fieldwatch_agent.config import AgentConfig
+from fieldwatch_agent.descriptors import lacks_descriptors
 from fieldwatch_agent.ledger import Ledger
 from fieldwatch_agent.replay import open_replay
 from fieldwatch_agent.sealer import Sealer
@@ -62,7 +63,13 @@ class Captures:
         if self._config.capture.interfaces:
             return
         known = {worker.interface for worker in self.workers}
-        for name in wire.ethernet_interfaces():
+        try:
+            names = wire.ethernet_interfaces()
+        except OSError as problem:
+            if not lacks_descriptors(problem):
+                raise
+            return  # `control.shortage` tells
+        for name in names:
             if name not in known:
                 try:
                     self._add(name)

@@ -89,12 +89,15 @@ class CertificateCare:
                 remedy=f"where that fails: check the clock, or {ENROL_AGAIN}",
             )
         command = [sys.executable, "-m", "fieldwatch_agent.enrolment.renew", "--data", str(self._folder)]
-        self._child = subprocess.Popen(  # noqa: S603
-            [*command, "--address", self._address, "--now", str(now_s)],
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        try:
+            self._child = subprocess.Popen(  # noqa: S603
+                [*command, "--address", self._address, "--now", str(now_s)],
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        except OSError as problem:  # no process or descriptor is left for it
+            log.warning("the renewal of the certificate cannot be begun; trying again later", problem=str(problem))
 
     def close(self) -> None:
         if self._child is not None:

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from fieldwatch_agent.descriptors import lacks_descriptors
+
 NET = Path("/sys/class/net")
 ARPHRD_ETHER = 1
 ARPHRD_LOOPBACK = 772
@@ -24,10 +26,11 @@ def _read(interface: str, name: str, base: int = 10) -> int:
 
 
 def is_up(interface: str) -> bool:
+    """Where no file can be opened to find out, it counts as up: a socket that is open goes on."""
     try:
         return bool(_read(interface, "flags", 16) & IFF_UP)
-    except (OSError, ValueError):
-        return False
+    except (OSError, ValueError) as problem:
+        return lacks_descriptors(problem)
 
 
 def exists(interface: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -107,7 +108,15 @@ def config_status(daemon: Daemon, *, first: bool) -> agent_pb2.ConfigStatus:
     )
 
 
+_rss_bytes = 0
+
+
 def rss_bytes() -> int:
-    """Resident memory of this process (proc_pid_statm(5))."""
-    pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    """Resident memory of this process (proc_pid_statm(5)); as it was last, where no file can be opened: a heartbeat has
+    more to tell.
+    """
+    global _rss_bytes
+    with contextlib.suppress(OSError):
+        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+        _rss_bytes = pages * os.sysconf("SC_PAGE_SIZE")
+    return _rss_bytes
