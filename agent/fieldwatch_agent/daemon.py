@@ -40,6 +40,7 @@ from fieldwatch_agent.control.configuration import ConfigurationCare
 from fieldwatch_agent.control.freshness import Freshness
 from fieldwatch_agent.control.logs import DaemonLog
 from fieldwatch_agent.control.settings import Settings
+from fieldwatch_agent.control.shortage import Shortage
 from fieldwatch_agent.control.vitals import Doctor
 from fieldwatch_agent.enrolment.identity import usable_identity
 from fieldwatch_agent.events import Events
@@ -93,6 +94,9 @@ class Daemon:
         self.log = DaemonLog()
         self.freshness = Freshness()
         self.doctor = Doctor(self)
+        self.shortage = Shortage(
+            self.folder, lambda kind, data: self.events.alarm(kind, data), lambda: self.shipping.tell()
+        )
         self.state = "starting"
         self.boot = boot_id()
         self.clock = Clock(self.boot)
@@ -200,7 +204,7 @@ class Daemon:
         self.events = Events(self.sealer, self._subject)
         pace = Pace(settings.seal_bytes, settings.seal_age)
         self.wear = Wear(self.folder, pace, parse_budget(settings.write_budget))
-        self._control = ControlServer(self.folder, self.spool, self.describe)
+        self._control = ControlServer(self.folder, self.spool, self.describe, self.shortage.met)
         self._control.start()
         try:
             try:
@@ -274,6 +278,7 @@ class Daemon:
                 continue
             self.log.look()
             self.clock.look()
+            self.shortage.look()
             self._look_after_configuration()
             self.shipping.look()
             self._look_at_wear()

@@ -1,6 +1,7 @@
 """The spool's rows of the failure matrix on real filesystems, real processes and a real wire.
 
-Rows 8, 9, 12, 27 and the cuts of row 7 in this process stand in tests/unit/spool/.
+Rows 8, 9, 12, 27 and the cuts of row 7 in this process stand in tests/unit/spool/; the alarms of row 14 in
+test_matrix_resources.py.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -134,24 +134,6 @@ def running(folder: Path) -> Iterator[Agent]:
     finally:
         if agent.running:
             agent.kill()
-
-
-def test_row_14_no_descriptor_is_left(tmp_path: Path) -> None:
-    """The agent goes on, who asks it is told that it cannot answer, and it answers when there are descriptors again."""
-    with running(tmp_path / "agent") as agent:
-        assert agent.process is not None
-        pid = agent.process.pid
-        soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (0, hard))
-        question = agent.command("spool", "status", "--data", str(agent.data), "-o", "json")
-        for _ in range(2):
-            asked = subprocess.run(question, capture_output=True, text=True, timeout=30)
-            assert asked.returncode == 1
-            assert "the running agent does not answer" in asked.stderr
-        assert agent.running
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
-        assert agent.spool()["running"] is True
-        assert agent.stop() == 0, agent.tail()
 
 
 def evictions(thread: SpoolThread) -> list[int]:

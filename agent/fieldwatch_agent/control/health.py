@@ -19,6 +19,8 @@ agent/clock            more than `SKEW_S` from the collector's, or
 agent/certificate      its renewal is late                          it has expired, or cannot be used
 agent/config           the collector's was reverted or rejected;
                        new values wait for a restart
+agent/resources        nearly no file descriptor or inode is left,
+                       or something failed for want of one
 =====================  ===========================================  ==================================================
 
 The whole agent is as well as the worst of its parts.
@@ -35,6 +37,9 @@ LONG_S = 600.0
 STALE_S = 120.0
 SKEW_S = 60.0  # from there on the collector moves the times of records, whatever the time service says
 NEARLY_FULL = 0.9
+MOST_DESCRIPTORS = 0.9  # of those that the process may have
+LEAST_DESCRIPTORS = 8  # a new connection and a child take so many
+LEAST_INODES = 16  # a salvage, a renewal or a start makes a few files
 LATE = 0.75  # of a certificate's life; renewal begins at half of it
 
 OK, DEGRADED, FAILED = agent_pb2.HEALTH_OK, agent_pb2.HEALTH_DEGRADED, agent_pb2.HEALTH_FAILED
@@ -104,6 +109,20 @@ class ConfigVitals(NamedTuple):
     pending: tuple[str, ...] = ()
 
 
+class ResourceVitals(NamedTuple):
+    """Of the process and of the spool's file system; 0 inodes in all: it makes them as it needs them. `no_*`: something
+    has failed for want of one a moment ago.
+    """
+
+    folder: str
+    descriptors: int = 0
+    max_descriptors: int = 1 << 20  # until it was looked up
+    free_inodes: int = 0
+    inodes: int = 0
+    no_descriptor: bool = False
+    no_inode: bool = False
+
+
 class Vitals(NamedTuple):
     interfaces: tuple[InterfaceVitals, ...]
     listens: bool  # False: a capture file is read
@@ -112,6 +131,7 @@ class Vitals(NamedTuple):
     clock: ClockVitals
     certificate: CertificateVitals | None
     config: ConfigVitals
+    resources: ResourceVitals
 
 
 def examine(vitals: Vitals) -> list[Finding]:
@@ -132,6 +152,7 @@ def _parts(vitals: Vitals) -> Iterator[Finding]:
     if vitals.certificate is not None:
         yield Finding("agent/certificate", *_certificate(vitals.certificate))
     yield Finding("agent/config", *_config(vitals.config))
+    yield Finding("agent/resources", *examine_resources(vitals.resources))
 
 
 _Verdict = tuple[agent_pb2.HealthLevel, str]
@@ -221,4 +242,19 @@ def _config(config: ConfigVitals) -> _Verdict:
         return DEGRADED, f"version {config.version} was rejected: {config.problem}"
     if config.pending:
         return DEGRADED, f"new values wait for a restart of the agent: {', '.join(config.pending)}"
+    return OK, ""
+
+
+def examine_resources(found: ResourceVitals) -> _Verdict:
+    """What is short, how much of it there is, and what gives more."""
+    more = "raise LimitNOFILE= (systemctl edit fieldwatch-agent) and start the agent again"
+    if found.no_descriptor:
+        return DEGRADED, f"no file descriptor was left of {found.max_descriptors}, and something failed for it; {more}"
+    if found.descriptors > min(MOST_DESCRIPTORS * found.max_descriptors, found.max_descriptors - LEAST_DESCRIPTORS):
+        return DEGRADED, f"{found.descriptors} of {found.max_descriptors} file descriptors are in use; {more}"
+    fewer = f"remove files that nobody needs; see: df -i {found.folder}"
+    if found.no_inode or (found.inodes and not found.free_inodes):
+        return DEGRADED, f"no inode is left on the spool's file system, no file can be made there; {fewer}"
+    if found.inodes and found.free_inodes < min(LEAST_INODES, found.inodes // 20):
+        return DEGRADED, f"{found.free_inodes} inodes are left on the spool's file system; {fewer}"
     return OK, ""

@@ -71,6 +71,7 @@ class Doctor:
             clock=self._clock(),
             certificate=self._certificate(),
             config=self._config(),
+            resources=self._daemon.shortage.vitals,
         )
 
     def _interface(self, worker: Worker, now_s: float) -> InterfaceVitals:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import errno
 import json
 import os
 import socket
@@ -29,6 +28,7 @@ from typing import Any
 
 from fieldwatch_proto.logs import get_logger
 
+from fieldwatch_agent.descriptors import lacks_descriptors
 from fieldwatch_agent.ledger import read_ledger
 from fieldwatch_agent.spool.file import FILE_NAME, SOCKET_NAME, Lock
 from fieldwatch_agent.spool.items import START, Batch, Gap, SpoolError
@@ -69,11 +69,19 @@ def _address(folder: Path) -> Iterator[str]:
 
 
 class ControlServer(threading.Thread):
-    """Answers one connection after the other. `describe` gives the daemon's own part of the status."""
+    """Answers one connection after the other. `describe` gives the daemon's own part of the status; `short` is told
+    where nobody can be answered for want of a descriptor.
+    """
 
-    def __init__(self, folder: Path, spool: SpoolThread, describe: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        spool: SpoolThread,
+        describe: Callable[[], dict[str, Any]],
+        short: Callable[[OSError], None] = lambda problem: None,
+    ) -> None:
         super().__init__(name="control", daemon=True)
-        self._folder, self._spool, self._describe = folder, spool, describe
+        self._folder, self._spool, self._describe, self._short = folder, spool, describe, short
         self.failures = 0
         self._closing = threading.Event()
         (folder / SOCKET_NAME).unlink(missing_ok=True)
@@ -88,7 +96,8 @@ class ControlServer(threading.Thread):
             try:
                 connection, _ = self._socket.accept()
             except OSError as problem:
-                if problem.errno in (errno.EMFILE, errno.ENFILE):  # who asks waits until there is a descriptor
+                if lacks_descriptors(problem):  # who asks waits until there is a descriptor
+                    self._short(problem)
                     self._closing.wait(RETRY_S)
                     continue
                 return  # closed

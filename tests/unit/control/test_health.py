@@ -13,6 +13,7 @@ from fieldwatch_agent.control.health import (
     ClockVitals,
     ConfigVitals,
     InterfaceVitals,
+    ResourceVitals,
     ShipperVitals,
     SpoolVitals,
     Vitals,
@@ -28,7 +29,8 @@ AWAY = SHIPPER._replace(connected=False, state="not connected: no collector answ
 CERTIFICATE = CertificateVitals(not_before=0.0, not_after=100.0, now=60.0)
 CLOCK = ClockVitals(offset_ns=-30_000_000_000, synchronised=False)
 CONFIG = ConfigVitals(0, pb.CONFIG_STATE_UNSPECIFIED, "")
-WELL = Vitals((ETH0,), True, SPOOL, SHIPPER, CLOCK, CERTIFICATE, CONFIG)
+RESOURCES = ResourceVitals("/data", descriptors=25, max_descriptors=1_024, free_inodes=900, inodes=1_000)
+WELL = Vitals((ETH0,), True, SPOOL, SHIPPER, CLOCK, CERTIFICATE, CONFIG, RESOURCES)
 
 
 def levels(vitals: Vitals) -> dict[str, int]:
@@ -41,7 +43,7 @@ def test_a_well_agent_is_well_in_every_part() -> None:
 
     assert [part.component for part in parts] == [
         *("agent", "agent/capture", "agent/capture/eth0", "agent/spool", "agent/shipper"),
-        *("agent/clock", "agent/certificate", "agent/config"),
+        *("agent/clock", "agent/certificate", "agent/config", "agent/resources"),
     ]
     assert {(part.level, part.reason) for part in parts} == {(OK, "")}
 
@@ -78,6 +80,22 @@ def test_a_well_agent_is_well_in_every_part() -> None:
         ({"config": ConfigVitals(3, pb.CONFIG_REVERTED, "why")}, "config", DEGRADED, "version 3 was reverted: why"),
         ({"config": ConfigVitals(3, pb.CONFIG_REJECTED, "why")}, "config", DEGRADED, "version 3 was rejected: why"),
         ({"config": CONFIG._replace(pending=("a.b",))}, "config", DEGRADED, "wait for a restart of the agent: a.b"),
+        (
+            {"resources": RESOURCES._replace(descriptors=922)},
+            "resources",
+            DEGRADED,
+            "922 of 1024 file descriptors are in use; raise LimitNOFILE=",
+        ),
+        (
+            {"resources": RESOURCES._replace(descriptors=25, max_descriptors=32)},
+            "resources",
+            DEGRADED,
+            "25 of 32 file descriptors",
+        ),
+        ({"resources": RESOURCES._replace(no_descriptor=True)}, "resources", DEGRADED, "no file descriptor was left"),
+        ({"resources": RESOURCES._replace(free_inodes=15)}, "resources", DEGRADED, "15 inodes are left"),
+        ({"resources": RESOURCES._replace(free_inodes=0)}, "resources", DEGRADED, "no inode is left"),
+        ({"resources": RESOURCES._replace(no_inode=True)}, "resources", DEGRADED, "see: df -i /data"),
     ],
 )
 def test_each_rule(change: dict[str, Any], component: str, level: int, reason: str) -> None:
@@ -103,6 +121,9 @@ def test_each_rule(change: dict[str, Any], component: str, level: int, reason: s
         {"clock": CLOCK._replace(offset_ns=-1_900_000_000)},
         {"listens": False, "interfaces": ()},
         {"config": ConfigVitals(3, pb.CONFIG_APPLIED, "")},
+        {"resources": RESOURCES._replace(free_inodes=0, inodes=0)},
+        {"resources": RESOURCES._replace(free_inodes=3, inodes=40)},
+        {"resources": RESOURCES._replace(descriptors=921)},
     ],
 )
 def test_what_is_no_trouble(change: dict[str, Any]) -> None:
