@@ -1,8 +1,8 @@
 """A wall clock that is wrong, for one process and its children: `wrong_clock.c`, preloaded.
 
 The times that the kernel gives to captured frames stay right under it, which no real machine has: test with records
-that the agent itself puts a time to. libfaketime was tried and not taken: it mangles the absolute monotonic sleeps of
-Python, so that processes spin or hang.
+that the agent itself puts a time to. libfaketime breaks the absolute monotonic sleeps of Python: `support.faketime`
+mends them.
 """
 
 from __future__ import annotations
