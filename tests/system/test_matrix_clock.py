@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 from fieldwatch_proto.schema import ClockQuality
-from support.net import require_namespaces
+from support.net import require_namespaces, wire
 from support.stack import wait_for
 from support.wrong_clock import WrongClock
 
 from system.clocks import HOUR_S, SECOND, YEARS_S, assert_right, send_until_metrics_came, told_offset_s
-from system.kills import QUICK, target_site
+from system.kills import QUICK, RATE, TargetSite, target_site
 
 pytestmark = [pytest.mark.slow, pytest.mark.live, pytest.mark.timeout(180)]
 
@@ -40,6 +40,34 @@ def test_row_28_a_clock_that_is_wrong_from_the_enrolment_on(tmp_path: Path, year
     assert all(abs(one.shift_ns / SECOND + clock.offset_s) < 2 for one in corrections)
     assert marks == [(ClockQuality.CORRECTED,)]
     assert certificates == 1
+
+
+@pytest.mark.parametrize("years_s", [YEARS_S, -YEARS_S])
+def test_row_28_a_collector_whose_clock_is_set_right(tmp_path: Path, years_s: int) -> None:
+    """Its certificates begin in years, or have ended long ago: agents get others by their keys, nobody is needed."""
+    require_namespaces()
+    clock = WrongClock(tmp_path, years_s)
+    with wire() as over:
+        made = TargetSite(tmp_path, over, QUICK, RATE)
+        made.collector.environ.update(clock.environ)
+        try:
+            made.start()
+            send_until_metrics_came(made, 1)
+            assert made.agent.stop() == 0, made.agent.tail()
+            made.collector.kill()
+            clock.set(0)
+            made.collector.start()
+            made.start_agent()
+            wait_for(lambda: "the certificate was renewed" in made.agent.log.read_text(), "another certificate", 60)
+            send_until_metrics_came(made, 1)
+            made.finish()
+            verdict = made.verdict(0)
+            certificates = made.collector.ask("SELECT count(*) FROM agent_certificate")[0][0]
+        finally:
+            made.close()
+
+    assert verdict.holds, verdict
+    assert certificates == 2
 
 
 @pytest.mark.parametrize("step_s", [-HOUR_S, HOUR_S])

@@ -17,12 +17,13 @@ _IDENTITY = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 
 class ShipError(Exception):
     """The peer is to blame. `permanent`: the same try will fail again until a person or a renewal mends it;
-    `identity`: it is the certificate that is not accepted.
+    `identity`: it is the certificate that is not accepted; `cut`: the connection was cut by who took it, which may say
+    the same.
     """
 
-    def __init__(self, text: str, *, permanent: bool, identity: bool = False) -> None:
+    def __init__(self, text: str, *, permanent: bool, identity: bool = False, cut: bool = False) -> None:
         super().__init__(text)
-        self.permanent, self.identity = permanent, identity
+        self.permanent, self.identity, self.cut = permanent, identity, cut
 
 
 def explain(problem: grpc.RpcError, address: str) -> ShipError:
@@ -47,5 +48,6 @@ def explain(problem: grpc.RpcError, address: str) -> ShipError:
                 " and that it is the collector this agent was enrolled at",
                 permanent=False,
             )
-        return ShipError(f"{address}: no collector answers ({details})", permanent=False)
+        cut = "socket closed" in lower or "connection reset" in lower
+        return ShipError(f"{address}: no collector answers ({details})", permanent=False, cut=cut)
     return ShipError(f"{address}: {code.name}: {details}", permanent=False)

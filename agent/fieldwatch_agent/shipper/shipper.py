@@ -33,6 +33,7 @@ from fieldwatch_agent.spool.thread import SpoolThread
 # after the other with a batch under way and no ack, the next one has twice the time, or that batch would never pass.
 KEEPALIVE_S = 30
 KEEPALIVE_TIMEOUT_S = 55
+CUTS = 8  # connections cut one after the other that are taken for a refusal: some minutes of trying
 CONNECT_TIMEOUT_S = 45  # TCP and TLS, over a bad link
 MAX_MESSAGE_BYTES = 4 << 20
 
@@ -91,6 +92,7 @@ class Shipper(threading.Thread):
         self.tries = 0  # streams begun since the start
         self.acked = 0  # ack messages since the start
         self.refused = False  # the collector does not accept the certificate, or there is none that can be used
+        self._cuts = 0  # connections, one after the other, that were taken and cut before a Welcome
         self._spool, self._address, self._connect, self._boot = spool, address, connect, boot
         self._beat, self._alarm, self._on_clock = beat, alarm, on_clock
         self._agenda, self.pace = Agenda(spool), Pace()
@@ -108,7 +110,7 @@ class Shipper(threading.Thread):
                 pause = self._ship()
             except (ShipError, EnrolmentError) as problem:
                 permanent = isinstance(problem, EnrolmentError) or problem.permanent
-                self.refused = isinstance(problem, EnrolmentError) or problem.identity
+                self.refused = self._is_refusal(problem)
                 pause = self._backoff.slowest() if permanent else self._backoff.next()
                 self._tell(str(problem), permanent=permanent)
             except Exception as problem:
@@ -160,8 +162,17 @@ class Shipper(threading.Thread):
         if not self._announced:
             log.info("connected to the collector", address=self._address)
         self._announced = True
-        self.state, self.refused = "connected", False
+        self.state, self.refused, self._cuts = "connected", False, 0
         self._beat(channel)
+
+    def _is_refusal(self, problem: ShipError | EnrolmentError) -> bool:
+        """Also where it may be one: a server ends the handshake with a certificate that is not valid by its clock
+        without a word, and so it would go on for as long as that clock says.
+        """
+        if isinstance(problem, EnrolmentError):
+            return True
+        self._cuts = self._cuts + 1 if problem.cut else 0
+        return problem.identity or self._cuts >= CUTS
 
     def _acked(self) -> None:
         self.acked += 1

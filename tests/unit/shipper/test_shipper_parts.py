@@ -80,6 +80,15 @@ def test_every_end_of_a_stream_is_tried_again_at_its_own_pace(code: grpc.StatusC
     assert "words of the collector" in str(problem)
 
 
+def test_a_cut_connection_may_be_a_refusal() -> None:
+    """Who takes a connection and cuts it may refuse the certificate; who takes none does not."""
+    cut = explain(Ended(grpc.StatusCode.UNAVAILABLE, "Socket closed"), "127.0.0.1:7443")
+    nobody = explain(Ended(grpc.StatusCode.UNAVAILABLE, "Connection refused"), "127.0.0.1:7443")
+
+    assert (cut.cut, cut.identity, cut.permanent) == (True, False, False)
+    assert (nobody.cut, nobody.identity, nobody.permanent) == (False, False, False)
+
+
 def test_the_collector_may_spread_its_agents() -> None:
     """No bound is shorter than the Welcome says, the longest pause stays the longest."""
     pause = Backoff(1.0, 300.0, random.Random(1))
