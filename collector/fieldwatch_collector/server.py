@@ -23,11 +23,10 @@ from fieldwatch_proto.version import VERSION
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from fieldwatch_collector import admin
+from fieldwatch_collector import admin, keepalive
 from fieldwatch_collector.config import CollectorConfig, is_loopback, join_address, split_address
 from fieldwatch_collector.http_server import HttpServer
 from fieldwatch_collector.identity.authority import server_names
-from fieldwatch_collector.ingest.checks import MAX_BATCH_BYTES
 from fieldwatch_collector.ingest.control import ControlService
 from fieldwatch_collector.ingest.enrolment import EnrolmentService
 from fieldwatch_collector.ingest.gate import Gate
@@ -41,25 +40,6 @@ from fieldwatch_collector.services import Services, make_data_folder, open_servi
 __all__ = ["ServeError", "Server", "serve", "show_line"]
 
 GRACE_S = 5.0  # for the last acks of open streams at a stop
-
-# A batch over the limit must arrive to be answered with TOO_BIG; beyond this gRPC ends the stream.
-AGENT_OPTIONS = (
-    ("grpc.max_receive_message_length", 2 * MAX_BATCH_BYTES),
-    ("grpc.max_concurrent_streams", 128),  # of one connection, see `fleet`
-    ("grpc.keepalive_time_ms", 60_000),
-    # The first is TCP_USER_TIMEOUT, by which a way that is dead is found out. An agent's answer to a ping waits behind
-    # the batch that it sends, over a slow link for minutes: for want of it alone nobody is cut off.
-    ("grpc.keepalive_timeout_ms", 55_000),
-    ("grpc.http2.ping_timeout_ms", 900_000),
-    ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
-    ("grpc.so_reuseport", 0),  # a second collector on the port is an error, not a lottery
-)
-PUBLIC_OPTIONS = (
-    ("grpc.max_receive_message_length", 256 << 10),
-    ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
-    ("grpc.so_reuseport", 0),
-)
 
 log = get_logger(__name__)
 
@@ -92,6 +72,7 @@ class Server:
         self._http: HttpServer | None = None
         self._grpc: list[grpc.aio.Server] = []
         self._watching: asyncio.Task[None] | None = None
+        self._silence: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -133,7 +114,7 @@ class Server:
         """Both ports; they answer when this returns."""
         services = self._services
         gate = Gate(services.store)
-        agents = grpc.aio.server(options=AGENT_OPTIONS)
+        agents = grpc.aio.server(options=keepalive.AGENT_OPTIONS)
         ingest = IngestService(services.store, services.hub, services.fleet, gate, self._config.limits)
         agent_pb2_grpc.add_IngestServicer_to_server(ingest, agents)  # type: ignore[no-untyped-call]
         self._watching = asyncio.create_task(ingest.watch())
@@ -142,8 +123,11 @@ class Server:
             agents,
         )
         self._bind(agents, "grpc", self._config.listen.grpc, clients_need_certificates=True)
+        self._silence = asyncio.create_task(
+            keepalive.end_silent(self.ports["grpc"], keepalive.SILENT_S, keepalive.LOOK_S)
+        )
 
-        public = grpc.aio.server(options=PUBLIC_OPTIONS)
+        public = grpc.aio.server(options=keepalive.PUBLIC_OPTIONS)
         agent_pb2_grpc.add_EnrolmentServicer_to_server(  # type: ignore[no-untyped-call]
             EnrolmentService(
                 services.store,
@@ -242,8 +226,9 @@ class Server:
         if self._http is not None:
             await self._http.stop()
         await asyncio.gather(*(server.stop(GRACE_S) for server in self._grpc))
-        if self._watching is not None:
-            self._watching.cancel()
+        for task in (self._watching, self._silence):
+            if task is not None:
+                task.cancel()
         await asyncio.to_thread(self._services.store.close)
         log.info("collector stopped", seconds=round(time.monotonic() - started, 2))
 
