@@ -20,6 +20,7 @@ PREFIX = "fwj1"
 SEED_BYTES = 32
 CHECK_BYTES = 4
 MAX_TEXT = 8_192  # characters; a P-256 CA gives about 800
+RETRY_AFTER = "fieldwatch-retry-after"  # trailing metadata of a call that came too early: whole seconds
 _TOKEN_ID = re.compile(r"[0-9a-z]{1,40}")
 _CONTEXT = b"fieldwatch-enrol-1"
 

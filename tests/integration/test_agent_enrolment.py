@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,18 @@ def test_nobody_there_is_said_in_a_line(agent: Agent, collector: Collector) -> N
     assert "no-such-host.invalid:7444: no collector answers (" in unknown
     assert "lookup" not in unknown
     assert "devices enrol at 7444" in unknown
+
+
+def test_a_shelf_of_devices_enrols_at_once(collector: Collector, tmp_path: Path) -> None:
+    """More than an address may: each waits for its turn, and nobody is told to come back."""
+    agents = [Agent(tmp_path / f"agent-{number}") for number in range(8)]
+    token = collector.token("--uses", "8")
+
+    with ThreadPoolExecutor(8) as pool:
+        done = list(pool.map(lambda one: enrol(one, public(collector), token), agents))
+
+    assert [one.returncode for one in done] == [0] * 8, [one.stderr for one in done]
+    assert len({one.stdout for one in done}) == 8
 
 
 def test_enrolment_from_a_file(agent: Agent, collector: Collector, tmp_path: Path) -> None:

@@ -109,8 +109,8 @@ class Collector(Daemon):
         assert self.running, self.tail()
         self.ports = json.loads(ports_file.read_text())
 
-    def token(self) -> str:
-        return self.call("token", "create", "--data", str(self.data)).strip()
+    def token(self, *flags: str) -> str:
+        return self.call("token", "create", "--data", str(self.data), *flags).strip()
 
     def ask(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """Rows of its database, read beside the running server."""

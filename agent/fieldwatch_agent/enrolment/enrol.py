@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import socket
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import grpc
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-from fieldwatch_proto.join import JoinToken, JoinTokenError
+from fieldwatch_proto.join import RETRY_AFTER, JoinToken, JoinTokenError
 from fieldwatch_proto.settings import UsageError
 from fieldwatch_proto.v1 import agent_pb2, agent_pb2_grpc
 from fieldwatch_proto.version import VERSION
@@ -32,6 +33,7 @@ from fieldwatch_agent.ownership import give
 from fieldwatch_agent.rpc import cause
 
 TIMEOUT_S = 20.0
+TURNS, TURN_S = 20, 10  # how often, and for how long at most, it waits for its turn among others that enrol
 RETRY_S = (1, 300)  # the least and the most between two looks while a person decides
 MAX_TOKEN_FILE_BYTES = 16 << 10
 KEY_FILE = "enrolling.key"  # until the certificate is here: the same request again is the same agent
@@ -209,10 +211,20 @@ def _decided(
 
 
 def _ask(host: str, port: int, ca: bytes, request: agent_pb2.EnrolRequest) -> agent_pb2.EnrolReply:
-    """Raises grpc.RpcError."""
+    """Raises grpc.RpcError. Of a shelf of devices that enrol at once, each gets its turn."""
     with public_channel(host, port, ca) as channel:
-        reply: agent_pb2.EnrolReply = agent_pb2_grpc.EnrolmentStub(channel).Enrol(request, timeout=TIMEOUT_S)  # type: ignore[no-untyped-call]
-    return reply
+        desk = agent_pb2_grpc.EnrolmentStub(channel)  # type: ignore[no-untyped-call]
+        for _ in range(TURNS):
+            try:
+                reply: agent_pb2.EnrolReply = desk.Enrol(request, timeout=TIMEOUT_S)
+                return reply
+            except grpc.RpcError as problem:
+                trailing = dict(problem.trailing_metadata() or ())  # type: ignore[arg-type]
+                seconds = str(trailing.get(RETRY_AFTER, ""))
+                if not (seconds.isdecimal() and int(seconds) <= TURN_S):
+                    raise
+                time.sleep(int(seconds) + random.random())  # noqa: S311 - so that they come apart
+        return desk.Enrol(request, timeout=TIMEOUT_S)  # type: ignore[no-any-return]
 
 
 def _explained(host: str, port: int, problem: grpc.RpcError) -> str:

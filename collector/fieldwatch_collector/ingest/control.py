@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import sqlite3
 import time
 from collections.abc import AsyncIterator
@@ -196,7 +197,7 @@ class ControlService(agent_pb2_grpc.ControlServicer):
     ) -> pb.EnrolReply:
         agent_id = await self._gate.admit(context)
         if wait_s := self._renewals.wait_s(agent_id):
-            text = f"too many renewals of this agent's certificate; try again in {wait_s:.0f} s"
+            text = f"too many renewals of this agent's certificate; try again in {math.ceil(wait_s)} s"
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
         try:
             site, issued = await self._store.transact(

@@ -7,11 +7,13 @@ store, a signature), the limit of all, the store's transaction.
 from __future__ import annotations
 
 import asyncio
+import math
 import sqlite3
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import grpc
+from fieldwatch_proto.join import RETRY_AFTER
 from fieldwatch_proto.logs import get_logger
 from fieldwatch_proto.v1 import agent_pb2 as pb
 from fieldwatch_proto.v1 import agent_pb2_grpc
@@ -142,7 +144,7 @@ class EnrolmentService(agent_pb2_grpc.EnrolmentServicer):
         address = peer_address(context.peer())
         if wait_s := self._throttle.wait_s(address):
             await self._refusals.note("agent.refuse", "too many tries", actor=f"address:{address}")
-            await _exhausted(context, f"too many enrolments from here; try again in {wait_s:.0f} s")
+            await _exhausted(context, "too many enrolments from here", wait_s)
         return address
 
     async def _bound(
@@ -168,7 +170,7 @@ class EnrolmentService(agent_pb2_grpc.EnrolmentServicer):
         try:
             await asyncio.to_thread(self._read, check)
             if wait_s := self._throttle.turn_s():
-                await _exhausted(context, f"too many enrolments at once; try again in {wait_s:.0f} s")
+                await _exhausted(context, "too many enrolments at once", wait_s)
             done = await self._store.transact(work)
         except RefusedError as problem:
             self._throttle.failed(address)
@@ -194,5 +196,7 @@ class EnrolmentService(agent_pb2_grpc.EnrolmentServicer):
             check(connection)
 
 
-async def _exhausted(context: Context, text: str) -> None:
-    await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+async def _exhausted(context: Context, text: str, wait_s: float) -> None:
+    seconds = math.ceil(wait_s)
+    trailing = ((RETRY_AFTER, str(seconds)),)
+    await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{text}; try again in {seconds} s", trailing)
