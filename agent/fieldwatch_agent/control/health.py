@@ -20,7 +20,7 @@ agent/certificate      its renewal is late                          it has expir
 agent/config           the collector's was reverted or rejected;
                        new values wait for a restart
 agent/resources        nearly no file descriptor or inode is left,
-                       or something failed for want of one
+                       or something failed for want of a descriptor
 =====================  ===========================================  ==================================================
 
 The whole agent is as well as the worst of its parts.
@@ -110,8 +110,8 @@ class ConfigVitals(NamedTuple):
 
 
 class ResourceVitals(NamedTuple):
-    """Of the process and of the spool's file system; 0 inodes in all: it makes them as it needs them. `no_*`: something
-    has failed for want of one a moment ago.
+    """Of the process and of the spool's file system; 0 inodes in all: it makes them as it needs them.
+    `no_descriptor`: something has failed for want of one a moment ago.
     """
 
     folder: str
@@ -120,7 +120,6 @@ class ResourceVitals(NamedTuple):
     free_inodes: int = 0
     inodes: int = 0
     no_descriptor: bool = False
-    no_inode: bool = False
 
 
 class Vitals(NamedTuple):
@@ -253,7 +252,7 @@ def examine_resources(found: ResourceVitals) -> _Verdict:
     if found.descriptors > min(MOST_DESCRIPTORS * found.max_descriptors, found.max_descriptors - LEAST_DESCRIPTORS):
         return DEGRADED, f"{found.descriptors} of {found.max_descriptors} file descriptors are in use; {more}"
     fewer = f"remove files that nobody needs; see: df -i {found.folder}"
-    if found.no_inode or (found.inodes and not found.free_inodes):
+    if found.inodes and not found.free_inodes:
         return DEGRADED, f"no inode is left on the spool's file system, no file can be made there; {fewer}"
     if found.inodes and found.free_inodes < min(LEAST_INODES, found.inodes // 20):
         return DEGRADED, f"{found.free_inodes} inodes are left on the spool's file system; {fewer}"

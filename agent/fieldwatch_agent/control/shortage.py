@@ -1,12 +1,13 @@
 """What a process may run out of beside memory and room: file descriptors, and the inodes of the spool's file system.
 
-Who has none left can open no file, accept nobody and begin no child, and cannot even count its descriptors. So what
-fails for it counts as well, and for `KEPT_S` afterwards: long enough that a heartbeat tells of it.
+Who has no descriptor left can open no file, accept nobody and begin no child, and cannot even count what it has. So
+what fails for it counts as well, and for `KEPT_S` afterwards: long enough that a heartbeat tells of it. Inodes are
+counted by the file system, which needs none for it.
 """
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import os
 import resource
 import time
@@ -41,30 +42,25 @@ class Shortage:
         self._folder, self._alarm, self._tell, self._clock = folder, alarm, tell, clock
         self._short = False
         self._vitals = ResourceVitals(str(folder))
-        self._no_descriptor_s = self._no_inode_s = float("-inf")  # when something failed for it last
+        self._no_descriptor_s = float("-inf")  # when something failed for it last
 
     def met(self, problem: OSError) -> None:
         """Something failed; what it means is judged here."""
         if lacks_descriptors(problem):
             self._no_descriptor_s = self._clock()
-        elif problem.errno == errno.ENOSPC and self._vitals.inodes and not os.statvfs(self._folder).f_favail:
-            self._no_inode_s = self._clock()
 
     def look(self) -> None:
         """Count again. Takes one descriptor for a moment."""
-        used = self._vitals.descriptors
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        found = self._vitals._replace(max_descriptors=most)
         try:
-            used = len(os.listdir("/proc/self/fd")) - 1  # less the one that lists them
+            found = found._replace(descriptors=len(os.listdir("/proc/self/fd")) - 1)  # less the one that lists them
         except OSError as problem:
             self.met(problem)
-        disk = os.statvfs(self._folder)
-        self._vitals = ResourceVitals(
-            str(self._folder),
-            descriptors=used,
-            max_descriptors=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
-            free_inodes=disk.f_favail,
-            inodes=disk.f_files,
-        )
+        with contextlib.suppress(OSError):  # a disk that fails is the spool's to tell
+            disk = os.statvfs(self._folder)
+            found = found._replace(free_inodes=disk.f_favail, inodes=disk.f_files)
+        self._vitals = found
         self._report()
 
     def _report(self) -> None:
@@ -82,7 +78,4 @@ class Shortage:
     @property
     def vitals(self) -> ResourceVitals:
         """As `look` found them last, with what has failed since."""
-        now_s = self._clock()
-        return self._vitals._replace(
-            no_descriptor=now_s - self._no_descriptor_s < KEPT_S, no_inode=now_s - self._no_inode_s < KEPT_S
-        )
+        return self._vitals._replace(no_descriptor=self._clock() - self._no_descriptor_s < KEPT_S)

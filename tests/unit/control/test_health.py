@@ -95,7 +95,7 @@ def test_a_well_agent_is_well_in_every_part() -> None:
         ({"resources": RESOURCES._replace(no_descriptor=True)}, "resources", DEGRADED, "no file descriptor was left"),
         ({"resources": RESOURCES._replace(free_inodes=15)}, "resources", DEGRADED, "15 inodes are left"),
         ({"resources": RESOURCES._replace(free_inodes=0)}, "resources", DEGRADED, "no inode is left"),
-        ({"resources": RESOURCES._replace(no_inode=True)}, "resources", DEGRADED, "see: df -i /data"),
+        ({"resources": RESOURCES._replace(free_inodes=1)}, "resources", DEGRADED, "see: df -i /data"),
     ],
 )
 def test_each_rule(change: dict[str, Any], component: str, level: int, reason: str) -> None:

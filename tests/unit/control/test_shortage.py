@@ -81,6 +81,18 @@ def test_what_failed_between_two_looks_counts(told: Told, number: int) -> None:
     assert (len(told.alarms), told.beats) == (1, 1)
 
 
+def test_a_disk_that_fails_ends_nothing(told: Told, tmp_path: Path) -> None:
+    """What was counted last stands."""
+    told.shortage.look()
+    counted = told.shortage.vitals.inodes
+    tmp_path.rmdir()
+    told.shortage.look()
+
+    assert counted > 0
+    assert told.shortage.vitals.inodes == counted
+    assert told.alarms == []
+
+
 def test_other_errors_are_not_of_this_kind(told: Told) -> None:
     """A full disk that has inodes is the spool's to tell."""
     told.shortage.look()
