@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import grpc
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -219,7 +220,7 @@ def _ask(host: str, port: int, ca: bytes, request: agent_pb2.EnrolRequest) -> ag
                 reply: agent_pb2.EnrolReply = desk.Enrol(request, timeout=TIMEOUT_S)
                 return reply
             except grpc.RpcError as problem:
-                trailing = dict(problem.trailing_metadata() or ())  # type: ignore[arg-type]
+                trailing: dict[str, Any] = dict(problem.trailing_metadata() or ())  # type: ignore[arg-type]
                 seconds = str(trailing.get(RETRY_AFTER, ""))
                 if not (seconds.isdecimal() and int(seconds) <= TURN_S):
                     raise
