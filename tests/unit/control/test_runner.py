@@ -46,7 +46,7 @@ def probe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Probe]:
     registry.find("reload")
     made = Probe()
     arguments = (Argument("pieces", int, "of the file", 0, low=0, high=50), Argument("hold", bool, "wait", False))
-    spec = Spec("reload", "a probe", "reload", 5.0, False, arguments, made)
+    spec = Spec("reload", "a probe", "reload", 60.0, False, arguments, made)
     monkeypatch.setitem(registry._specs, "reload", spec)
     yield made
     made.go_on.set()
