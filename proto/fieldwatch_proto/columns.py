@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import threading
 from array import array
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ _INDEX_WIDTH = 4  # of Texts in memory
 _TYPES = {*WIDTHS, "str"}
 _ENCODINGS = {"const", "planes", "steps", "dict", "table", "plain", "delta"}
 _ADDRESSES = {"ip", "mac"}
+_compressing = threading.Lock()  # a frame is made in several calls, and there is one compressor
 _BLOCK_BYTES = 256  # what is smaller shares its block with its neighbours: a block has a head, too
 _PACKER = msgpack.Packer(use_bin_type=True)
 # The small tables of level 1 with a thorough search, for matches of six octets at least: shorter ones, found in random
@@ -187,15 +189,16 @@ def seal(records: Records) -> Sealed:
 
 def _compress(parts: Sequence[bytes], raw_bytes: int) -> bytes:
     """One frame, with a block of its own for each part that is worth one."""
-    compressor = _COMPRESSOR.compressobj(size=raw_bytes)
-    out, waiting, alone = [], False, False
-    for part in parts:
-        large = len(part) >= _BLOCK_BYTES
-        if waiting and (large or alone):
-            out.append(compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
-        out.append(compressor.compress(part))
-        waiting, alone = True, large
-    out.append(compressor.flush())
+    with _compressing:
+        compressor = _COMPRESSOR.compressobj(size=raw_bytes)
+        out, waiting, alone = [], False, False
+        for part in parts:
+            large = len(part) >= _BLOCK_BYTES
+            if waiting and (large or alone):
+                out.append(compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
+            out.append(compressor.compress(part))
+            waiting, alone = True, large
+        out.append(compressor.flush())
     return b"".join(out)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import msgpack
 import pytest
@@ -195,6 +196,16 @@ def test_a_part_of_many_records_has_its_own_texts_only() -> None:
 
     assert opened(sealed).values("name") == [f"metric {n}" for n in range(990, 1000)]
     assert len(sealed.body) < 400
+
+
+def test_threads_that_seal_at_once_do_not_mix() -> None:
+    """There is one compressor, and a body takes several calls of it."""
+    parts = [records_of(Kind.METRIC, [row | {"value": n * 1.1} for row in metric_rows(3_000)]) for n in range(8)]
+
+    with ThreadPoolExecutor(4) as pool:
+        sealed = list(pool.map(seal, parts * 8))
+
+    assert [opened(one) for one in sealed] == parts * 8
 
 
 def test_flows_of_a_site_cost_what_is_random_in_them() -> None:
