@@ -93,6 +93,7 @@ class Shipper(threading.Thread):
         self.acked = 0  # ack messages since the start
         self.refused = False  # the collector does not accept the certificate, or there is none that can be used
         self._cuts = 0  # connections, one after the other, that were taken and cut before a Welcome
+        self._suspects = True  # that the certificate is why; not if another one made no difference
         self._spool, self._address, self._connect, self._boot = spool, address, connect, boot
         self._beat, self._alarm, self._on_clock = beat, alarm, on_clock
         self._agenda, self.pace = Agenda(spool), Pace()
@@ -162,7 +163,7 @@ class Shipper(threading.Thread):
         if not self._announced:
             log.info("connected to the collector", address=self._address)
         self._announced = True
-        self.state, self.refused, self._cuts = "connected", False, 0
+        self.state, self.refused, self._cuts, self._suspects = "connected", False, 0, True
         self._beat(channel)
 
     def _is_refusal(self, problem: ShipError | EnrolmentError) -> bool:
@@ -172,7 +173,7 @@ class Shipper(threading.Thread):
         if isinstance(problem, EnrolmentError):
             return True
         self._cuts = self._cuts + 1 if problem.cut else 0
-        return problem.identity or self._cuts >= CUTS
+        return problem.identity or (self._suspects and self._cuts >= CUTS)
 
     def _acked(self) -> None:
         self.acked += 1
@@ -197,6 +198,9 @@ class Shipper(threading.Thread):
 
     def reconnect(self) -> None:
         """End the pause between two tries: the identity on disk is new."""
+        if self._cuts >= CUTS:
+            self._suspects = False
+            self.refused = False
         self._wake.set()
 
     def drain(self, seconds: float) -> bool:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socketserver
+import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +15,8 @@ from typing import Any
 
 import grpc
 import pytest
-from fieldwatch_agent.shipper.shipper import Shipper, open_channel
+from fieldwatch_agent.enrolment.identity import TARGET_NAME
+from fieldwatch_agent.shipper.shipper import CUTS, Shipper, open_channel
 from fieldwatch_agent.spool.items import Loss
 from fieldwatch_agent.spool.store import Store
 from fieldwatch_agent.spool.thread import SpoolThread
@@ -115,6 +120,44 @@ def test_everything_arrives_in_order_and_leaves_the_spool(authority: Authority, 
     assert [message.body for message in seen[:20]] == [body(number) for number in range(1, 21)]
     gap = seen[20]
     assert (gap.frames, dict(gap.records), gap.reason, gap.count_known) == (7, {1: 2}, pb.KERNEL_DROP, True)
+
+
+class Refusing(socketserver.ThreadingTCPServer):
+    """Ends each connection when its handshake is done, without a word, as a gRPC server does that refuses who came."""
+
+    def __init__(self, authority: Authority, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), socketserver.BaseRequestHandler)
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        for name, text in zip(("key", "certificate"), authority.issue(TARGET_NAME), strict=True):
+            (folder / name).write_bytes(text)
+        self._context.load_cert_chain(folder / "certificate", folder / "key")
+        self._context.set_alpn_protocols(["h2"])
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        with contextlib.suppress(OSError):
+            self._context.wrap_socket(request, server_side=True).close()
+
+
+def test_who_refuses_every_connection_is_believed_once(
+    authority: Authority, spool: SpoolThread, tmp_path: Path
+) -> None:
+    """It may not take the certificate; where another one makes no difference, none is asked for again and again."""
+    with Refusing(authority, tmp_path) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        shipper = shipper_to(spool, authority.enrol(spool.folder, server.server_address[1]).address)
+        shipper.start()
+        try:
+            wait_for(lambda: shipper.refused, "it is taken for a refusal")
+            tried = shipper.tries
+            shipper.reconnect()
+            wait_for(lambda: shipper.tries > tried + 2 * CUTS, "it goes on trying")
+            again = shipper.refused
+        finally:
+            shipper.stop()
+            server.shutdown()
+
+    assert tried >= CUTS
+    assert not again
 
 
 def test_the_greeting_names_every_stream(authority: Authority, spool: SpoolThread) -> None:
