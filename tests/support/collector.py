@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
-from fieldwatch_collector import admin
+from fieldwatch_collector import admin, audit
 from fieldwatch_collector.config import CollectorConfig, Listen
 from fieldwatch_collector.identity import COLLECTOR_NAME
 from fieldwatch_collector.server import Server
@@ -311,3 +312,11 @@ def offline(data: Path, **settings: Any) -> Iterator[Services]:
     make_data_folder(data)
     with admin.lock(data), open_services(data, CollectorConfig(data=str(data), **settings)) as services:
         yield services
+
+
+def audit_large(data: Path) -> None:
+    """Three rows of the audit log, together more than one answer of a server holds."""
+    with offline(data) as services:
+        for number in range(3):
+            row = {"n": number, "pad": "p" * 600_000}
+            services.store.transact_sync(partial(audit.append, actor="user:chief", action="x", data=row))

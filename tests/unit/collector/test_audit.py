@@ -14,7 +14,7 @@ from fieldwatch_collector import admin, audit
 from fieldwatch_collector.audit.archive import ArchiveError, check, lines_of
 from fieldwatch_collector.audit.log import FIELDS, START, missing_guards
 from fieldwatch_collector.store.migrate import migrate
-from support.collector import offline
+from support.collector import audit_large, offline
 from support.stack import Collector
 
 GUARDS = ("audit_never_changes", "audit_never_shrinks", "audit_only_grows")
@@ -203,13 +203,7 @@ def test_the_commands_beside_a_running_server(tmp_path: Path) -> None:
     """What list exports is enough to follow the chain by hand; verify prints its head and finds a wrong one."""
     collector = Collector(tmp_path / "data")
     place = ("--data", str(collector.data))
-    with offline(collector.data) as services:
-        for number in range(3):
-            services.store.transact_sync(
-                lambda connection, number=number: audit.append(
-                    connection, actor="user:chief", action="x", data={"n": number, "pad": "p" * 600_000}
-                )
-            )
+    audit_large(collector.data)
     collector.start()
     try:
         lines = collector.call("audit", "list", "-o", "ndjson", *place).splitlines()

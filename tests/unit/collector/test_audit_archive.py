@@ -13,7 +13,7 @@ import pytest
 from fieldwatch_collector import admin, audit
 from fieldwatch_collector.audit.archive import ArchiveError, Part, check, lines_of
 from fieldwatch_collector.services import Services
-from support.collector import offline
+from support.collector import audit_large, offline
 from support.stack import Collector
 
 ZEROS = "0" * 64
@@ -87,13 +87,7 @@ def test_the_commands(tmp_path: Path) -> None:
     """Beside a running server: a part, the next one, and each checked where no collector is."""
     collector = Collector(tmp_path / "data")
     place = ("--data", str(collector.data))
-    with offline(collector.data) as services:
-        for number in range(3):
-            services.store.transact_sync(
-                lambda connection, number=number: audit.append(
-                    connection, actor="user:chief", action="x", data={"n": number, "pad": "p" * 600_000}
-                )
-            )
+    audit_large(collector.data)
     first, second = tmp_path / "first.ndjson", tmp_path / "second.ndjson"
     collector.start()
     try:
