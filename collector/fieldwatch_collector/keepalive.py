@@ -22,6 +22,7 @@ from pathlib import Path
 from fieldwatch_proto.logs import get_logger
 
 from fieldwatch_collector.ingest.checks import MAX_BATCH_BYTES
+from fieldwatch_collector.ingest.credit import MESSAGE_BYTES, USUAL
 
 KEEPALIVE_S = 30.0
 KEEPALIVE_TIMEOUT_S = 55.0
@@ -42,6 +43,9 @@ AGENT_OPTIONS = (
     *_BOTH,
     ("grpc.max_receive_message_length", 2 * MAX_BATCH_BYTES),
     ("grpc.max_concurrent_streams", 128),  # of one connection, see `fleet`
+    # What a stream may send before we read it is the usual window of an agent: the link's own measure goes to 16 MiB.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", USUAL * MESSAGE_BYTES),
     ("grpc.http2.ping_timeout_ms", 900_000),
 )
 PUBLIC_OPTIONS = (

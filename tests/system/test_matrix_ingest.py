@@ -37,8 +37,7 @@ UNKNOWN_KIND = 99  # kept raw, and nothing is made of it
 SIGHTINGS = [sealed(Kind.SIGHTING, [sighting(number, bytes([10, 0, 0, number]))]) for number in range(1, 12)]
 GREEDY_AGENTS, SLOW_S = 3, 6
 LARGEST_WINDOW_BYTES = 16 * 128 << 10
-TOTAL_BYTES = 64 << 20  # fieldwatch_collector.ingest.service
-MOST_GROWTH_KIB = 32 << 10
+MOST_GROWTH_KIB = 64 << 10  # 3 MiB at a time: 15 MiB an agent; gRPC's own window made it 28
 
 
 def opaque(seq: int, octets: int) -> pb.Batch:
@@ -112,6 +111,9 @@ async def test_row_21_slow_disk_lets_credit_fall_and_memory_stays_bounded(tmp_pa
             disk.end()
             await stream.send(opaque(2, 1_000))
             await heard.listen(stream, until_acked=2)
+            async with asyncio.timeout(20):
+                while max(agent.heard.acked for agent in greedy) <= max(acked):  # it goes on when the disk does
+                    await asyncio.sleep(0.05)
             for agent in greedy:
                 agent.task.cancel()
             await asyncio.gather(*(agent.task for agent in greedy), return_exceptions=True)
@@ -122,8 +124,7 @@ async def test_row_21_slow_disk_lets_credit_fall_and_memory_stays_bounded(tmp_pa
     assert [8, 1] == heard.windows[:2]
     assert sent * octets > LARGEST_WINDOW_BYTES
     assert all(marks.get(agent.identity.agent_id, 0) >= upto for agent, upto in zip(greedy, acked, strict=True))
-    assert grown < (TOTAL_BYTES >> 10) + MOST_GROWTH_KIB
-    assert max(agent.heard.acked for agent in greedy) > max(acked)  # it went on when the disk did
+    assert grown < MOST_GROWTH_KIB
 
 
 @pytest.mark.live

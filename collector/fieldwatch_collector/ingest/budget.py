@@ -32,6 +32,11 @@ class Budget:
                 self._admit()
             raise
 
+    async def room(self, cost: int) -> None:
+        """Wait as `take` does, and leave the room to whoever takes it."""
+        await self.take(cost)
+        self.give(cost)
+
     def give(self, cost: int) -> None:
         """Give room back."""
         self.used -= cost

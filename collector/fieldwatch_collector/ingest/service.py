@@ -93,7 +93,7 @@ class IngestService(agent_pb2_grpc.IngestServicer):
         with self._fleet.line(agent_id) as line:
             stream = _Stream(self, agent_id, line, context)
             with self.credit.following(stream):
-                await stream.run(request_iterator)
+                await stream.run()
 
     async def watch(self) -> None:
         """Beside the streams, until it is cancelled: windows follow the time, people hear of a store in trouble."""
@@ -128,9 +128,9 @@ class _Stream:
         self._alarmed: set[str] = set()
         self._wall: clocks.WallClock | None = None  # the agent's, at its Hello
 
-    async def run(self, messages: AsyncIterator[pb.Up]) -> None:
+    async def run(self) -> None:
         """Until the agent has said all and got its answers, or the line is closed. A broken connection cancels it."""
-        reading = asyncio.create_task(self._read(messages))
+        reading = asyncio.create_task(self._read())
         ending = asyncio.create_task(self._end_reading(reading))
         try:
             await self._send_answers()
@@ -166,16 +166,25 @@ class _Stream:
 
     # From the agent ---------------------------------------------------------------------------------------------
 
-    async def _read(self, messages: AsyncIterator[pb.Up]) -> None:
+    async def _read(self) -> None:
         try:
-            await self._read_all(messages)
+            await self._read_all()
         except DecodeError:
             raise _ProtocolError("a message cannot be parsed; is this an agent, and of a version near ours?") from None
 
-    async def _read_all(self, messages: AsyncIterator[pb.Up]) -> None:
-        greeted = False
-        async for up in messages:
+    async def _read_all(self) -> None:
+        """A message is read when there is room for one like the last, and let go of before its item waits for its own.
+
+        (gRPC's iterator of messages would keep the last one.)
+        """
+        greeted, cost = False, 0
+        while True:
             await self._slots.acquire()
+            await self._own.room(cost)
+            await self._service.total.room(cost)
+            up = await self._context.read()
+            if not isinstance(up, pb.Up):  # grpc.aio.EOF
+                return
             which = up.WhichOneof("message")
             if which == "hello":
                 if greeted:  # each names streams of which something is remembered
@@ -185,9 +194,11 @@ class _Stream:
             elif not greeted:
                 raise _ProtocolError("the first message of a stream is a Hello")
             elif which == "batch":
-                await self._take(up.batch.epoch, up.batch.seq, batch_item(up.batch))
+                epoch, seq, item = up.batch.epoch, up.batch.seq, batch_item(up.batch)
+                del up
+                cost = await self._take(epoch, seq, item)
             elif which == "gap":
-                await self._take(up.gap.epoch, up.gap.from_seq, gap_item(up.gap, self._wall, time.time_ns()))
+                cost = await self._take(up.gap.epoch, up.gap.from_seq, gap_item(up.gap, self._wall, time.time_ns()))
             elif which == "bye":
                 return
             else:  # a message of a later protocol: nothing is owed
@@ -244,18 +255,19 @@ class _Stream:
             self._wall = clocks.wall_clock(connection, self._agent, hello, taken.at_ns)
             return clocks.is_news(connection, self._agent, taken)
 
-    async def _take(self, epoch: int, seq: int, item: Item | pb.NackCode) -> None:
+    async def _take(self, epoch: int, seq: int, item: Item | pb.NackCode) -> int:
+        """What it costs of the budgets."""
         credit_ = self._service.credit
         credit_.pushes(self)
         if isinstance(item, int):
             self._refuse(epoch, seq, item)
-            return
+            return 0
         cost = item.cost_bytes
         if (wait_s := self._allowance.wait_s()) > 0:
             self._late -= 1
             if self._late < 0:
                 self._refuse(epoch, seq, pb.OVER_QUOTA, int(wait_s * 1_000) + 1)
-                return
+                return cost
         self._allowance.take(item.records if isinstance(item, BatchItem) else 1, cost)
         await self._own.take(cost)
         await self._service.total.take(cost)
@@ -264,11 +276,12 @@ class _Stream:
         except StoreError:  # the collector stops
             self._give(cost)
             self._refuse(epoch, seq, pb.RETRY, RETRY_STORE_MS)
-            return
+            return cost
         stored.add_done_callback(lambda done: self._committed(done, cost))
         self._owe(_Answer(item=item, stored=stored))
         if self._granted is not None and 0 < self._granted[0] <= len(self._answers):
             self._uses_it_up = True
+        return cost
 
     def _committed(self, stored: asyncio.Future[PutResult], cost: int) -> None:
         self._give(cost)
