@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from fieldwatch_ext.bpf import Program
 from fieldwatch_ext.capture import FileSource
 from fieldwatch_ext.engine import Counters
-from fieldwatch_proto.columns import Records
 from fieldwatch_proto.identity import Device, Prefix, Sighting, resolve
+from fieldwatch_proto.records import Records
 from fieldwatch_proto.schema import Kind, SightingSource, ip_octets, vlan_ids
 from fieldwatch_proto.settings import UsageError
 

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fieldwatch_ext.clock import is_disciplined
-from fieldwatch_proto.columns import ColumnData, Records, time_columns
 from fieldwatch_proto.logs import get_logger
+from fieldwatch_proto.records import ColumnData, Records, time_columns
 from fieldwatch_proto.schema import ClockQuality
 
 STEP_NS = 1_000_000_000  # a jump of the anchor beyond it is a step

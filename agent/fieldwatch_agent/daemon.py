@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 from fieldwatch_ext.bpf import Program
 from fieldwatch_ext.memory import give_back
-from fieldwatch_proto.columns import Records
 from fieldwatch_proto.logs import get_logger
+from fieldwatch_proto.records import Records
 from fieldwatch_proto.schema import Kind
 from fieldwatch_proto.settings import UsageError
 from fieldwatch_proto.v1 import agent_pb2

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from fieldwatch_proto.columns import records_of
+from fieldwatch_proto.records import records_of
 from fieldwatch_proto.schema import Kind
 
 from fieldwatch_agent.sealer import Sealer

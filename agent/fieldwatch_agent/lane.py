@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from fieldwatch_ext.engine import Counters
 from fieldwatch_ext.errors import CaptureError
-from fieldwatch_proto.columns import Records, records_of
 from fieldwatch_proto.logs import get_logger
+from fieldwatch_proto.records import Records, records_of
 from fieldwatch_proto.schema import METRIC_FRAMES_OUTSIDE_FLOWS, Kind
 from fieldwatch_proto.v1.agent_pb2 import GapReason
 

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from fieldwatch_ext.engine import Counters
-from fieldwatch_proto.columns import Records, records_of
+from fieldwatch_proto.records import Records, records_of
 from fieldwatch_proto.schema import Kind
 
 from fieldwatch_agent import wire

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from fieldwatch_proto.columns import Records
 from fieldwatch_proto.identity import NO_MAC, Device
 from fieldwatch_proto.protocols import protocol_text, tcp_flags_text
+from fieldwatch_proto.records import Records
 from fieldwatch_proto.schema import EndReason, FlowState, ip_octets, ip_text, mac_text, time_text, vlan_ids
 
 from fieldwatch_agent.analysis import Totals

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 from fieldwatch_ext.capture import Source
 from fieldwatch_ext.engine import STAGE_ALL, Engine
 from fieldwatch_ext.text import used_places
-from fieldwatch_proto.columns import ColumnData, Records, Texts, records_of
+from fieldwatch_proto.records import ColumnData, Records, Texts, records_of
 from fieldwatch_proto.schema import Kind, ip_value
 
 from fieldwatch_agent.applications import LABELS, content_labels, port_labels

@@ -14,8 +14,9 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from fieldwatch_proto.columns import MAX_RECORDS, ColumnData, Records, Sealed, Texts, concat, seal
+from fieldwatch_proto.columns import MAX_RECORDS, Sealed, seal
 from fieldwatch_proto.logs import get_logger
+from fieldwatch_proto.records import ColumnData, Records, Texts, concat
 from fieldwatch_proto.schema import Kind
 from fieldwatch_proto.v1.agent_pb2 import GapReason
 

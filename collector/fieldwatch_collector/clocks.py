@@ -28,7 +28,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Any, NamedTuple
 
-from fieldwatch_proto.columns import Records, column_values, time_columns
+from fieldwatch_proto.records import Records, column_values, time_columns
 from fieldwatch_proto.schema import CLOCK_COLUMNS, WIDTHS, ClockQuality, Column
 from fieldwatch_proto.v1 import agent_pb2 as pb
 

@@ -19,10 +19,9 @@ Before anything is unpacked the limits below hold: a body never costs more than 
 from __future__ import annotations
 
 import hashlib
-import sys
 import threading
 from array import array
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -31,6 +30,7 @@ import msgpack
 import zstandard
 
 from fieldwatch_proto import encodings
+from fieldwatch_proto.records import ColumnData, Records, Texts, time_columns
 from fieldwatch_proto.schema import CLOCK_COLUMNS, COLUMNS, WIDTHS, Column, Kind
 
 MAX_RAW_BYTES = 16 << 20
@@ -41,7 +41,6 @@ MAX_WIDTH = max(WIDTHS.values())
 CODEC_MSGPACK_ZSTD = 1
 DIGEST_BYTES = 16
 
-_CODES = {"u8": "B", "u16": "H", "u32": "I", "u64": "Q", "i64": "q", "f64": "d"}
 _SIGNED = {1: "b", 2: "h", 4: "i"}
 _INDEX = {1: "B", 2: "H", 4: "I"}
 _INDEX_WIDTH = 4  # of Texts in memory
@@ -59,103 +58,9 @@ _COMPRESSOR = zstandard.ZstdCompressor(
     )
 )
 
-if sys.byteorder != "little":  # pragma: no cover
-    raise ImportError("fieldwatch_proto.columns needs a little-endian machine")
-
 
 class DecodeError(ValueError):
     """A body that does not hold what it says: permanent, resending it changes nothing."""
-
-
-@dataclass(frozen=True)
-class Texts:
-    """A ``str`` column in its own form: the distinct texts and one index (u32) per row."""
-
-    values: Sequence[str]
-    indices: array[int]
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def rows(self) -> list[str]:
-        values = self.values
-        return [values[i] for i in self.indices]
-
-    @classmethod
-    def of(cls, rows: Sequence[str]) -> Texts:
-        places: dict[str, int] = {}
-        indices = array("I", [places.setdefault(row, len(places)) for row in rows])
-        return cls(list(places), indices)
-
-    def used(self) -> Texts:
-        """Without the texts that no row has: a part of many records still holds those of all."""
-        wanted = set(self.indices)
-        if len(wanted) == len(self.values):
-            return self
-        places = {place: new for new, place in enumerate(sorted(wanted))}
-        return Texts([self.values[place] for place in places], array("I", [places[i] for i in self.indices]))
-
-    @classmethod
-    def repeat(cls, text: str, records: int) -> Texts:
-        return cls([text], array("I", bytes(4 * records)))
-
-
-# A column in memory: fixed-width octets (as the kernel writes them), or Texts.
-ColumnData = bytes | Texts
-
-
-@dataclass(frozen=True)
-class Records:
-    """Columns of one kind, all with the same number of rows. Unknown columns ride along by name."""
-
-    kind: Kind
-    count: int
-    columns: Mapping[str, ColumnData]
-
-    def values(self, name: str) -> list[Any]:
-        """One column as Python values (int, float, bytes, str)."""
-        data = self.columns[name]
-        return data.rows() if isinstance(data, Texts) else column_values(_type_of(self.kind, name), data)
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Every record as a dict: for tests, tools and small batches."""
-        names = [column.name for column in COLUMNS[self.kind] if column.name in self.columns]
-        return [dict(zip(names, row, strict=True)) for row in zip(*(self.values(n) for n in names), strict=True)]
-
-
-def records_of(kind: Kind, rows: Sequence[Mapping[str, Any]]) -> Records:
-    """Columns from dicts; every column of the kind must be there."""
-    columns: dict[str, ColumnData] = {}
-    for column in COLUMNS[kind]:
-        values = [row[column.name] for row in rows]
-        if column.type == "str":
-            columns[column.name] = Texts.of(values)
-        elif column.type in _CODES:
-            columns[column.name] = array(_CODES[column.type], values).tobytes()
-        else:
-            columns[column.name] = b"".join(values)
-    return Records(kind, len(rows), columns)
-
-
-def concat(parts: Sequence[Records]) -> Records:
-    """Several Records of one kind and the same columns as one."""
-    first = parts[0]
-    if len(parts) == 1:
-        return first
-    columns: dict[str, ColumnData] = {}
-    for name, data in first.columns.items():
-        if isinstance(data, Texts):
-            places: dict[str, int] = {}
-            indices = array("I")
-            for part in parts:
-                texts = part.columns[name]
-                assert isinstance(texts, Texts)
-                moved = [places.setdefault(value, len(places)) for value in texts.values]
-                indices.extend([moved[i] for i in texts.indices])
-            columns[name] = Texts(list(places), indices)
-        else:
-            columns[name] = b"".join(part.columns[name] for part in parts)  # type: ignore[misc]
-    return Records(first.kind, sum(part.count for part in parts), columns)
 
 
 @dataclass(frozen=True)
@@ -279,25 +184,6 @@ def _unpack(records: int, raw_bytes: int, body: bytes) -> dict[Any, Any]:
     if not isinstance(packed, dict):
         raise DecodeError("the body is no map of columns")
     return packed
-
-
-def column_values(type_: str, data: ColumnData) -> list[Any]:
-    """A column as Python values (int, float, bytes, str)."""
-    if isinstance(data, Texts):
-        return data.rows()
-    if type_ in _CODES:
-        return array(_CODES[type_], data).tolist()
-    width = WIDTHS[type_]
-    return [data[i : i + width] for i in range(0, len(data), width)]
-
-
-def _type_of(kind: Kind, name: str) -> str:
-    return next(column.type for column in (*COLUMNS[kind], *CLOCK_COLUMNS) if column.name == name)
-
-
-def time_columns(kind: Kind) -> list[str]:
-    """The names of the columns of a kind that hold times: the first one or two of them."""
-    return [column.name for column in COLUMNS[kind] if column.name.endswith("_ns")]
 
 
 def _times(records: Records) -> tuple[int, int]:

@@ -23,7 +23,7 @@ from typing import Any
 from fieldwatch_agent.config import AgentConfig, Capture
 from fieldwatch_agent.pipeline import FactFilter, Pipeline, make_engine
 from fieldwatch_agent.sources import LiveSource, open_sources
-from fieldwatch_proto.columns import Records
+from fieldwatch_proto.records import Records
 
 from bench.kernel import FRAME, conversation
 

@@ -20,7 +20,7 @@ from fieldwatch_agent.dissectors import dissect
 from fieldwatch_agent.pipeline import Pipeline, make_engine
 from fieldwatch_ext.capture import FileSource
 from fieldwatch_ext.engine import STAGE_ALL, STAGE_DECODE, STAGE_FLOWS, Counters, Slow
-from fieldwatch_proto.columns import Records
+from fieldwatch_proto.records import Records
 
 from bench.measuring import cached, machine, measure, table
 from bench.mixture import captures_of, write_mix

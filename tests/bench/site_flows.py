@@ -12,7 +12,8 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from fieldwatch_proto.columns import Sealed, records_of, seal
+from fieldwatch_proto.columns import Sealed, seal
+from fieldwatch_proto.records import records_of
 from fieldwatch_proto.schema import EndReason, FlowState, Kind, ip_value, vlan_stack
 
 HOSTS, SERVERS = 300, 4_000

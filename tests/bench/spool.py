@@ -35,7 +35,7 @@ from fieldwatch_agent.spool.limits import Limits
 from fieldwatch_agent.spool.store import Store
 from fieldwatch_agent.spool.thread import SpoolThread
 from fieldwatch_ext.capture import FileSource
-from fieldwatch_proto.columns import Records
+from fieldwatch_proto.records import Records
 
 from bench.measuring import cached, machine, table
 from bench.mixture import captures_of, write_mix

@@ -25,7 +25,8 @@ from fieldwatch_agent.pipeline import Pipeline, make_engine
 from fieldwatch_agent.sealer import slices
 from fieldwatch_ext.capture import FileSource
 from fieldwatch_ext.engine import STAGE_FLOWS
-from fieldwatch_proto.columns import Records, concat, open_body, seal, sealed_column
+from fieldwatch_proto.columns import open_body, seal, sealed_column
+from fieldwatch_proto.records import Records, concat
 from fieldwatch_proto.schema import COLUMNS, Kind
 
 from bench.measuring import machine, table

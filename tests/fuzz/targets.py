@@ -20,7 +20,8 @@ from fieldwatch_ext.bpf import Program
 from fieldwatch_ext.capture import FileSource, MemorySource
 from fieldwatch_ext.engine import Engine
 from fieldwatch_ext.errors import CaptureError, FilterError
-from fieldwatch_proto.columns import DecodeError, open_body, records_of, seal
+from fieldwatch_proto.columns import DecodeError, open_body, seal
+from fieldwatch_proto.records import records_of
 from fieldwatch_proto.schema import COLUMNS, WIDTHS, Kind
 from support.hostile import run_engine
 from support.sample import sample_frames, write_sample

@@ -11,7 +11,8 @@ import pytest
 from fieldwatch_collector import clocks
 from fieldwatch_collector.admin import run
 from fieldwatch_collector.read_model.flows import flow_of
-from fieldwatch_proto.columns import Records, Sealed, records_of, seal
+from fieldwatch_proto.columns import Sealed, seal
+from fieldwatch_proto.records import Records, records_of
 from fieldwatch_proto.schema import ClockQuality, Kind, time_text
 from fieldwatch_proto.v1 import agent_pb2 as pb
 from support.collector import Identity, Running, batch, enrol, fact, flow, running, sighting, talk

@@ -20,7 +20,7 @@ import pytest
 import tshark_names as oracle
 from fieldwatch_ext.capture import FileSource
 from fieldwatch_ext.engine import Engine
-from fieldwatch_proto.columns import Records
+from fieldwatch_proto.records import Records
 from fieldwatch_proto.schema import Kind, SightingSource, ip_octets, ip_text, mac_text
 
 CORPUS = os.environ.get("FIELDWATCH_CORPUS")

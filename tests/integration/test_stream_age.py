@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from fieldwatch_agent.enrolment.identity import Credentials, store_identity
 from fieldwatch_agent.enrolment.identity import Identity as AgentIdentity
-from fieldwatch_collector.ingest import service
+from fieldwatch_collector.ingest import stream as ingest_stream
 from fieldwatch_proto.v1 import agent_pb2 as pb
 from support.collector import Identity, Running, enrol, pem, running, talk
 from support.shipping import flows, ship
@@ -23,8 +23,8 @@ EPOCH, STREAMS, AGE_S = 0xA6E, 8, 1.0
 @pytest.fixture
 async def collector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Running]:
     """Its streams are old after a second."""
-    assert service.STREAM_AGE_S == 30 * 60
-    monkeypatch.setattr(service, "STREAM_AGE_S", AGE_S)
+    assert ingest_stream.STREAM_AGE_S == 30 * 60
+    monkeypatch.setattr(ingest_stream, "STREAM_AGE_S", AGE_S)
     async with running(tmp_path / "data") as made:
         yield made
 

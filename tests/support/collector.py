@@ -22,8 +22,9 @@ from fieldwatch_collector.config import CollectorConfig, Listen
 from fieldwatch_collector.identity import COLLECTOR_NAME
 from fieldwatch_collector.server import Server
 from fieldwatch_collector.services import Services, make_data_folder, open_services
-from fieldwatch_proto.columns import Sealed, records_of, seal
+from fieldwatch_proto.columns import Sealed, seal
 from fieldwatch_proto.join import JoinToken, signed_message
+from fieldwatch_proto.records import records_of
 from fieldwatch_proto.schema import Kind, SightingSource, ip_value
 from fieldwatch_proto.v1 import agent_pb2 as pb
 from fieldwatch_proto.v1 import agent_pb2_grpc

@@ -19,7 +19,7 @@ from fieldwatch_agent.analysis import Analysis
 from fieldwatch_agent.config import AgentConfig, Privacy
 from fieldwatch_agent.dissectors import DISSECTORS
 from fieldwatch_ext.capture import FileSource
-from fieldwatch_proto.columns import Records
+from fieldwatch_proto.records import Records
 
 from support.capture_files import PCAP_NS, PCAP_US, pcap, pcapng
 

@@ -20,7 +20,8 @@ from typing import Any
 import msgpack
 import zstandard
 from fieldwatch_agent.clock import Clock
-from fieldwatch_proto.columns import Sealed, digest, records_of, seal
+from fieldwatch_proto.columns import Sealed, digest, seal
+from fieldwatch_proto.records import records_of
 from fieldwatch_proto.schema import SCHEMA_VERSION, ClockQuality, Kind
 from fieldwatch_proto.v1 import agent_pb2 as pb
 from google.protobuf import proto

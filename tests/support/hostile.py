@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from fieldwatch_agent.dissectors import dissect
 from fieldwatch_ext.capture import MemorySource, Source
 from fieldwatch_ext.engine import Counters, Engine, Slow
-from fieldwatch_proto.columns import Records
+from fieldwatch_proto.records import Records
 from fieldwatch_proto.schema import Kind
 
 from support.engine_compare import Captured

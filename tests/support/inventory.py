@@ -11,8 +11,8 @@ from fieldwatch_collector.projections.batch import OpenBatch
 from fieldwatch_collector.projections.flows import FlowProjection
 from fieldwatch_collector.projections.inventory import InventoryProjection
 from fieldwatch_collector.store.migrate import migrate
-from fieldwatch_proto.columns import records_of
 from fieldwatch_proto.identity import Sighting, resolve
+from fieldwatch_proto.records import records_of
 from fieldwatch_proto.schema import Kind, SightingSource, ip_octets, ip_text, vlan_ids
 
 SITE = "main"

@@ -9,7 +9,8 @@ from typing import Any
 from fieldwatch_agent.spool.file import FILE_NAME
 from fieldwatch_agent.spool.items import Put
 from fieldwatch_agent.spool.limits import Limits
-from fieldwatch_proto.columns import Records, Sealed, digest, open_body
+from fieldwatch_proto.columns import Sealed, digest, open_body
+from fieldwatch_proto.records import Records
 from fieldwatch_proto.schema import Kind
 
 from support.stack import Agent

@@ -22,7 +22,7 @@ from fieldwatch_agent.dissectors import DISSECTORS
 from fieldwatch_agent.pipeline import Pipeline, make_engine
 from fieldwatch_ext.capture import MemorySource
 from fieldwatch_ext.engine import Counters
-from fieldwatch_proto.columns import ColumnData, Records
+from fieldwatch_proto.records import ColumnData, Records
 from fieldwatch_proto.schema import Kind
 from support.frames import ACK, SYN, ethernet, ipv4, netbios_label, tcp, udp
 

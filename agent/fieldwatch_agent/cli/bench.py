@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fieldwatch_proto.cli.command import Failure, Program
 
 if TYPE_CHECKING:
-    from fieldwatch_proto.columns import Records
+    from fieldwatch_proto.records import Records
 
 REPETITIONS = 5
 READ_BYTES = 1 << 20
@@ -143,7 +143,8 @@ class _Sealer:
                 self._seal(waiting)
 
     def _seal(self, waiting: list[Records]) -> None:
-        from fieldwatch_proto.columns import concat, seal
+        from fieldwatch_proto.columns import seal
+        from fieldwatch_proto.records import concat
 
         seal(concat(waiting))
         waiting.clear()

@@ -18,8 +18,8 @@ from fieldwatch_proto.cli.tables import (
     plain,
     write,
 )
-from fieldwatch_proto.columns import Records
 from fieldwatch_proto.identity import Device, Prefix, is_local
+from fieldwatch_proto.records import Records
 from fieldwatch_proto.schema import ip_octets
 
 from fieldwatch_agent.analysis import Analysis, Totals
@@ -205,7 +205,7 @@ class TableOutput:
 
 def _pick(records: Records, places: Sequence[int]) -> Records:
     """The rows at `places`."""
-    from fieldwatch_proto.columns import ColumnData, Texts
+    from fieldwatch_proto.records import ColumnData, Texts
     from fieldwatch_proto.schema import COLUMNS, WIDTHS
 
     columns: dict[str, ColumnData] = {}

@@ -1,400 +1,66 @@
 """Ingest.Push: a stream of batches from one agent, acked after their commit.
 
-Life of a stream: Hello -> Welcome (what we hold, the window) -> batches and gaps, each answered by an Ack that covers
-it or by a Nack -> Bye, or a GoAway of ours. Items are handed to the store in the order of arrival and answered in that
-order; several that are durable at once share one Ack.
+Life of a stream (`stream.py`): Hello -> Welcome (what we hold, the window) -> batches and gaps, each answered by an Ack
+that covers it or by a Nack -> Bye, or a GoAway of ours.
 
 Bounded: what one agent may have in flight (twice the largest window), and what all may have together (`TOTAL_BYTES`).
-Beyond that nothing more is read, so that HTTP/2 holds the sender back. What is granted is `credit`'s to say; it is told
-when it changes.
+Beyond that nothing more is read, so that HTTP/2 holds the sender back.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import random
-import sqlite3
-import time
-from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from itertools import count
-from typing import Any
 
-import grpc
 from fieldwatch_proto.logs import get_logger
 from fieldwatch_proto.v1 import agent_pb2 as pb
 from fieldwatch_proto.v1 import agent_pb2_grpc
-from google.protobuf.message import DecodeError
 
-from fieldwatch_collector import clocks, faults
 from fieldwatch_collector.config import Limits
 from fieldwatch_collector.hub import Hub
 from fieldwatch_collector.ingest import credit
-from fieldwatch_collector.ingest.acks import Acks
 from fieldwatch_collector.ingest.alarm import LOOK_EVERY_S as ALARM_EVERY_S
 from fieldwatch_collector.ingest.alarm import StoreAlarm
 from fieldwatch_collector.ingest.budget import Budget
-from fieldwatch_collector.ingest.checks import CODECS, MAX_BATCH_BYTES, batch_item, gap_item
 from fieldwatch_collector.ingest.credit import Credit
-from fieldwatch_collector.ingest.fleet import REVOKED, STOPPING, Fleet, Line
-from fieldwatch_collector.ingest.gate import Gate, refuse
-from fieldwatch_collector.ingest.returning import Returning, stop_ms
-from fieldwatch_collector.journal import record
-from fieldwatch_collector.store import BatchItem, Item, Outcome, PutResult, Store, StoreError
+from fieldwatch_collector.ingest.fleet import Fleet
+from fieldwatch_collector.ingest.gate import Gate
+from fieldwatch_collector.ingest.returning import Returning
+from fieldwatch_collector.ingest.stream import Context, Shared, Stream
+from fieldwatch_collector.store import Store
 
-PROTOCOL = 1
-MAX_EPOCHS = 64  # a Hello names so many streams at most
 TOTAL_BYTES = 64 << 20
-RETRY_LATER_MS = 1_000
-RETRY_STORE_MS = 5_000
-STREAM_AGE_S = 30 * 60.0
 LOOKS_AN_ALARM = round(ALARM_EVERY_S / credit.LOOK_EVERY_S)
 
-_DICE = random.Random()  # noqa: S311 - spreads load
-
 log = get_logger(__name__)
-Context = grpc.aio.ServicerContext[pb.Up, pb.Down]
-
-
-@dataclass(slots=True)
-class _Answer:
-    """What is owed for one message of the agent: words, or the outcome of a put once it is there."""
-
-    words: Sequence[pb.Down] = ()
-    item: Item | None = None
-    stored: asyncio.Future[PutResult] | None = None
-
-    @property
-    def is_ready(self) -> bool:
-        return self.stored is None or self.stored.done()
-
-
-class _ProtocolError(Exception):
-    """The agent does not keep to the protocol; the text is for it."""
 
 
 class IngestService(agent_pb2_grpc.IngestServicer):
     """One per server."""
 
     def __init__(self, store: Store, hub: Hub, fleet: Fleet, gate: Gate, limits: Limits) -> None:
-        self.store = store
-        self.hub = hub
         self._fleet = fleet
         self._gate = gate
-        self.total = Budget(TOTAL_BYTES)
-        self.credit = Credit(store, self.total, limits)
-        self.returning = Returning(store)
+        total = Budget(TOTAL_BYTES)
+        self._credit = Credit(store, total, limits)
+        self._shared = Shared(store, hub, total, self._credit, Returning(store))
         self._alarm = StoreAlarm(store, hub)
 
     async def Push(self, request_iterator: AsyncIterator[pb.Up], context: Context) -> None:  # noqa: N802 - gRPC's name
         agent_id = await self._gate.admit(context, request_iterator)
         with self._fleet.line(agent_id) as line:
-            stream = _Stream(self, agent_id, line, context)
-            with self.credit.following(stream):
+            stream = Stream(self._shared, agent_id, line, context)
+            with self._credit.following(stream):
                 await stream.run()
 
     async def watch(self) -> None:
         """Beside the streams, until it is cancelled: windows follow the time, people hear of a store in trouble."""
         for turn in count():
             try:
-                self.credit.look()
+                self._credit.look()
                 if turn % LOOKS_AN_ALARM == 0:
                     await self._alarm.look()
             except Exception:
                 log.exception("looking after the windows failed; trying again")
             await asyncio.sleep(credit.LOOK_EVERY_S)
-
-
-class _Stream:
-    """One call of Push. A slot is taken for every message that is read and given back when it is answered."""
-
-    def __init__(self, service: IngestService, agent_id: str, line: Line, context: Context) -> None:
-        self._service = service
-        self._agent = agent_id
-        self._line = line
-        self._context = context
-        self._acks = Acks()
-        self._allowance = service.credit.allowance(agent_id)
-        self._own = Budget(2 * credit.MOST * credit.MESSAGE_BYTES)
-        self._slots = asyncio.Semaphore(2 * credit.MOST)
-        self._answers: deque[_Answer] = deque()
-        self._news = asyncio.Event()
-        self._said_all = False
-        self._granted: credit.Window | None = None  # None before the Welcome
-        self._uses_it_up = False  # had as much in flight as it was granted, since it was granted
-        self._late = 0  # messages that may still come although the agent is paused: they were on their way
-        self._alarmed: set[str] = set()
-        self._wall: clocks.WallClock | None = None  # the agent's, at its Hello
-
-    async def run(self) -> None:
-        """Until the agent has said all and got its answers, or the line is closed. A broken connection cancels it."""
-        reading = asyncio.create_task(self._read())
-        ending = asyncio.create_task(self._end_reading(reading))
-        try:
-            await self._send_answers()
-        finally:
-            reading.cancel()
-            ending.cancel()
-        problem = None if reading.cancelled() else reading.exception()
-        if self._line.reason == REVOKED:
-            await refuse(self._context)
-        elif self._line.closing.is_set():
-            spread = await self._service.returning.spread_ms() if self._line.reason == STOPPING else 0
-            away = pb.GoAway(reason=self._line.reason, retry_ms=stop_ms(spread, _DICE))
-            await self._write(pb.Down(goaway=away))
-        elif isinstance(problem, _ProtocolError):
-            await self._context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(problem))
-        elif problem is not None:
-            raise problem
-
-    async def _end_reading(self, reading: asyncio.Task[None]) -> None:
-        """Wait until the agent has said all, the line is closed or old; then nothing more is read."""
-        closing = asyncio.create_task(self._line.closing.wait())
-        age_s = STREAM_AGE_S * random.uniform(0.8, 1.2)  # noqa: S311 - spreads reconnects
-        try:
-            await asyncio.wait({reading, closing}, timeout=age_s, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            closing.cancel()
-        if not reading.done():
-            self._line.close("the stream is old; open another")
-            reading.cancel()
-            await asyncio.wait({reading})
-        self._said_all = True
-        self._news.set()
-
-    # From the agent ---------------------------------------------------------------------------------------------
-
-    async def _read(self) -> None:
-        try:
-            await self._read_all()
-        except DecodeError:
-            raise _ProtocolError("a message cannot be parsed; is this an agent, and of a version near ours?") from None
-
-    async def _read_all(self) -> None:
-        """A message is read when there is room for one like the last, and let go of before its item waits for its own.
-
-        (gRPC's iterator of messages would keep the last one.)
-        """
-        greeted, cost = False, 0
-        while True:
-            await self._slots.acquire()
-            await self._own.room(cost)
-            await self._service.total.room(cost)
-            up = await self._context.read()
-            if not isinstance(up, pb.Up):  # grpc.aio.EOF
-                return
-            which = up.WhichOneof("message")
-            if which == "hello":
-                if greeted:  # each names streams of which something is remembered
-                    raise _ProtocolError("a stream has one Hello; open another stream")
-                greeted = True
-                await self._greet(up.hello)
-            elif not greeted:
-                raise _ProtocolError("the first message of a stream is a Hello")
-            elif which == "batch":
-                epoch, seq, item = up.batch.epoch, up.batch.seq, batch_item(up.batch)
-                del up
-                cost = await self._take(epoch, seq, item)
-            elif which == "gap":
-                cost = await self._take(up.gap.epoch, up.gap.from_seq, gap_item(up.gap, self._wall, time.time_ns()))
-            elif which == "bye":
-                return
-            else:  # a message of a later protocol: nothing is owed
-                self._slots.release()
-
-    async def _greet(self, hello: pb.Hello) -> None:
-        arrived_ns = time.time_ns()
-        if hello.protocol != PROTOCOL:
-            raise _ProtocolError(
-                f"this collector speaks protocol {PROTOCOL}, not {hello.protocol}; update the older one"
-            )
-        if len(hello.streams) > MAX_EPOCHS:
-            raise _ProtocolError(f"a Hello names at most {MAX_EPOCHS} streams, not {len(hello.streams)}")
-        try:
-            held = await self._service.store.held(self._agent, [stream.epoch for stream in hello.streams])
-        except StoreError as problem:
-            await self._context.abort(grpc.StatusCode.UNAVAILABLE, str(problem))
-        await self._measure_clock(hello, arrived_ns)
-        have = self._acks.greet(hello.streams, held)
-        spread_ms = await self._service.returning.spread_ms()
-        nacks = []
-        for stream in hello.streams:
-            highest = held[stream.epoch].highest
-            if highest >= stream.next_seq:
-                nacks.append(pb.Down(nack=pb.Nack(epoch=stream.epoch, seq=highest, code=pb.ROLLED_BACK)))
-                await self._alarm("agent.rolled_back", {"next_seq": stream.next_seq, "held": highest})
-        # From here to the answer nothing is waited for: no Credit may come before the Welcome.
-        messages, octets = self._granted = self._service.credit.window(self._allowance)
-        self._late = messages
-        self._service.credit.told(self, self._granted)
-        welcome = pb.Welcome(
-            have=have,
-            window_messages=messages,
-            window_bytes=octets,
-            max_batch_bytes=MAX_BATCH_BYTES,
-            codecs=CODECS,
-            server_wall_ns=time.time_ns(),
-            return_spread_ms=spread_ms,
-        )
-        self._owe(_Answer([pb.Down(welcome=welcome), *nacks]))
-
-    async def _measure_clock(self, hello: pb.Hello, arrived_ns: int) -> None:
-        """Before any batch of the session is taken: they are corrected by it."""
-        if (taken := clocks.measured(hello, arrived_ns)) is None:
-            return
-        store = self._service.store
-        with contextlib.suppress(StoreError):  # the store says so itself; what was known of the clock holds
-            if await asyncio.to_thread(self._compare_clock, hello, taken):
-                await store.transact(lambda connection: clocks.remember(connection, self._agent, taken))
-
-    def _compare_clock(self, hello: pb.Hello, taken: clocks.Measurement) -> bool:
-        """Whether the measurement is news."""
-        with self._service.store.reader() as connection:
-            self._wall = clocks.wall_clock(connection, self._agent, hello, taken.at_ns)
-            return clocks.is_news(connection, self._agent, taken)
-
-    async def _take(self, epoch: int, seq: int, item: Item | pb.NackCode) -> int:
-        """What it costs of the budgets."""
-        credit_ = self._service.credit
-        credit_.pushes(self)
-        if isinstance(item, int):
-            self._refuse(epoch, seq, item)
-            return 0
-        cost = item.cost_bytes
-        if (wait_s := self._allowance.wait_s()) > 0:
-            self._late -= 1
-            if self._late < 0:
-                self._refuse(epoch, seq, pb.OVER_QUOTA, int(wait_s * 1_000) + 1)
-                return cost
-        self._allowance.take(item.records if isinstance(item, BatchItem) else 1, cost)
-        await self._own.take(cost)
-        await self._service.total.take(cost)
-        try:
-            stored = self._service.store.submit(self._agent, [item])
-        except StoreError:  # the collector stops
-            self._give(cost)
-            self._refuse(epoch, seq, pb.RETRY, RETRY_STORE_MS)
-            return cost
-        stored.add_done_callback(lambda done: self._committed(done, cost))
-        self._owe(_Answer(item=item, stored=stored))
-        if self._granted is not None and 0 < self._granted[0] <= len(self._answers):
-            self._uses_it_up = True
-        return cost
-
-    def _committed(self, stored: asyncio.Future[PutResult], cost: int) -> None:
-        self._give(cost)
-        if not stored.cancelled() and stored.exception() is None and (events := stored.result().events):
-            self._service.hub.publish([dict(event) for event in events])
-        self._news.set()
-
-    def _give(self, cost: int) -> None:
-        self._own.give(cost)
-        self._service.total.give(cost)
-
-    def _refuse(self, epoch: int, seq: int, code: pb.NackCode, retry_ms: int = 0) -> None:
-        self._owe(_Answer([pb.Down(nack=pb.Nack(epoch=epoch, seq=seq, code=code, retry_ms=retry_ms))]))
-
-    def _owe(self, answer: _Answer) -> None:
-        self._answers.append(answer)
-        self._news.set()
-
-    # To the agent -----------------------------------------------------------------------------------------------
-
-    def look_again(self) -> None:
-        """The window may be another now."""
-        if self._granted is not None and self._window() != self._granted:
-            self._news.set()
-
-    async def _send_answers(self) -> None:
-        while self._answers or not self._said_all:
-            await self._news.wait()
-            self._news.clear()
-            while self._answers and self._answers[0].is_ready:
-                await self._send_ready()
-            await self._grant()
-
-    async def _send_ready(self) -> None:
-        """The answer that is due next, and with it the puts behind it that are done."""
-        first = self._answers[0]
-        if first.stored is None:
-            self._answers.popleft()
-            for down in first.words:
-                await self._write(down)
-            self._slots.release()
-            return
-        ready = []
-        while self._answers and (put := self._answers[0].stored) is not None and put.done():
-            ready.append(self._answers.popleft())
-        await self._answer_puts(ready)
-
-    async def _answer_puts(self, answers: Sequence[_Answer]) -> None:
-        """One Ack per epoch for all that is held, and a Nack for each item that is not."""
-        durable: list[Item] = []
-        nacks = []
-        for answer in answers:
-            assert answer.item is not None
-            assert answer.stored is not None
-            code, retry_ms = _verdict(answer.stored)
-            if code is None:
-                durable.append(answer.item)
-                continue
-            epoch, seq = answer.item.epoch, answer.item.span[0]
-            nacks.append(pb.Down(nack=pb.Nack(epoch=epoch, seq=seq, code=code, retry_ms=retry_ms)))
-            if code == pb.CONFLICT:
-                await self._alarm("agent.conflict", {"seq": seq})
-        for nack in nacks:
-            await self._write(nack)
-        if durable:
-            faults.reach("ack-before-send")
-        for ack in self._acks.confirm(durable):
-            await self._write(pb.Down(ack=ack))
-        for _ in answers:
-            self._slots.release()
-
-    def _window(self) -> credit.Window:
-        return self._service.credit.window(self._allowance, uses_it_up=self._uses_it_up)
-
-    async def _grant(self) -> None:
-        """Say what the agent may have in flight from now on, where that is another window than before."""
-        if self._granted is None or (window := self._window()) == self._granted:
-            return
-        if window != credit.PAUSE:
-            self._late = max(window[0], self._granted[0])
-        self._service.credit.told(self, window)
-        self._granted = window
-        self._uses_it_up = window[0] > credit.USUAL
-        await self._write(pb.Down(credit=pb.Credit(window_messages=window[0], window_bytes=window[1])))
-
-    async def _write(self, down: pb.Down) -> None:
-        await self._context.write(down)
-
-    async def _alarm(self, type_: str, data: dict[str, Any]) -> None:
-        """An event for people, once a stream."""
-        if type_ in self._alarmed:
-            return
-        self._alarmed.add(type_)
-        try:
-            event = await self._service.store.transact(lambda connection: _record(connection, type_, self._agent, data))
-        except StoreError:
-            return  # the store says so itself
-        self._service.hub.publish([event])
-
-
-def _verdict(stored: asyncio.Future[PutResult]) -> tuple[pb.NackCode | None, int]:
-    """(None, 0) where the item is durable, else (code, pause before the next try)."""
-    if stored.cancelled() or isinstance(stored.exception(), StoreError):
-        return pb.RETRY, RETRY_STORE_MS
-    outcome = stored.result().outcomes[0]
-    if outcome is Outcome.CONFLICT:
-        return pb.CONFLICT, 0
-    if outcome is Outcome.LATER:
-        return pb.RETRY, RETRY_LATER_MS
-    return None, 0
-
-
-def _record(connection: sqlite3.Connection, type_: str, agent_id: str, data: dict[str, Any]) -> dict[str, Any]:
-    row = connection.execute("SELECT name, site FROM agent WHERE id = ?", (agent_id,)).fetchone()
-    name, site = (row[0], row[1]) if row else ("", "")
-    return record(connection, type_, site=site, agent=agent_id, subject=("agent", agent_id, name), data=data)

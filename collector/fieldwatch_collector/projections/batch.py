@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fieldwatch_proto.columns import ColumnData, Records, Texts
+from fieldwatch_proto.records import ColumnData, Records, Texts
 from fieldwatch_proto.schema import CLOCK_COLUMNS, COLUMNS, WIDTHS, ClockQuality
 
 PART = 4_096  # records that a projection takes at a time: more than an agent seals in one batch

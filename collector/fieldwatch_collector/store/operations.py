@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fieldwatch_proto.columns import DecodeError, column_values, digest, open_columns
+from fieldwatch_proto.columns import DecodeError, digest, open_columns
+from fieldwatch_proto.records import column_values
 from fieldwatch_proto.schema import CLOCK_COLUMNS, COLUMNS, Kind, time_text
 
 from fieldwatch_collector.admin import AdminError, operation

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from fieldwatch_proto.columns import CODEC_MSGPACK_ZSTD, DecodeError, Records, open_body
+from fieldwatch_proto.columns import CODEC_MSGPACK_ZSTD, DecodeError, open_body
+from fieldwatch_proto.records import Records
 from fieldwatch_proto.schema import METRIC_FRAMES_OUTSIDE_FLOWS, Kind
 
 MAX_BATCHES = 65_536  # of a gap's range that are looked at: as many as a spool of 1 GiB holds, of 16 kB each

@@ -14,7 +14,8 @@ from fieldwatch_agent.config import AgentConfig, Flows, Privacy, Sightings
 from fieldwatch_agent.facts import Fact
 from fieldwatch_agent.pipeline import FACTS_REMEMBERED, VALUES_A_KEY, FactFilter, Pipeline, make_engine
 from fieldwatch_ext.capture import MemorySource
-from fieldwatch_proto.columns import Records, open_body, seal
+from fieldwatch_proto.columns import open_body, seal
+from fieldwatch_proto.records import Records
 from fieldwatch_proto.schema import COLUMNS, Kind, SightingSource
 from support.sample import sample_frames
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from bench.mixture import captures_of, write_mix
 from bench.spool import STAGES, Sink, Turn, report, run
-from fieldwatch_proto.columns import records_of
+from fieldwatch_proto.records import records_of
 from fieldwatch_proto.schema import Kind
 
 FRAMES = 2_000

@@ -11,7 +11,8 @@ import pytest
 from fieldwatch_collector.projections import Projector, projector
 from fieldwatch_collector.store import BatchItem
 from fieldwatch_collector.store.sqlite import SqliteStore
-from fieldwatch_proto.columns import Records, digest, records_of, seal
+from fieldwatch_proto.columns import digest, seal
+from fieldwatch_proto.records import Records, records_of
 from fieldwatch_proto.schema import Kind, SightingSource, mac_text
 from support.collector import fact, flow, mac, sighting
 from support.stack import wait_for

@@ -15,7 +15,8 @@ from fieldwatch_collector.foreign_json import MAX_DEPTH, json_object
 from fieldwatch_collector.services import Services, open_services
 from fieldwatch_collector.store import BatchItem
 from fieldwatch_proto.api_token import ApiToken
-from fieldwatch_proto.columns import records_of, seal
+from fieldwatch_proto.columns import seal
+from fieldwatch_proto.records import records_of
 from fieldwatch_proto.schema import AGENT_METRICS, Kind
 from support.filled_store import agent_id, fill
 from support.http_server import running

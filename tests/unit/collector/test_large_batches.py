@@ -11,7 +11,8 @@ from fieldwatch_collector.projections.batch import OpenBatch
 from fieldwatch_collector.projections.flows import PART
 from fieldwatch_collector.store import BatchItem
 from fieldwatch_collector.store.sqlite import SqliteStore
-from fieldwatch_proto.columns import Records, records_of, seal
+from fieldwatch_proto.columns import seal
+from fieldwatch_proto.records import Records, records_of
 from fieldwatch_proto.schema import Kind
 from support.collector import flow, sighting
 

@@ -15,7 +15,8 @@ from fieldwatch_collector.store.migrate import migrations
 from fieldwatch_collector.store.retention import drop_bodies
 from fieldwatch_collector.store.sqlite import SqliteStore
 from fieldwatch_collector.store.tables import schema_problems
-from fieldwatch_proto.columns import digest, records_of, seal
+from fieldwatch_proto.columns import digest, seal
+from fieldwatch_proto.records import records_of
 from fieldwatch_proto.schema import METRIC_FRAMES_OUTSIDE_FLOWS, Kind
 from support.collector import flow, sighting
 from support.stack import wait_for

@@ -11,7 +11,8 @@ from fieldwatch_agent import clock as clock_module
 from fieldwatch_agent.clock import MAX_ERAS, Clock, boottime_ns, realtime_ns
 from fieldwatch_agent.sealer import Sealer
 from fieldwatch_agent.spool.items import Loss, Put
-from fieldwatch_proto.columns import Records, open_body, records_of
+from fieldwatch_proto.columns import open_body
+from fieldwatch_proto.records import Records, records_of
 from fieldwatch_proto.schema import ClockQuality, Kind
 from support.collector import flow
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from fieldwatch_agent.sealer import Sealer, flow_frames, slices
 from fieldwatch_agent.spool.items import Loss, Put
-from fieldwatch_proto.columns import MAX_RECORDS, Records, Texts, open_body, records_of
+from fieldwatch_proto.columns import MAX_RECORDS, open_body
+from fieldwatch_proto.records import Records, Texts, records_of
 from fieldwatch_proto.schema import COLUMNS, METRIC_FRAMES_OUTSIDE_FLOWS, Kind
 from fieldwatch_proto.v1.agent_pb2 import GapReason
 from support.stack import wait_for

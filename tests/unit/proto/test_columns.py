@@ -13,17 +13,13 @@ from fieldwatch_proto.columns import (
     MAX_RAW_BYTES,
     MAX_RECORDS,
     DecodeError,
-    Records,
     Sealed,
-    Texts,
-    column_values,
-    concat,
     digest,
     open_body,
     open_columns,
-    records_of,
     seal,
 )
+from fieldwatch_proto.records import Records, Texts, column_values, concat, records_of
 from fieldwatch_proto.schema import COLUMNS, WIDTHS, Kind
 from hypothesis import given
 from hypothesis import strategies as st
