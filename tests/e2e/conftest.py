@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""
 )
+PATIENCE_MS = 30_000  # until the page shows what it should; one that never does is found out all the same
 # Chromium itself stays quiet too: no update checks, no synchronisation, no QUIC.
 FLAGS = [
     "--no-sandbox",
@@ -63,6 +64,7 @@ def browser() -> Iterator[Browser]:
     playwright = pytest.importorskip("playwright.sync_api", reason="needs packaging/requirements-browser.txt")
     if not CHROMIUM:
         pytest.skip("needs Chromium: apt-get install chromium")
+    playwright.expect.set_options(timeout=PATIENCE_MS)
     with playwright.sync_playwright() as driver:
         running = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield running
@@ -85,7 +87,7 @@ def visit(browser: Browser) -> Iterator[Any]:
 
     def make(collector: Collector, **options: Any) -> Visitor:
         context = browser.new_context(**options)
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(PATIENCE_MS)
         contexts.append(context)
         return Visitor(context, f"http://127.0.0.1:{collector.ports['http']}")
 

@@ -98,7 +98,7 @@ def test_settings_and_tags_are_set_on_the_page(collector: Collector, visit: Any)
         given = agent.command()
         problem = "flows.idle = 30 s: accepted is 1 min to 1 h"
         agent.say(config=pb.ConfigStatus(version=1, state=pb.CONFIG_REJECTED, problem=problem))
-        expect(page.locator(".settings h2")).to_contain_text(f"rejected {problem}", timeout=15_000)
+        expect(page.locator(".settings h2")).to_contain_text(f"rejected {problem}")
         settings.get_by_role("button", name="Unset").click()
         expect(page.locator(".settings")).to_contain_text("Nothing is set from here")
 

@@ -21,6 +21,10 @@ ROWS = "table.grid tbody tr[data-place]"
 OVERFLOWS = """() => [...document.querySelectorAll(".table-box")]
   .filter((box) => box.scrollWidth > box.clientWidth)
   .map((box) => box.querySelector("caption").textContent)"""
+WHOLE_BADGES = """() => [...document.querySelectorAll("td .badge.new")].map((badge) => {
+  const [inner, outer] = [badge, badge.closest("td")].map((node) => node.getBoundingClientRect());
+  return inner.right <= outer.right;
+})"""
 
 
 def set_up_link(collector: Collector) -> str:
@@ -199,18 +203,13 @@ def test_nothing_is_cut_off_and_any_address_has_an_answer(collector: Collector, 
     wait_for(lambda: projected(collector), "the projections have caught up")
     expect(page.locator(f"{ROWS} .badge.new")).to_have_count(collector.ask("SELECT count(*) FROM device")[0][0])
 
-    badges = page.evaluate(
-        """() => [...document.querySelectorAll("td .badge.new")].map((badge) => {
-          const [inner, outer] = [badge, badge.closest("td")].map((node) => node.getBoundingClientRect());
-          return inner.right <= outer.right;
-        })"""
-    )
+    wait_for(lambda: all(page.evaluate(WHOLE_BADGES)), "every badge is whole")
     page.set_viewport_size({"width": 1280, "height": 900})
     page.get_by_role("link", name="LAPTOP-SALES", exact=True).click()
     expect(page.get_by_role("table", name="Addresses")).to_be_visible()
-    wide = page.evaluate(OVERFLOWS)
+    wait_for(lambda: page.evaluate(OVERFLOWS) == [], "no table is cut off on a desk")
     page.set_viewport_size({"width": 360, "height": 800})
-    narrow = page.evaluate(OVERFLOWS)
+    wait_for(lambda: page.evaluate(OVERFLOWS) == [], "no table is cut off on a phone")
     indents = page.evaluate(
         """() => [...document.querySelectorAll(".columns td:first-child")]
           .map((cell) => getComputedStyle(cell).paddingLeft)"""
@@ -220,7 +219,4 @@ def test_nothing_is_cut_off_and_any_address_has_an_answer(collector: Collector, 
     page.reload()
     expect(page.get_by_role("heading", name="No such device")).to_be_visible()
 
-    assert {True} == set(badges)
-    assert [] == wide
-    assert [] == narrow
     assert {"0px"} == set(indents)

@@ -93,8 +93,8 @@ def test_a_selector_chooses_and_a_setting_fares_differently_on_each(collector: C
         attic.say(config=pb.ConfigStatus(version=1, state=pb.CONFIG_CONFIRMED))
         problem = "flows.idle = 30 s: accepted is 1 min to 1 h"
         barn.say(config=pb.ConfigStatus(version=1, state=pb.CONFIG_REJECTED, problem=problem))
-        expect(rows.filter(has_text="pi-attic")).to_contain_text("confirmed", timeout=15_000)
-        expect(rows.filter(has_text="pi-barn")).to_contain_text(f"rejected {problem}", timeout=15_000)
+        expect(rows.filter(has_text="pi-attic")).to_contain_text("confirmed")
+        expect(rows.filter(has_text="pi-barn")).to_contain_text(f"rejected {problem}")
 
         page.get_by_role("checkbox", name="Choose pi-barn").uncheck()
         expect(box).not_to_contain_text("agents to come")
