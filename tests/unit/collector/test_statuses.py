@@ -13,6 +13,7 @@ from fieldwatch_collector.read_model import ReadModel
 from fieldwatch_collector.read_model.agents import version_skew, worst
 from fieldwatch_collector.store.sqlite import SqliteStore
 from fieldwatch_proto.v1 import agent_pb2 as pb
+from support.cost import cpu_s
 from support.filled_store import agent_id, fill
 
 
@@ -144,9 +145,8 @@ def test_a_thousand_agents_are_listed_in_no_time(tmp_path: object) -> None:
 
     store.transact_sync(work)
     model = ReadModel(store)
-    began = time.process_time()
     found = model.list_agents()["results"]
-    seconds = time.process_time() - began
+    seconds = cpu_s(model.list_agents)
     store.close()
 
     assert len(found) == 1_000

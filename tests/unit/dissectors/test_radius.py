@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import struct
-import time
 
 import pytest
 from fieldwatch_agent.dissectors import radius
@@ -13,6 +12,7 @@ from fieldwatch_agent.dissectors.radius import read_mac, read_ssid
 from fieldwatch_agent.facts import Fact
 from fieldwatch_ext.engine import Slow
 from messages import IP, IP_TEXT, MAC, PEER_MAC, TS_NS
+from support.cost import cpu_s
 
 STATION = "02:00:00:00:00:77"
 USER_NAME, NAS_IP, PORT, FRAMED_IP, CALLED, CALLING, NAS_ID, PROXY_STATE, PORT_TYPE = 1, 4, 5, 8, 30, 31, 32, 33, 61
@@ -236,7 +236,5 @@ def test_lengths_that_lie(payload: bytes, expected: list[tuple[str, str, str]]) 
 
 def test_the_costliest_message_costs_little() -> None:
     payload = with_length(message(CALLER) + b"\x1a\x02" * 30_000, 60_000)
-    start = time.process_time()
-    read(payload)
 
-    assert time.process_time() - start < 0.02
+    assert cpu_s(lambda: read(payload)) < 0.02
