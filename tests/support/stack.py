@@ -13,6 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from fieldwatch_agent.spool.control import ask_daemon
+from fieldwatch_agent.spool.items import SpoolError
+
 from support.net import Wire
 
 T = TypeVar("T")
@@ -171,9 +174,18 @@ class Site:
         self.agent = Agent(folder / "agent", prefix, environ)
 
     def start(self) -> None:
+        """Wait until the books are open as well: what an agent that never had any took before is in none."""
         self.collector.start()
         self.agent.enrol(self.collector)
         self.start_agent()
+        wait_for(self._books_are_open, "the books are open")
+
+    def _books_are_open(self) -> bool:
+        assert self.agent.running, self.agent.tail()
+        try:
+            return bool(next(ask_daemon(self.agent.data, "status"))["state"] == "capturing")
+        except SpoolError:  # it does not answer yet
+            return False
 
     def start_agent(self) -> None:
         """Start it and wait until its ring is open; nobody may send meanwhile."""

@@ -10,7 +10,7 @@ from fieldwatch_collector.faults import POINTS as COLLECTOR_POINTS
 from support.net import require_namespaces
 from support.stack import Daemon, wait_for
 
-from system.kills import target_site
+from system.kills import TargetSite, target_site
 
 pytestmark = [pytest.mark.slow, pytest.mark.live, pytest.mark.timeout(120)]
 AT_START = ("open-before-ledger", "reconcile-after-commit")
@@ -24,14 +24,18 @@ def _died(victim: Daemon) -> None:
     assert victim.process.returncode == -9, victim.tail()
 
 
+def _stored(site: TargetSite) -> int:
+    return int(site.collector.ask("SELECT coalesce(max(position), 0) FROM batch")[0][0])
+
+
 def test_row_01_the_agent_dies_at_every_point(tmp_path: Path) -> None:
     """One after the other, frames flowing before and while nobody listens: sent = stored + declared, by the sender."""
     require_namespaces()
     with target_site(tmp_path) as site:
         for point in AGENT_POINTS:
-            seen = site.collector.ask("SELECT coalesce(max(position), 0) FROM batch")[0][0]
+            seen = _stored(site)
             site.sender.say("go")
-            wait_for(lambda seen=seen: site.collector.ask("SELECT max(position) FROM batch")[0][0] != seen, "batches")
+            wait_for(lambda seen=seen: _stored(site) > seen, "batches arrive")
             site.agent.kill()
             site.sender.say("pause")
             site.agent.environ[FAULT] = f"{point}:{1 if point in AT_START else 3}"
