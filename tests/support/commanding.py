@@ -74,9 +74,11 @@ class Commanding:
         self.session.use(self._channel)
 
     def disconnect(self) -> None:
+        """The collector has seen it when this returns."""
         assert self._channel is not None
         self.session.use(None)
         self._channel.close()
+        wait_for(lambda: self.collector.open_sessions == 0, "the session has ended")
 
     def give(self, command_id: str, name: str, /, **arguments: Any) -> None:
         command = pb.Command(id=command_id, name=name, arguments=json.dumps(arguments).encode(), actor="user:ada")

@@ -114,6 +114,8 @@ class ScriptedCollector(agent_pb2_grpc.IngestServicer, agent_pb2_grpc.ControlSer
         self.port = port
         self.connections = 0
         self.failures: list[BaseException] = []
+        self.sessions = 0  # those that have said their first status
+        self.open_sessions = 0
         self.statuses: list[pb.AgentStatus] = []
         self.reports: list[pb.CommandReport] = []
         self.unwanted: set[str] = set()
@@ -138,7 +140,7 @@ class ScriptedCollector(agent_pb2_grpc.IngestServicer, agent_pb2_grpc.ControlSer
         self._loop.close()
 
     def command(self, command: pb.Command) -> None:
-        """Give the agent a command, as soon as it has a session."""
+        """Give the agent a command, as soon as it has a session. One whose end was not seen yet would swallow it."""
         self._loop.call_soon_threadsafe(self._commands.put_nowait, command)
 
     def states(self, command_id: str) -> list[str]:
@@ -173,6 +175,8 @@ class ScriptedCollector(agent_pb2_grpc.IngestServicer, agent_pb2_grpc.ControlSer
         async def play() -> None:
             try:
                 await self.script(conversation)
+            except asyncio.CancelledError:  # the agent has ended the call: nothing of the script's
+                raise
             except BaseException as problem:
                 self.failures.append(problem)
                 raise
@@ -188,11 +192,14 @@ class ScriptedCollector(agent_pb2_grpc.IngestServicer, agent_pb2_grpc.ControlSer
 
     async def Session(self, request_iterator: AsyncIterator[pb.AgentStatus], context: Any) -> AsyncIterator[pb.Command]:
         async def listen() -> None:
+            first = True
             async for status in request_iterator:
                 self.statuses.append(status)
+                self.sessions, first = self.sessions + first, False
 
         listening = asyncio.create_task(listen())
         given = asyncio.create_task(self._commands.get())
+        self.open_sessions += 1
         try:
             while True:
                 await asyncio.wait({listening, given}, return_when=asyncio.FIRST_COMPLETED)
@@ -203,6 +210,7 @@ class ScriptedCollector(agent_pb2_grpc.IngestServicer, agent_pb2_grpc.ControlSer
         finally:
             listening.cancel()
             given.cancel()
+            self.open_sessions -= 1
 
     async def Report(self, request_iterator: AsyncIterator[pb.CommandReport], context: Any) -> pb.ReportReply:
         if not self.listens:
