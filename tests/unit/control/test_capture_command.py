@@ -36,7 +36,7 @@ def talking(octets: int = 100) -> Iterator[int]:
 
         def talk() -> None:
             number = 0
-            while not over.wait(0.0002):
+            while not over.wait(0.002):  # the ring must hold what comes while others have the machine
                 source.sendto(number.to_bytes(4, "big") * (octets // 4), ("127.0.0.1", port))
                 number += 1
 
