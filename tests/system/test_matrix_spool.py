@@ -136,9 +136,8 @@ def running(folder: Path) -> Iterator[Agent]:
             agent.kill()
 
 
-def evictions(thread: SpoolThread) -> list[int]:
-    """How many batches each transaction deletes from now on, those that delete none left out."""
-    found: list[int] = []
+def watch_evictions(store: Store, found: list[int]) -> None:
+    """Note how many batches each transaction deletes from now on, those that delete none left out."""
     deleted = 0
 
     def note(statement: str) -> None:
@@ -150,8 +149,7 @@ def evictions(thread: SpoolThread) -> list[int]:
         elif statement.startswith("COMMIT") and deleted:
             found.append(deleted)
 
-    thread.call(lambda store: store.db.set_trace_callback(note))
-    return found
+    store.db.set_trace_callback(note)
 
 
 def test_row_38_a_quota_below_the_backlog(tmp_path: Path) -> None:
@@ -163,10 +161,10 @@ def test_row_38_a_quota_below_the_backlog(tmp_path: Path) -> None:
     store.close(clean=True)
     quota = 500 * octets
 
-    thread = SpoolThread(tmp_path, Limits(quota, 0, 1e9))
+    evicted: list[int] = []
+    thread = SpoolThread(tmp_path, Limits(quota, 0, 1e9), prepare=lambda store: watch_evictions(store, evicted))
     begun = time.monotonic()
     thread.start()
-    evicted = evictions(thread)
     thread.put(put(count, octets=octets))
     assert thread.flush()
     started_s = time.monotonic() - begun
