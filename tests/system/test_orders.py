@@ -15,6 +15,7 @@ from support.stack import Agent, Collector, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.live, pytest.mark.timeout(120)]
 
+ORDERS = 5  # reload, diagnostics, capture, settings twice
 PCAP_NS = 0xA1B23C4D  # draft-ietf-opsawg-pcap, 4.1: times in nanoseconds
 
 
@@ -35,15 +36,16 @@ class Fleet:
         self.start_agent()
 
     def start_agent(self) -> None:
+        """Until the session of this start is told; the end of the one before may be told after it has begun."""
+        sessions = "SELECT count(*) FROM event WHERE type = 'agent.connected'"
+        before = self.collector.ask(sessions)[0][0]
         self.agent.start(self.collector, "-i", "lo")
-        self.await_agent()
+        wait_for(lambda: self.collector.ask(sessions)[0][0] > before, "the agent is here")
 
-    def await_agent(self) -> None:
-        """Until its session is the newest that was told of it."""
-        newest = (
-            "SELECT type FROM event WHERE type IN ('agent.connected', 'agent.disconnected') ORDER BY seq DESC LIMIT 1"
-        )
-        wait_for(lambda: self.collector.ask(newest) == [("agent.connected",)], "the agent is here")
+    def handled(self) -> set[tuple[str, str]]:
+        """(command, outcome) of what the agent has told of commands."""
+        rows = self.collector.ask("SELECT data FROM event WHERE type = 'agent.command_handled'")
+        return {(data["name"], data["outcome"]) for data in (json.loads(text) for (text,) in rows)}
 
     def config(self) -> tuple[Any, ...]:
         """(version, state) of the settings, as the agent said last."""
@@ -88,9 +90,11 @@ def test_what_is_ordered_is_done(fleet: Fleet, tmp_path: Path) -> None:
     fleet.agents("config", "unset", "flows.idle", "--select", "*")
     wait_for(lambda: fleet.config() == (2, "confirmed"), "they are unset again")
     after = fleet.shown()
-    events = fleet.collector.ask("SELECT data FROM event WHERE type = 'agent.command_handled' ORDER BY seq")
-    told = [(data["name"], data["outcome"]) for data in (json.loads(text) for (text,) in events)]
-    ended = fleet.collector.ask("SELECT count(*) FROM audit WHERE action = 'command.end' AND outcome = 'done'")
+    done = {("capture", "done"), ("reload", "done"), ("config", "done")}
+    wait_for(lambda: done <= fleet.handled(), "the agent's own books have arrived")
+    ended = "SELECT count(*) FROM audit WHERE action = 'command.end' AND outcome = 'done'"
+    wait_for(lambda: fleet.collector.ask(ended)[0][0] >= ORDERS, "the end of each order is written down")
+    ends = fleet.collector.ask(ended)
 
     assert [row["state"] for row in reload] == ["done"]
     with tarfile.open(bundle) as archive:
@@ -101,8 +105,7 @@ def test_what_is_ordered_is_done(fleet: Fleet, tmp_path: Path) -> None:
     assert (confirmed["config"]["version"], confirmed["config"]["effective"]["flows"]["idle"]) == (1, 45.0)
     assert not confirmed["config"]["drifted"]
     assert after["config"]["effective"]["flows"]["idle"] == 60.0
-    assert ended == [(5,)]
-    assert {("capture", "done"), ("reload", "done"), ("config", "done")} <= set(told)
+    assert ends == [(ORDERS,)]
 
 
 def test_an_order_outlives_its_operator_the_collector_and_an_absence(fleet: Fleet) -> None:
