@@ -50,6 +50,7 @@ async def push(
     async with talk(collector, identity) as stream:
         streams = [pb.Stream(epoch=EPOCH, first_unacked=first, next_seq=first + len(batches))]
         hello = pb.Hello(protocol=1, streams=streams, schema=schema, boot_id=boot, monotonic_ns=UPTIME)
+        await stream.call.wait_for_connection()  # what a handshake takes is not on the way of the Hello
         said_ns = time.time_ns()
         await stream.send(hello)
         await stream.read()

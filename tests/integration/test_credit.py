@@ -45,12 +45,12 @@ async def test_an_agent_over_its_rate_pauses_and_goes_on(tmp_path: Path) -> None
         identity = await enrol(collector)
         async with talk(collector, identity) as stream:
             await stream.hello((EPOCH, 1, 10))
+            began = time.monotonic()
             await stream.send(*(batch(EPOCH, seq, BATCH) for seq in range(1, 10)))
             said: list[Any] = []
             pause = await read_until(stream, pb.Credit, said)
             while pause.window_messages:
                 pause = await read_until(stream, pb.Credit, said)
-            began = time.monotonic()
             resumed = await read_until(stream, pb.Credit, said)
             waited_s = time.monotonic() - began
             await stream.send(batch(EPOCH, 10, BATCH))
@@ -58,30 +58,31 @@ async def test_an_agent_over_its_rate_pauses_and_goes_on(tmp_path: Path) -> None
 
         assert (0, 0) == (pause.window_messages, pause.window_bytes)
         assert resumed.window_messages > 0
-        assert 0.05 < waited_s < 5
+        assert waited_s >= (900 - 800) / 400  # no sooner than the debt can be paid
         assert not [nack for nack in said if isinstance(nack, pb.Nack)]
         assert [(10,)] == collector.rows("SELECT count(*) FROM batch")
 
 
 async def test_who_sends_in_spite_of_a_pause_is_over_quota_and_loses_nothing(tmp_path: Path) -> None:
     """What a window holds is taken, more is refused with the time to wait; the resend is stored."""
+    count = 150
     limits = Limits(agent_records_per_s=400)
     async with running(tmp_path / "data", limits=limits) as collector:
         identity = await enrol(collector)
         async with talk(collector, identity) as stream:
-            await stream.hello((EPOCH, 1, 61))
-            await stream.send(*(batch(EPOCH, seq, BATCH) for seq in range(1, 61)))
+            await stream.hello((EPOCH, 1, count + 1))
+            await stream.send(*(batch(EPOCH, seq, BATCH) for seq in range(1, count + 1)))
             nacks = []
-            while len(nacks) < 60 - 8 - 16 - 8:  # the burst, and the largest window twice at most
+            while len(nacks) < count // 3:  # the burst, the largest window twice, and 4 a second are taken
                 nacks.append(await read_until(stream, pb.Nack, []))
             held = collector.rows("SELECT count(*) FROM batch")[0][0]
         refused = sorted(nack.seq for nack in nacks)
 
         assert {pb.OVER_QUOTA} == {nack.code for nack in nacks}
         assert all(0 < nack.retry_ms < 60_000 for nack in nacks)
-        assert held <= 60 - len(nacks)
+        assert held <= count - len(nacks)
         async with talk(collector, identity) as stream:
-            welcome = await stream.hello((EPOCH, refused[0], 61))
+            welcome = await stream.hello((EPOCH, refused[0], count + 1))
             await read_until(stream, pb.Credit, [])
             await stream.send(batch(EPOCH, refused[0], BATCH))
             await read_until(stream, pb.Ack, [])
