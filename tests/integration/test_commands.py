@@ -180,7 +180,7 @@ async def test_what_nobody_ends_ends_at_its_deadline(tmp_path: Path) -> None:
         identity, absent = await enrol(collector), await enrol(collector, hostname="absent")
         never = await order(collector, absent.agent_id, timeout_s=1)
         async with desk(collector, identity) as agent:
-            silent = await order(collector, identity.agent_id, timeout_s=1)
+            silent = await order(collector, identity.agent_id, timeout_s=4)  # it must be on its way by then
             await agent.command()
             await until(lambda: {"expired"} == {state(collector, one) for one in (never, silent)}, "both have ended")
             late = await agent.report(silent, {"state": pb.COMMAND_RUNNING}, done())

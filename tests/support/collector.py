@@ -29,7 +29,7 @@ from fieldwatch_proto.schema import Kind, SightingSource, ip_value
 from fieldwatch_proto.v1 import agent_pb2 as pb
 from fieldwatch_proto.v1 import agent_pb2_grpc
 
-DEADLINE_S = 10.0
+DEADLINE_S = 20.0
 
 
 @dataclass
