@@ -79,7 +79,8 @@ def offline(captures: list[Path]) -> tuple[Picture, dict[str, Any]]:
 def live(captures: list[Path], frames: int, folder: Path, workers: int) -> Picture:
     """The picture that the collector holds after the captures went over the wire."""
     with wire() as over:
-        site = Site(folder, over, {"FIELDWATCH_AGENT__CAPTURE__WORKERS": str(workers)})
+        capture = {"WORKERS": str(workers), "RING_BYTES": "32 MiB"}  # the agent may have to wait for a core
+        site = Site(folder, over, {f"FIELDWATCH_AGENT__CAPTURE__{key}": value for key, value in capture.items()})
         try:
             site.start()
             for capture in captures:
