@@ -247,9 +247,9 @@ def test_a_suspect_outlives_restarts(tmp_path: Path) -> None:
         site.settings(1, {"flows": {"idle": "30 s"}})
     filters = []
     for _ in range(3):
+        stale_s = time.monotonic()
         desk = Desk(tmp_path)
         filters.append(desk.settings.value.flows.idle)
-        stale_s = time.monotonic() - 1
         outlast(desk.configuration, stale_s)
         if desk.configuration.remote.excused:
             desk.configuration.look(time.monotonic())

@@ -268,6 +268,7 @@ def test_too_many_at_once_are_refused(tmp_path: Path, probe: Probe) -> None:
 
 def test_a_flood_of_commands_is_bounded(tmp_path: Path, probe: Probe) -> None:
     """A collector that gives many and reads no report: a few threads wait for it, the rest is not even begun."""
+    others = set(threading.enumerate())
     with commanding(tmp_path) as site:
         site.collector.listens = False
         for number in range(200):
@@ -276,12 +277,12 @@ def test_a_flood_of_commands_is_bounded(tmp_path: Path, probe: Probe) -> None:
         site.session.change()
         wait_for(lambda: len(site.collector.statuses) == 2, "the session goes on")
         refused = len(site.audits)
-        waiting = sum(thread.name.startswith("command ") for thread in threading.enumerate())
+        waiting = sum(thread.name.startswith("command ") for thread in set(threading.enumerate()) - others)
         begun_s = time.monotonic()
         site.runner.stop()
         stop_s = time.monotonic() - begun_s
 
-    assert stop_s < 2 * STOP_S
+    assert stop_s < 5 * STOP_S  # one after the other they would take a minute
     assert (refused, waiting) == (MAX_THREADS, MAX_THREADS)
 
 

@@ -209,9 +209,9 @@ async def test_updates_of_one_device_are_coalesced_to_one_a_second() -> None:
     hub = Hub(transient_interval_s=0.3)
     loop = asyncio.get_running_loop()
     async with hub.subscribe() as messages:
+        began = loop.time()
         hub.publish_transient(update("a", 1))
         first = await take(messages, 1)
-        began = loop.time()
         for flows in range(2, 200):
             hub.publish_transient(update("a", flows))
             hub.publish_transient(update("b", flows))
@@ -220,7 +220,7 @@ async def test_updates_of_one_device_are_coalesced_to_one_a_second() -> None:
 
         assert [update("a", 1)] == first
         assert [update("a", 199), update("b", 199)] == later
-        assert 0.2 < waited_s < 5
+        assert waited_s > 0.29
         assert await nothing(messages)
 
 

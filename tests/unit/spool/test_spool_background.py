@@ -42,10 +42,10 @@ def checked(folder: Path) -> tuple[dict[str, Any], list[Batch | Gap], list[str],
     thread = SpoolThread(folder, WIDE)
     thread.tell(lambda kind, data: alarms.append(kind))
     thread.start()
-    assert thread.recovery.check.running
+    assert thread.recovery.check.describe()["state"] != "not needed"
     thread.put(put(1_000))
     assert thread.flush(), "the check delays nothing"
-    wait_for(lambda: not thread.recovery.check.running, "the check is over", 10)
+    wait_for(lambda: not thread.recovery.check.running, "the check is over")
     items = thread.call(lambda store: [item for _, item in store.peek(max_items=100)])
     thread.close(clean=True)
     return thread.recovery.check.describe(), items, alarms, thread.quarantines

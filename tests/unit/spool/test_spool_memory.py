@@ -170,7 +170,7 @@ def test_what_saver_mode_declared_is_not_declared_again_after_a_kill(tmp_path: P
 
 def test_saver_mode_writes_what_is_not_acked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In memory while acks come; on the disk when they do not, and in memory again when all is acked."""
-    monkeypatch.setattr(recovery, "SAVER_S", 1.0)
+    monkeypatch.setattr(recovery, "SAVER_S", 3.0)  # each of the first acks comes within milliseconds
     thread = SpoolThread(tmp_path, WIDE)
     thread.start()
     thread.spare_disk()
@@ -184,10 +184,10 @@ def test_saver_mode_writes_what_is_not_acked(tmp_path: Path, monkeypatch: pytest
     assert thread.call(lambda store: store.disk.state.changes) == written  # type: ignore[attr-defined]
 
     thread.put(put(30))
-    wait_for(lambda: not thread.call(Store.status).memory_only, "what is not acked is written", 10)
+    wait_for(lambda: not thread.call(Store.status).memory_only, "what is not acked is written")
     (_, item), *_ = thread.call(lambda store: store.lease())
     thread.ack(item.epoch, 30, [])
-    wait_for(lambda: thread.call(Store.status).memory_only == SAVER, "in memory again", 10)
+    wait_for(lambda: thread.call(Store.status).memory_only == SAVER, "in memory again")
     thread.put(put(31))
     assert thread.flush()
     thread.close(clean=True)
