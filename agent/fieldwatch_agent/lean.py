@@ -35,14 +35,18 @@ ENVIRONMENT = {
 
 LAZY = (
     "google.protobuf.internal.python_message",  # where the compiled messages are missing; with pickle
+    "google.protobuf.descriptor_database",  # the same
     "calendar",  # protobuf: for timestamps
     "pkgutil",  # gRPC: for its own root certificates
+    "platform",  # for a bundle of diagnostics
     "inspect",  # dataclasses: for a class without a docstring
     "subprocess",  # for a filter, a renewal
     "shutil",  # to remove a folder; with bz2 and lzma
     "difflib",  # for a name that was probably meant
     "random",  # for a pause after a failure
     "base64",  # for an export
+    "selectors",  # to send a file over a socket
+    "traceback",  # for an exception in the log
     "linecache",  # for the lines of a traceback; with tokenize
     "textwrap",  # for a traceback of a group of exceptions
     "locale",
@@ -62,6 +66,8 @@ def become_lean() -> None:
             _at_first_use(name, partial(importlib.import_module, name))
     # From Python 3.12 to 3.13 dataclasses ask it for this alone, for every class: `inspect` loads `ast` and `dis`.
     vars(sys.modules["inspect"]).setdefault("get_annotations", _annotations)
+    # What zstandard asks of it at its top; the rest of it looks at the machine.
+    vars(sys.modules["platform"]).setdefault("python_implementation", lambda: "CPython")
     if "dpkt" not in sys.modules:
         _at_first_use("dpkt", _dpkt_in_part)
 
