@@ -31,7 +31,7 @@ SEAL_S = 5
 FACTS_EVERY = 20  # batches
 BODIES = 256  # different ones
 ROOM = 0.75  # of what the batches take is the spool's bound, so that a part is evicted
-RESET_EVERY_BYTES = 1_000_000
+RESET_EVERY_BYTES = 500_000
 
 
 @dataclass(frozen=True)

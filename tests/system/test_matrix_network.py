@@ -87,7 +87,7 @@ def test_row_16_a_half_open_connection_is_found_out(collector: Collector, agent:
         wait_for(lambda: line.is_empty, "all is acked over another connection")
 
     assert KEEPALIVE_S + KEEPALIVE_TIMEOUT_S <= 90
-    assert took < 3 * (1.0 + 1.0), took  # the machine may be busy
+    assert took < 20, took  # 2 s on an idle machine; by the times that are shipped it would be over a minute
     assert stored_records(collector, line.agent_id, Kind.FLOW) == 6 * RECORDS
     assert marks(collector, line.agent_id) == [(6, "[]")]
 
