@@ -64,7 +64,7 @@ def test_a_role_that_may_not_is_forbidden(fresh: Site) -> None:
         lambda connection: connection.execute("UPDATE api_token SET role = 'guest'").rowcount
     )
 
-    answer = httpx.get(f"{fresh.url}/api/v1/devices", headers={"Authorization": f"Bearer {token}"})
+    answer = httpx.get(f"{fresh.url}/api/v1/devices", headers={"Authorization": f"Bearer {token}"}, timeout=20)
 
     assert (answer.status_code, answer.json()["title"]) == (403, "Forbidden")
 
@@ -77,7 +77,7 @@ def test_a_session_lives_from_login_to_logout(site: Site) -> None:
         devices = browser.get("/api/v1/devices").status_code
         cookie = browser.cookies["fieldwatch_session"]
         gone = browser.delete("/api/v1/session")
-        after = httpx.get(f"{site.url}/api/v1/devices", headers={"Cookie": f"fieldwatch_session={cookie}"})
+        after = httpx.get(f"{site.url}/api/v1/devices", headers={"Cookie": f"fieldwatch_session={cookie}"}, timeout=20)
 
     attributes = {part.strip().lower() for part in set_cookie.split(";")[1:]}
     assert {"httponly", "samesite=strict", "path=/"} <= attributes
@@ -91,11 +91,11 @@ def test_over_tls_the_cookie_is_bound_to_this_host(tmp_path: Path) -> None:
     with open_services(tmp_path) as services, running(services, tls=True) as url:
         services.accounts.add_user(NAME, PASSWORD, "viewer")
         trust = ssl.create_default_context(cadata=services.authority.ca_pem.decode())
-        with httpx.Client(base_url=url, verify=trust) as client:
+        with httpx.Client(base_url=url, verify=trust, timeout=20) as client:
             answer = client.post("/api/v1/session", json={"name": NAME, "password": PASSWORD})
             who = client.get("/api/v1/session")
             value = client.cookies["__Host-fieldwatch_session"]
-        with httpx.Client(base_url=url, verify=trust, cookies={"fieldwatch_session": value}) as client:
+        with httpx.Client(base_url=url, verify=trust, cookies={"fieldwatch_session": value}, timeout=20) as client:
             plain = client.get("/api/v1/session")
 
     assert answer.headers["set-cookie"].startswith("__Host-fieldwatch_session=")
@@ -124,7 +124,7 @@ def test_guessing_is_slowed_down(fresh: Site) -> None:
     url = f"{fresh.url}/api/v1/session"
     statuses = []
     for _ in range(7):
-        answer = httpx.post(url, json={"name": "stranger", "password": "guess"})
+        answer = httpx.post(url, json={"name": "stranger", "password": "guess"}, timeout=20)
         statuses.append(answer.status_code)
 
     assert statuses[:5] == [401] * 5
@@ -196,12 +196,12 @@ def test_the_set_up_link_makes_the_first_account_once(fresh: Site) -> None:
     """It logs in at once; a second use is refused, and the page can tell that set-up is over."""
     secret = fresh.services.accounts.make_setup_link()
     body = {"secret": secret, "name": "chief", "password": "long enough"}
-    with httpx.Client(base_url=fresh.url) as client:
+    with httpx.Client(base_url=fresh.url, timeout=20) as client:
         before = client.get("/api/v1/setup").json()
         made = client.post("/api/v1/setup", json=body)
         devices = client.get("/api/v1/devices").json()
         after = client.get("/api/v1/setup").json()
-        again = httpx.post(f"{fresh.url}/api/v1/setup", json=body)
+        again = httpx.post(f"{fresh.url}/api/v1/setup", json=body, timeout=20)
 
     assert (before, after) == ({"needed": True}, {"needed": False})
     assert (made.status_code, made.json()) == (200, {"name": "chief", "role": "admin"})
@@ -213,8 +213,8 @@ def test_a_set_up_with_a_short_password_keeps_the_link(fresh: Site) -> None:
     """The reader may mend the form and send it again."""
     secret = fresh.services.accounts.make_setup_link()
     url = f"{fresh.url}/api/v1/setup"
-    short = httpx.post(url, json={"secret": secret, "name": "chief", "password": "short"})
-    good = httpx.post(url, json={"secret": secret, "name": "chief", "password": "long enough"})
+    short = httpx.post(url, json={"secret": secret, "name": "chief", "password": "short"}, timeout=20)
+    good = httpx.post(url, json={"secret": secret, "name": "chief", "password": "long enough"}, timeout=20)
 
     assert (short.status_code, good.status_code) == (400, 200)
     assert "8" in short.json()["detail"]
@@ -222,8 +222,8 @@ def test_a_set_up_with_a_short_password_keeps_the_link(fresh: Site) -> None:
 
 def test_a_login_link_works_once(site: Site) -> None:
     secret = site.services.accounts.one_time_login(NAME)
-    first = httpx.post(f"{site.url}/api/v1/session/link", json={"secret": secret})
-    second = httpx.post(f"{site.url}/api/v1/session/link", json={"secret": secret})
+    first = httpx.post(f"{site.url}/api/v1/session/link", json={"secret": secret}, timeout=20)
+    second = httpx.post(f"{site.url}/api/v1/session/link", json={"secret": secret}, timeout=20)
 
     assert (first.status_code, first.json()) == (200, {"name": NAME, "role": "admin"})
     assert second.status_code == 403

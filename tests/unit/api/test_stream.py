@@ -189,7 +189,7 @@ def test_what_is_no_longer_held_is_told_as_a_gap(fresh: Site) -> None:
     )
     fresh.services.hub._ring.clear()
     fresh.services.accounts.add_user(NAME, PASSWORD, "viewer")
-    with httpx.Client(base_url=fresh.url) as browser:
+    with httpx.Client(base_url=fresh.url, timeout=20) as browser:
         browser.post("/api/v1/session", json={"name": NAME, "password": PASSWORD}).raise_for_status()
         cookie = f"fieldwatch_session={browser.cookies['fieldwatch_session']}"
     with connect(_address(fresh), additional_headers={"Cookie": cookie}) as socket:
@@ -299,7 +299,7 @@ def test_a_revoked_token_ends_the_connection(fresh: Site, monkeypatch: pytest.Mo
     """At the next check, though the connection is open and quiet."""
     monkeypatch.setattr(stream, "RECHECK_S", 0.1)
     fresh.services.accounts.add_user(NAME, PASSWORD, "viewer")
-    with httpx.Client(base_url=fresh.url) as browser:
+    with httpx.Client(base_url=fresh.url, timeout=20) as browser:
         browser.post("/api/v1/session", json={"name": NAME, "password": PASSWORD}).raise_for_status()
         cookie = f"fieldwatch_session={browser.cookies['fieldwatch_session']}"
         with connect(_address(fresh), additional_headers={"Cookie": cookie}) as socket:
@@ -314,7 +314,7 @@ def test_a_client_that_does_not_read_is_let_go(fresh: Site, monkeypatch: pytest.
     """Its connection ends, its subscription goes, and nobody else waited for it."""
     monkeypatch.setattr(stream, "SEND_TIMEOUT_S", 0.3)
     fresh.services.accounts.add_user(NAME, PASSWORD, "viewer")
-    with httpx.Client(base_url=fresh.url) as browser:
+    with httpx.Client(base_url=fresh.url, timeout=20) as browser:
         browser.post("/api/v1/session", json={"name": NAME, "password": PASSWORD}).raise_for_status()
         cookie = f"fieldwatch_session={browser.cookies['fieldwatch_session']}"
     headers = {"Cookie": cookie}

@@ -390,10 +390,10 @@ def test_a_wake_during_the_last_slice_is_not_lost(store: SqliteStore) -> None:
     """The slice under way may have looked before there was anything: another one follows."""
     background = _Slices()
     store.attach(background)
-    first = background.began.acquire(timeout=5)
+    first = background.began.acquire(timeout=30)
     store.wake()
     background.go_on.release(2)
-    second = background.began.acquire(timeout=5)
+    second = background.began.acquire(timeout=30)
     store.close()
 
     assert (first, second) == (True, True)
@@ -404,8 +404,8 @@ async def test_a_background_that_cannot_tell_does_not_stop_the_writer(store: Sql
     background = _Slices(RuntimeError("nobody listens"))
     background.go_on.release(100)
     store.attach(background)
-    began = await asyncio.to_thread(background.began.acquire, timeout=5)
-    stored = await asyncio.wait_for(store.put(AGENT, [item(1)]), 5)
+    began = await asyncio.to_thread(background.began.acquire, timeout=30)
+    stored = await asyncio.wait_for(store.put(AGENT, [item(1)]), 30)
     failures = store.health().counters["background_failures"]
     store.close()
 

@@ -65,7 +65,7 @@ def test_an_agents_events_never_close_the_list_of_events(tmp_path: Path) -> None
     with open_services(tmp_path) as services, running(services) as url:
         bearer = ApiToken.parse(services.accounts.create_api_token("v", "viewer", services.authority.ca_der)).bearer
         put_events(services, odd)
-        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {bearer}"}) as client:
+        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {bearer}"}, timeout=20) as client:
             answer = client.get("/api/v1/events", params={"types": "agent.odd"})
 
     assert 200 == answer.status_code
@@ -88,7 +88,7 @@ def test_an_agents_labels_never_close_the_page_of_metrics(tmp_path: Path) -> Non
     with open_services(tmp_path) as services, running(services) as url:
         bearer = ApiToken.parse(services.accounts.create_api_token("v", "viewer", services.authority.ca_der)).bearer
         services.store.transact_sync(measure)
-        answer = httpx.get(f"{url}/metrics", headers={"Authorization": f"Bearer {bearer}"})
+        answer = httpx.get(f"{url}/metrics", headers={"Authorization": f"Bearer {bearer}"}, timeout=20)
 
     assert 200 == answer.status_code
     assert 'interface="sound0"' in answer.text

@@ -71,7 +71,7 @@ def test_the_time_of_a_level_is_monotonic_and_survives_a_reload() -> None:
     log.override("debug", 0.05)
     log.configure("warning", "json")
     between = logging.getLogger().level
-    wait_for(lambda: log.look() or logging.getLogger().level == logging.WARNING, "the configured level is back", 5)
+    wait_for(lambda: log.look() or logging.getLogger().level == logging.WARNING, "the configured level is back")
 
     assert between == logging.DEBUG
     assert log.recent in logging.getLogger().handlers

@@ -74,7 +74,7 @@ def test_age_closes_a_batch() -> None:
 
     sealer.add(flows(1))
 
-    wait_for(lambda: bool(sink.puts), "the batch is sealed", 5)
+    wait_for(lambda: bool(sink.puts), "the batch is sealed")
     sealer.stop()
     assert [put.sealed.records for put in sink.puts] == [1]
 
