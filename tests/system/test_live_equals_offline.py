@@ -24,6 +24,8 @@ from support.net import require_namespaces, wire
 from support.sample import write_sample
 from support.stack import Site, wait_for
 
+from system.kills import RING
+
 pytestmark = [pytest.mark.slow, pytest.mark.live, pytest.mark.timeout(300)]
 RATE = 4000  # frames a second, which two cores sustain with the collector beside
 
@@ -79,8 +81,7 @@ def offline(captures: list[Path]) -> tuple[Picture, dict[str, Any]]:
 def live(captures: list[Path], frames: int, folder: Path, workers: int) -> Picture:
     """The picture that the collector holds after the captures went over the wire."""
     with wire() as over:
-        capture = {"WORKERS": str(workers), "RING_BYTES": "32 MiB"}  # the agent may have to wait for a core
-        site = Site(folder, over, {f"FIELDWATCH_AGENT__CAPTURE__{key}": value for key, value in capture.items()})
+        site = Site(folder, over, {**RING, "FIELDWATCH_AGENT__CAPTURE__WORKERS": str(workers)})
         try:
             site.start()
             for capture in captures:

@@ -18,7 +18,7 @@ from system.kills import QUICK, TargetSite, target_site
 
 pytestmark = [pytest.mark.slow, pytest.mark.live, pytest.mark.timeout(120)]
 STALL_MS = 5_000
-SMALL_RING = {"FIELDWATCH_AGENT__CAPTURE__RING_BYTES": "1 MiB"}  # full in less time than one slow sync takes
+HALF_A_STALL = {"FIELDWATCH_AGENT__CAPTURE__RING_BYTES": "16 MiB"}  # full in half the time that a slow sync takes
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def test_row_12_the_disk_gives_errors(tmp_path: Path, fault: str) -> None:
 
 def test_row_13_a_sync_takes_five_seconds(tmp_path: Path) -> None:
     """Capture does not wait for the disk, the stream stays the same one, and what waited is written in one go."""
-    with _watched_site(tmp_path, {**QUICK, **SMALL_RING}) as (site, disk):
+    with _watched_site(tmp_path, {**QUICK, **HALF_A_STALL}) as (site, disk):
         _flowing(site)
         sessions = len(site.collector.ask("SELECT 1 FROM event WHERE type = 'agent.connected'"))
         disk.faults.sync_delay_ms = STALL_MS

@@ -20,6 +20,7 @@ from support.net import require_namespaces
 from support.stack import wait_for
 
 ALLOWED = '[remote]\nallow = ["capture"]\n'
+PATIENT = "[capture]\nblock_timeout_ms = 500\n"  # the eight blocks of the ring last four seconds
 pytestmark = pytest.mark.live
 
 
@@ -36,7 +37,7 @@ def talking(octets: int = 100) -> Iterator[int]:
 
         def talk() -> None:
             number = 0
-            while not over.wait(0.002):  # the ring must hold what comes while others have the machine
+            while not over.wait(0.002):
                 source.sendto(number.to_bytes(4, "big") * (octets // 4), ("127.0.0.1", port))
                 number += 1
 
@@ -72,7 +73,7 @@ def frames_of(octets: bytes) -> list[Frame]:
 def test_packets_come_as_a_capture_file(tmp_path: Path) -> None:
     """As many as asked for, those that the filter wants, cut at the snaplen, with their length on the wire."""
     require_namespaces()
-    with commanding(tmp_path, ALLOWED) as site, talking(octets=400) as port:
+    with commanding(tmp_path, ALLOWED + PATIENT) as site, talking(octets=400) as port:
         site.give("c1", "capture", interface="lo", packets=300, filter=f"udp dst port {port}", snaplen=60)
         last = site.end("c1")
     frames = frames_of(file_of(site, "c1"))

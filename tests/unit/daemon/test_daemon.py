@@ -26,6 +26,7 @@ from support.stack import Agent, wait_for
 
 FRAMES = 3_000
 START_NS = 1_700_000_000_000_000_000
+RING = {"FIELDWATCH_AGENT__CAPTURE__RING_BYTES": "32 MiB"}  # lasts while the agent waits for a core
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[Agent]:
-    made = Agent(tmp_path / "agent")
+    made = Agent(tmp_path / "agent", environ=RING)
     yield made
     if made.running:
         made.kill()

@@ -24,6 +24,7 @@ from support.stack import Agent, wait_for
 
 RATE = 4_000  # frames a second
 METHOD = "FIELDWATCH_AGENT__CAPTURE__METHOD"
+RING = {"FIELDWATCH_AGENT__CAPTURE__RING_BYTES": "32 MiB"}  # lasts while the agent waits for a core
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ class Run:
     """An agent on the near end of the wire, by one method, with what it kept."""
 
     def __init__(self, folder: Path, link: Wire, method: str, *arguments: str) -> None:
-        self.agent = Agent(folder / method, link.run_in(link.near), {METHOD: method})
+        self.agent = Agent(folder / method, link.run_in(link.near), {METHOD: method, **RING})
         self.agent.spawn("run", "--data", str(self.agent.data), "--local-only", *arguments)
 
     def until(self, event: str) -> dict[str, Any]:
