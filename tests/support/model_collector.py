@@ -99,8 +99,8 @@ class Direct:
     def call(self, function: Callable[[Store], T]) -> T:
         return function(self.store)
 
-    def ack(self, epoch: int, upto: int, also: list[tuple[int, int]]) -> None:
-        self.store.ack(epoch, upto, also)
+    def ack(self, epoch: int, spans: list[tuple[int, int]]) -> None:
+        self.store.ack(epoch, 0, spans)
 
 
 class Line:

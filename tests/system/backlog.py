@@ -76,7 +76,7 @@ def drain(folder: Path) -> None:
     place = START
     while items := thread.call(lambda store, place=place: store.lease(place, 8)):  # type: ignore[misc]
         place, item = items[-1]
-        thread.ack(item.epoch, place.seq, [])
+        thread.ack(item.epoch, [(1, place.seq)])
     thread.close(clean=True)
     store = Store(folder, LIMITS)
     assert store.status().batches == 0

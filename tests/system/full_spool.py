@@ -71,7 +71,7 @@ def many_come(folder: Path) -> None:
     """More than the memory may hold: acks free rows, and what goes is declared."""
     thread, others, count = fill_up(folder, 100)
     first = thread.call(lambda store: store.streams()[0].first_unacked)
-    thread.ack(thread.call(lambda store: store.current.epoch), first + 9, [])
+    thread.ack(thread.call(lambda store: store.current.epoch), [(1, first + 9)])
     others.unlink()
     assert thread.flush(20), "not written though there is room"
     status = thread.call(Store.status)
@@ -86,7 +86,7 @@ def acks_come(folder: Path) -> None:
     thread, others, count = fill_up(folder, 10)
     before = others.stat().st_size
     first = thread.call(lambda store: store.streams()[0].first_unacked)
-    thread.ack(thread.call(lambda store: store.current.epoch), first + 24, [])
+    thread.ack(thread.call(lambda store: store.current.epoch), [(1, first + 24)])
     assert thread.flush(20), "acks gave room, and nothing was written into it"
     numbers = [item.seq for item in waiting(thread) if isinstance(item, Batch)]
     assert numbers == list(range(first + 25, count + 1)), numbers

@@ -7,45 +7,41 @@ from typing import TYPE_CHECKING
 
 from fieldwatch_agent import faults
 from fieldwatch_agent.spool.items import StreamState
+from fieldwatch_agent.spool.numbers import Numbers
 
 if TYPE_CHECKING:
     from fieldwatch_agent.spool.store import Store
 
 
 class Acks:
-    """For each epoch a high-water mark and ranges above it. Emptied by the transaction that deletes the rows."""
+    """The numbers of each epoch. Emptied by the transaction that deletes the rows."""
 
     def __init__(self) -> None:
-        self._upto: dict[int, int] = {}
-        self._ranges: dict[int, set[tuple[int, int]]] = {}
+        self._numbers: dict[int, Numbers] = {}
         self.messages = 0
 
     def add(self, epoch: int, upto: int, also: Iterable[tuple[int, int]] = ()) -> None:
         self.messages += 1
-        mark = self._upto[epoch] = max(self._upto.get(epoch, 0), upto)
-        ranges = self._ranges.setdefault(epoch, set())
-        ranges.update(also)
-        ranges.difference_update([pair for pair in ranges if pair[1] <= mark])
+        numbers = self._numbers.setdefault(epoch, Numbers())
+        numbers.add(1, upto)
+        for low, high in also:
+            numbers.add(low, high)
 
     def covers(self, epoch: int, from_seq: int, to_seq: int) -> bool:
-        if to_seq <= self._upto.get(epoch, 0):
-            return True
-        return any(low <= from_seq and to_seq <= high for low, high in self._ranges.get(epoch, ()))
+        numbers = self._numbers.get(epoch)
+        return numbers is not None and numbers.covers(from_seq, to_seq)
 
     def spans(self) -> Iterator[tuple[int, int, int]]:
-        """(epoch, from, to) of everything acked."""
-        for epoch, upto in self._upto.items():
-            if upto:
-                yield epoch, 0, upto
-            for low, high in sorted(self._ranges.get(epoch, ())):
+        """(epoch, from, to) of everything acked, in the order of the numbers."""
+        for epoch, numbers in self._numbers.items():
+            for low, high in numbers.ranges():
                 yield epoch, low, high
 
     def __bool__(self) -> bool:
         return self.messages > 0
 
     def clear(self) -> None:
-        self._upto.clear()
-        self._ranges.clear()
+        self._numbers.clear()
         self.messages = 0
 
 
@@ -77,7 +73,7 @@ def delete_acked(store: Store) -> None:
             state.body_bytes -= octets
         gone = store.db.execute("DELETE FROM gap WHERE epoch=? AND from_seq >= ? AND to_seq <= ?", span)
         state.gaps -= gone.rowcount
-        known[span[0]].done.add(max(1, span[1]), min(span[2], known[span[0]].next_seq - 1))
+        known[span[0]].done.add(span[1], min(span[2], known[span[0]].next_seq - 1))
     for stream in state.streams[:-1]:
         left = store.db.execute(
             "SELECT EXISTS(SELECT 1 FROM batch WHERE epoch=?1) OR EXISTS(SELECT 1 FROM gap WHERE epoch=?1)",

@@ -133,7 +133,7 @@ class Sending:
             return None
         with store.transaction():
             if store.current.epoch == epoch:
-                store.add_stream()
+                store.replace_stream()
             new = store.take_number()
             next(stream for stream in store.state.streams if stream.epoch == epoch).done.add(seq, seq)
             # What became of batches that are gone is nobody's question any more: no more rows than batches.

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from fieldwatch_agent.spool.salvage import Salvaged
 
 PAGE_BYTES = 4096
+REPLACED_S = 3_600.0  # for so long an epoch that took the place of another is not replaced itself
 FREE_PAGES_KEPT = 16  # for indexes and overflow pages that a batch needs beside its own
 
 
@@ -70,6 +71,7 @@ class Store:
         self._started_s = time.monotonic()
         self._leased: dict[int, int] = {}  # epoch -> greatest number leased
         self._own: dict[int, int] = {}  # epoch -> first number that this process gives
+        self._replaced_s: dict[int, float] = {}  # epoch that took another's place -> when
         self._open(mark)
 
     # --- reading the file ---------------------------------------------------------------------------------------
@@ -108,6 +110,7 @@ class Store:
             done = salvage(self.folder, image, why, state=copy.deepcopy(self.state), release=self._let_go)
         renewed = Store(self.folder, self.limits)
         renewed.salvaged = done
+        renewed._replaced_s = self._replaced_s
         renewed.acks = self.acks
         return renewed
 
@@ -296,16 +299,28 @@ class Store:
 
         The new epoch; 0 where `epoch` takes no seals any more.
         """
-        if self.current.epoch != epoch:
+        if self.current.epoch != epoch or not self.may_replace(epoch):
             return 0
         with self.transaction():
-            self.add_stream()
+            self.replace_stream()
         return self.current.epoch
+
+    def may_replace(self, epoch: int) -> bool:
+        """Whether somebody's word that its numbers are used is to be believed: an epoch that has just taken the place
+        of another for that reason is a random number that nobody knew.
+        """
+        return time.monotonic() - self._replaced_s.get(epoch, float("-inf")) >= REPLACED_S
+
+    def replace_stream(self) -> None:
+        """A new epoch because the numbers of the current one may be used. Within a transaction."""
+        self.add_stream()
+        self._replaced_s[self.current.epoch] = time.monotonic()
 
     def adopt_numbers(self, other: Store) -> None:
         """The numbers that `other` gave in this process are this store's from now on."""
         self._own.update(other._own)
         self._leased.update(other._leased)
+        self._replaced_s.update(other._replaced_s)
 
     def relabel(self, epoch: int, seq: int) -> tuple[int, int] | None:
         """Give a batch a new number because the collector holds other data under its own; None if it is gone."""

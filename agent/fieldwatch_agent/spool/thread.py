@@ -146,11 +146,11 @@ class SpoolThread(threading.Thread):
         """What is sealed and waits for the disk."""
         return self._queue.octets
 
-    def ack(self, epoch: int, upto: int, also: list[tuple[int, int]]) -> None:
+    def ack(self, epoch: int, spans: list[tuple[int, int]]) -> None:
         """The collector holds these numbers; their rows go with the next commit."""
 
         def acked(store: Store) -> None:
-            store.ack(epoch, upto, also)
+            store.ack(epoch, 0, spans)
             self.recovery.acked()
 
         self.post(acked)

@@ -48,7 +48,7 @@ def main(folder: Path) -> None:
     place, found = send(thread, place, 2)
     sent += found
     assert [item.seq for item in found] == [1, 2], "what is in memory is sent"
-    thread.ack(found[0].epoch, 2, [])
+    thread.ack(found[0].epoch, [(1, 2)])
     for number in range(15, 15 + MANY):
         thread.put(put(number, octets=OCTETS))
         assert thread.flush()

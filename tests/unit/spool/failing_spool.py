@@ -112,7 +112,7 @@ class Agent:
         ]
 
     def ack(self, epoch: int, upto: int, also: list[list[int]]) -> None:
-        self.spool.ack(epoch, upto, [(low, high) for low, high in also])
+        self.spool.ack(epoch, [(1, upto), *((low, high) for low, high in also)])
         self._passed()
 
     def memory(self) -> str:

@@ -180,13 +180,13 @@ def test_saver_mode_writes_what_is_not_acked(tmp_path: Path, monkeypatch: pytest
         thread.put(put(number))
         assert thread.flush()
         (place, item), *_ = thread.call(lambda store: store.lease(START, 100)[-1:])
-        thread.ack(item.epoch, place.seq, [])
+        thread.ack(item.epoch, [(1, place.seq)])
     assert thread.call(lambda store: store.disk.state.changes) == written  # type: ignore[attr-defined]
 
     thread.put(put(30))
     wait_for(lambda: not thread.call(Store.status).memory_only, "what is not acked is written")
     (_, item), *_ = thread.call(lambda store: store.lease())
-    thread.ack(item.epoch, 30, [])
+    thread.ack(item.epoch, [(1, 30)])
     wait_for(lambda: thread.call(Store.status).memory_only == SAVER, "in memory again")
     thread.put(put(31))
     assert thread.flush()

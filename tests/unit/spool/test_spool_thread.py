@@ -83,7 +83,7 @@ def test_a_full_disk_loses_nothing_that_fits_into_memory(tmp_path: Path) -> None
         thread.put(put(number, octets=20_000))
     wait_for(lambda: thread.failed_commits > 0, "a commit fails")
     assert thread.call(Store.status).batches == 8
-    thread.ack(thread.call(lambda store: store.current.epoch), 4, [])
+    thread.ack(thread.call(lambda store: store.current.epoch), [(1, 4)])
     wait_for(lambda: thread.call(Store.status).batches > 4, "room that acks gave is used")
     thread.call(lambda store: store.db.execute("PRAGMA max_page_count=100000").fetchall())
     assert thread.flush()
