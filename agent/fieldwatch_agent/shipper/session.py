@@ -2,6 +2,9 @@
 
 Two threads meet in the inbox: gRPC's reader puts what the collector says into it, the session's own thread takes it out
 and sends. Every duration is of the monotonic clock: a clock that is set, or wrong, changes nothing.
+
+A collector that talks without end costs neither memory (the inbox is bounded, and what is behind it waits in the
+network) nor the processor: what answers nothing is heard at `REMARKS_PER_S`.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import grpc
 from fieldwatch_proto.v1 import agent_pb2, agent_pb2_grpc
 
 from fieldwatch_agent import faults
+from fieldwatch_agent.allowance import Allowance
 from fieldwatch_agent.shipper.agenda import Agenda
 from fieldwatch_agent.shipper.conversation import MIN_RETRY_S, Conversation
 from fieldwatch_agent.shipper.errors import ShipError, explain
@@ -25,8 +29,14 @@ from fieldwatch_agent.spool.thread import SpoolThread
 
 WELCOME_TIMEOUT_S = 75.0  # with the connection and its TLS handshake, over a bad link
 FINISH_S = 2.0
+INBOX_MESSAGES = 256
+PUT_S = 0.5
+REMARKS = 1_000  # at once
+REMARKS_PER_S = 100.0
+REMARK_BYTES = 1 << 10  # what counts as one; a longer message counts as several
+LONGEST_PAUSE_S = 5.0
 
-Inbox = queue.SimpleQueue[agent_pb2.Down | BaseException | None]
+Inbox = queue.Queue[agent_pb2.Down | BaseException | None]
 
 
 class Session:
@@ -47,7 +57,9 @@ class Session:
         alarm: Callable[[str, dict[str, Any]], None],
     ) -> None:
         self._channel, self._address, self._agenda, self._stopping = channel, address, agenda, stopping
-        self._inbox: Inbox = queue.SimpleQueue()
+        self._inbox: Inbox = queue.Queue(INBOX_MESSAGES)
+        self._over = threading.Event()
+        self._remarks = Allowance(REMARKS, REMARKS_PER_S)
         self._outbox: queue.SimpleQueue[agent_pb2.Up | None] = queue.SimpleQueue()
         self._talk = Conversation(
             spool, agenda, pace, boot, time.monotonic, on_welcome=on_welcome, on_ack=on_ack, alarm=alarm
@@ -66,7 +78,8 @@ class Session:
     def wake(self) -> None:
         """The spool holds something new, or it is time to stop."""
         self._agenda.wake()
-        self._inbox.put(None)
+        with contextlib.suppress(queue.Full):  # then it is awake
+            self._inbox.put_nowait(None)
 
     def run(self) -> None:
         call = agent_pb2_grpc.IngestStub(self._channel).Push(self._requests())  # type: ignore[no-untyped-call]
@@ -85,6 +98,7 @@ class Session:
             self._outbox.put(None)
             if not orderly:
                 call.cancel()
+            self._over.set()
             reader.join(FINISH_S)
             call.cancel()
 
@@ -95,10 +109,17 @@ class Session:
     def _read(self, call: Any) -> None:
         try:
             for down in call:
-                self._inbox.put(down)
-            self._inbox.put(ShipError(f"{self._address}: the collector closed the stream", permanent=False))
+                self._put(down)
+            self._put(ShipError(f"{self._address}: the collector closed the stream", permanent=False))
         except grpc.RpcError as problem:
-            self._inbox.put(problem)
+            self._put(problem)
+
+    def _put(self, heard: agent_pb2.Down | BaseException) -> None:
+        """Wait for room in the inbox, as long as somebody takes out of it."""
+        while not self._over.is_set():
+            with contextlib.suppress(queue.Full):
+                self._inbox.put(heard, timeout=PUT_S)
+                return
 
     def _next(self, timeout: float | None) -> agent_pb2.Down | None:
         """What the collector said; None when woken, or when the time is over."""
@@ -113,9 +134,13 @@ class Session:
     def _listen(self, timeout: float | None) -> bool:
         """Wait for a message and take it in; False where there was none."""
         down = self._next(timeout)
-        if down is not None:
-            self._talk.hear(down)
-        return down is not None
+        if down is None:
+            return False
+        if self._talk.hear(down):
+            self._remarks.earn()
+        elif pause := self._remarks.spend(1 + down.ByteSize() // REMARK_BYTES):
+            self._stopping.wait(min(pause, LONGEST_PAUSE_S))
+        return True
 
     def _greet(self) -> None:
         talk = self._talk

@@ -3,8 +3,10 @@
 A channel is made for each try, so that a renewed certificate is used by the next one. The state is for people: it is
 logged when it changes, not at each try.
 
-How long the pause is: what the collector asked for, if it did; else a random time up to a bound that doubles and falls
-back once something was acked; near the longest where only a person or a renewal can help.
+How long the pause is: what the collector asked for, if it did, up to `MAX_AWAY_S`; else a random time up to a bound
+that doubles and falls back once something was acked; near the longest where only a person or a renewal can help. Where
+it sends away again and again who has hardly come, no less than that random time. Whatever it does, two tries do not
+begin within `retry_min_s`.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ KEEPALIVE_S = 30
 KEEPALIVE_TIMEOUT_S = 55
 CUTS = 8  # connections cut one after the other that are taken for a refusal: some minutes of trying
 CONNECT_TIMEOUT_S = 45  # TCP and TLS, over a bad link
-MAX_MESSAGE_BYTES = 4 << 20
+MAX_MESSAGE_BYTES = 256 << 10  # of what comes: an Ack of all ranges that a collector remembers, a configuration
+MAX_AWAY_S = 3_600.0
+SETTLED_S = 60.0  # a stream that lasted so long may end with any word
 
 log = get_logger(__name__)
 
@@ -97,7 +101,7 @@ class Shipper(threading.Thread):
         self._spool, self._address, self._connect, self._boot = spool, address, connect, boot
         self._beat, self._alarm, self._on_clock = beat, alarm, on_clock
         self._agenda, self.pace = Agenda(spool), Pace()
-        self._backoff = Backoff(retry_min_s, retry_max_s)
+        self._backoff, self._retry_min_s = Backoff(retry_min_s, retry_max_s), retry_min_s
         self._stopping = threading.Event()
         self._wake = threading.Event()
         self._session: Session | None = None
@@ -107,6 +111,7 @@ class Shipper(threading.Thread):
 
     def run(self) -> None:
         while not self._stopping.is_set():
+            earliest = time.monotonic() + self._retry_min_s
             try:
                 pause = self._ship()
             except (ShipError, EnrolmentError) as problem:
@@ -118,13 +123,14 @@ class Shipper(threading.Thread):
                 pause = self._backoff.next()
                 log.exception("shipping failed; trying again")
                 self.state = f"failed: {problem}"
-            self._wake.wait(pause)
+            self._wake.wait(max(pause, earliest - time.monotonic()))
             self._wake.clear()
         self.state = "stopped"
 
     def _ship(self) -> float:
         """One session; the pause after it."""
         self.tries += 1
+        begun = time.monotonic()
         channel = self._connect(self.patience_s)
         session = Session(
             channel,
@@ -150,7 +156,10 @@ class Shipper(threading.Thread):
             self._session = None
             self._beat(None)
             channel.close()
-        return session.retry_s or self._backoff.next()
+        if session.retry_s is None:
+            return self._backoff.next()
+        settled = self.acked > acked or time.monotonic() - begun >= SETTLED_S
+        return min(MAX_AWAY_S, max(session.retry_s, 0.0 if settled else self._backoff.next()))
 
     @property
     def patience_s(self) -> float:
