@@ -9,9 +9,13 @@ import grpc
 from fieldwatch_proto.logs import get_logger
 from fieldwatch_proto.v1 import agent_pb2, agent_pb2_grpc
 
+from fieldwatch_agent.allowance import Allowance
+
 PERIOD_S = 5.0
 RETRY_S = 5.0
 STOP_S = 2.0
+COMMANDS = 64  # at once; behind them what comes waits in the network
+COMMANDS_PER_S = 0.2
 
 log = get_logger(__name__)
 
@@ -31,6 +35,7 @@ class ControlSession(threading.Thread):
         self.beats = 0
         self.failures = 0
         self._status, self._handle, self._period_s = status, handle, period_s
+        self._commands = Allowance(COMMANDS, COMMANDS_PER_S)
         self._changed = threading.Condition()
         self._channel: grpc.Channel | None = None
         self._news = self._seen = 0
@@ -68,14 +73,20 @@ class ControlSession(threading.Thread):
             try:
                 for command in agent_pb2_grpc.ControlStub(channel).Session(self._beat(channel)):  # type: ignore[no-untyped-call]
                     self._give(command, channel)
+                    self._pause(channel, self._commands.spend())
             except (grpc.RpcError, ValueError) as problem:  # ValueError: the channel was closed under us
                 log.debug("the control session ended", problem=str(problem)[:200])
-            with self._changed:
-                if self._channel is channel and not self._stopping:
-                    self._changed.wait(RETRY_S)
+            self._pause(channel, RETRY_S)
+
+    def _pause(self, channel: grpc.Channel, seconds: float) -> None:
+        """Unless there is another channel meanwhile; news alone are no reason."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._channel is not channel or self._stopping, seconds)
 
     def _give(self, command: agent_pb2.Command, channel: grpc.Channel) -> None:
         """A command that cannot even be begun (no thread to be had) must not end the heartbeat."""
+        if self._stopping:
+            return  # it comes again with the next session
         try:
             self._handle(command, channel)
         except Exception:

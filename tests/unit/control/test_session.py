@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
-from fieldwatch_agent.control.session import ControlSession
+from fieldwatch_agent.control.session import COMMANDS, ControlSession
 from fieldwatch_agent.shipper.shipper import open_channel
 from fieldwatch_proto.v1 import agent_pb2 as pb
 from support.scripted import Authority, Conversation, ScriptedCollector
@@ -88,3 +91,56 @@ def test_commands_come_in_order(tmp_path: Path) -> None:
 
     assert session.failures == 1
     assert got == [(f"c{number}", channel) for number in range(20)]
+
+
+def test_commands_without_end_wait_in_the_network(tmp_path: Path) -> None:
+    """As many as a person may give at once come at once, then one now and then; the end waits for none of them."""
+    got: list[str] = []
+    authority = Authority()
+    with ScriptedCollector(authority, silent) as collector:
+        address = authority.enrol(tmp_path, collector.port).address
+        session = ControlSession(
+            lambda first: pb.AgentStatus(), lambda command, channel: got.append(command.id), period_s=60
+        )
+        session.start()
+        channel = open_channel(tmp_path, address)
+        session.use(channel)
+        for number in range(5 * COMMANDS):
+            collector.command(pb.Command(id=f"c{number}"))
+        wait_for(lambda: len(got) > COMMANDS, "the first commands are here")
+        session.stop()
+        ended = not session.is_alive()
+        channel.close()
+
+    assert ended
+    assert got == [f"c{number}" for number in range(COMMANDS + 1)]
+
+
+class WithoutControl(ScriptedCollector):
+    """Ends each session at once; `sessions` counts them."""
+
+    sessions = 0
+
+    async def Session(self, request_iterator: AsyncIterator[pb.AgentStatus], context: Any) -> AsyncIterator[pb.Command]:
+        self.sessions += 1
+        return
+        yield pb.Command()
+
+
+def test_news_do_not_shorten_the_pause_after_a_session(tmp_path: Path) -> None:
+    """A collector that ends every session is asked again after a while, however much there is to tell."""
+    authority = Authority()
+    with WithoutControl(authority, silent) as collector:
+        address = authority.enrol(tmp_path, collector.port).address
+        session = ControlSession(lambda first: pb.AgentStatus(), lambda command, channel: None, period_s=60)
+        session.start()
+        channel = open_channel(tmp_path, address)
+        session.use(channel)
+        wait_for(lambda: collector.sessions == 1, "the first session")
+        for _ in range(50):
+            session.change()
+            threading.Event().wait(0.01)  # time for what must not happen
+        session.stop()
+        channel.close()
+
+    assert collector.sessions == 1
