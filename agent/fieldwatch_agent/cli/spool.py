@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,21 +175,31 @@ def export(args: argparse.Namespace) -> int:
     from fieldwatch_agent.spool.items import SpoolError
 
     count = gaps = 0
+    lines = export_lines(_config(args).data_dir)
+    try:
+        first = list(islice(lines, 1))  # before the file is touched: it may be an export of yesterday
+    except SpoolError as problem:
+        raise Failure(str(problem)) from None
     try:
         with (
             open(sys.stdout.fileno(), "w", closefd=False)
             if args.file == "-"
-            else open(args.file, "w", encoding="ascii") as out
+            else open(args.file, "w", encoding="ascii", opener=_own) as out
         ):
-            for line in export_lines(_config(args).data_dir):
+            for line in chain(first, lines):
                 out.write(line + "\n")
                 count += 1
                 gaps += line.startswith('{"type": "gap"')
     except SpoolError as problem:
-        raise Failure(str(problem)) from None
+        raise Failure(f"{problem}; {args.file} is not complete") from None
     batches = amount_text(count - gaps, "batch", "batches")
     print(f"{batches} and {amount_text(gaps, 'gap')} written", file=sys.stderr)
     return 0
+
+
+def _own(path: str, flags: int) -> int:
+    """What waits is nobody else's: as in the spool."""
+    return os.open(path, flags, 0o600)
 
 
 def clear(args: argparse.Namespace) -> int:

@@ -12,14 +12,15 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 from fieldwatch_proto.cli.tables import amount_text
 from sqlite_utils import Database
 
-from fieldwatch_agent.spool.file import FILE_NAME, FORMAT, SCHEMA, Lock
+from fieldwatch_agent.spool.control import NO_SPOOL
+from fieldwatch_agent.spool.file import FORMAT, SCHEMA, Lock
 from fieldwatch_agent.spool.image import Image
 from fieldwatch_agent.spool.items import SpoolError
+from fieldwatch_agent.spool.look import file_of, open_to_read
 from fieldwatch_agent.spool.rows import GAP_COLUMNS, HEAD_COLUMNS, Head, body_sound, gap_of
 from fieldwatch_agent.spool.salvage import survey
 
@@ -36,12 +37,15 @@ class Checked(NamedTuple):
 
 def check(folder: Path) -> Checked:
     """The file against itself; where something is wrong, what a salvage would keep. Raises SpoolError."""
-    path = folder / FILE_NAME
-    if not path.exists():
-        raise SpoolError(f"{folder}: no spool there")
+    path = file_of(folder)
+    if path is None:
+        raise SpoolError(NO_SPOOL.format(folder=folder))
     lock = Lock(folder)
     try:
-        connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
+        try:
+            connection = open_to_read(path)
+        except sqlite3.Error as problem:
+            raise SpoolError(f"{path}: {problem}; is the disk sound, may this user read the file?") from None
         try:
             db = Database(connection, recursive_triggers=False, execute_plugins=False)
             problems = list(islice(_problems(db), MAX_PROBLEMS))
@@ -87,6 +91,8 @@ def _of_the_format(db: Database) -> Iterator[str]:
     version: int = db.execute("PRAGMA user_version").fetchone()[0]
     if version > FORMAT:
         yield f"file: format {version} is newer than {FORMAT}, the one this program knows; use the newer program"
+    if not db.table_names():
+        yield "file: it is empty"
     if version != FORMAT:
         return
     model = Database(memory=True, execute_plugins=False)

@@ -1,13 +1,13 @@
 """What other processes may ask of the agent's folder: ``spool status`` and ``spool export``.
 
 A running daemon answers on a unix socket (0600): one JSON object in, JSON lines out, the connection's end is the end of
-the answer. Without a daemon the caller takes the folder's lock and reads the file itself.
+the answer. Without a daemon the caller takes the folder's lock and reads the file itself (see `look`).
 
 ====================  =========================================================================================
 request               answer
 ====================  =========================================================================================
 {"ask": "status"}     one object: `store_status`, check, and running, pid, state, collector, interfaces, fresh_acked_*
-{"ask": "export"}     one object for each batch and gap that waits
+{"ask": "export"}     one object for each batch and gap that waits, then {"type": "end"}
 {"ask": "modules"}    one list: names of the daemon's imported top-level modules (what it costs, for tests)
 ====================  =========================================================================================
 """
@@ -29,10 +29,8 @@ from typing import Any
 from fieldwatch_proto.logs import get_logger
 
 from fieldwatch_agent.descriptors import lacks_descriptors
-from fieldwatch_agent.ledger import read_ledger
-from fieldwatch_agent.spool.file import FILE_NAME, SOCKET_NAME, Lock
+from fieldwatch_agent.spool.file import SOCKET_NAME
 from fieldwatch_agent.spool.items import START, Batch, Gap, SpoolError
-from fieldwatch_agent.spool.limits import Limits
 from fieldwatch_agent.spool.store import Store
 from fieldwatch_agent.spool.thread import SpoolThread
 
@@ -40,6 +38,8 @@ TIMEOUT_S = 10.0
 MAX_REQUEST_BYTES = 1024
 EXPORT_ITEMS = 64
 RETRY_S = 0.2
+END = {"type": "end"}
+NO_SPOOL = "{folder}: no spool there; it is made by: fieldwatch-agent run --data {folder}"
 
 log = get_logger(__name__)
 
@@ -122,6 +122,7 @@ class ControlServer(threading.Thread):
                     for _, item in items:
                         out.write(json.dumps(item_object(item)) + "\n")
                     place = items[-1][0]
+                out.write(json.dumps(END) + "\n")
             elif request["ask"] == "modules":
                 out.write(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})) + "\n")
 
@@ -152,26 +153,10 @@ def ask_daemon(folder: Path, what: str) -> Iterator[Any]:
             raise SpoolError(f"{folder}: the running agent does not answer ({problem}); try again") from None
 
 
-@contextlib.contextmanager
-def closed_store(folder: Path) -> Iterator[Store | None]:
-    """The spool of a folder that no daemon uses (else SpoolError); None where there is no file yet."""
-    if not (folder / FILE_NAME).exists():
-        yield None
-        return
-    lock = Lock(folder)
-    try:
-        left = read_ledger(folder)
-        store = Store(folder, Limits.on(folder), left.mark if left else None)
-        try:
-            yield store
-        finally:
-            store.close(clean=False)
-    finally:
-        lock.release()
-
-
 def read_status(folder: Path) -> dict[str, Any]:
     """The spool's status, of the running daemon or of the file. Raises SpoolError."""
+    from fieldwatch_agent.spool.look import UnreadableError, closed_store  # for commands: memory of the daemon
+
     silent: SpoolError | None = None
     if (folder / SOCKET_NAME).exists():
         try:
@@ -181,29 +166,42 @@ def read_status(folder: Path) -> dict[str, Any]:
     try:
         with closed_store(folder) as store:
             if store is None:
-                raise SpoolError(f"{folder}: no spool there; it is made by: fieldwatch-agent run --data {folder}")
+                raise SpoolError(NO_SPOOL.format(folder=folder))
             return {**store_status(store), "running": False}
+    except UnreadableError:
+        raise
     except SpoolError as problem:  # somebody has the folder: the agent that did not answer
         raise (silent or problem) from None
 
 
 def export_lines(folder: Path) -> Iterator[str]:
-    """What waits, one JSON object a line. Raises SpoolError."""
+    """What waits, one JSON object a line. Raises SpoolError, also where what came is not all."""
+    from fieldwatch_agent.spool.look import UnreadableError, closed_store
+
+    silent: SpoolError | None = None
     if (folder / SOCKET_NAME).exists():
         answered = False
         try:
             for found in ask_daemon(folder, "export"):
+                if found == END:
+                    return
                 answered = True
                 yield json.dumps(found)
-            return
-        except SpoolError:
-            if answered:
-                raise
-    with closed_store(folder) as store:
-        if store is None:
-            raise SpoolError(f"{folder}: no spool there")
-        place = START
-        while items := store.peek(place, EXPORT_ITEMS):
-            for _, item in items:
-                yield json.dumps(item_object(item))
-            place = items[-1][0]
+            silent = SpoolError(f"{folder}: the running agent broke off; this is not all that waits; try again")
+        except SpoolError as problem:
+            silent = problem
+        if answered:
+            raise silent
+    try:
+        with closed_store(folder) as store:
+            if store is None:
+                raise SpoolError(NO_SPOOL.format(folder=folder))
+            place = START
+            while items := store.peek(place, EXPORT_ITEMS):
+                for _, item in items:
+                    yield json.dumps(item_object(item))
+                place = items[-1][0]
+    except UnreadableError:
+        raise
+    except SpoolError as problem:
+        raise (silent or problem) from None

@@ -87,8 +87,9 @@ class Lock:
                 f"{folder}: in use by another fieldwatch-agent (process {holder or 'unknown'});"
                 " stop it, or choose another folder with --data"
             ) from None
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # for people alone, and the disk may be full
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         os.close(self._fd)

@@ -90,23 +90,12 @@ class Sending:
         if own_transaction:
             with store.transaction():
                 return self.give_up(head, reason, detail)
-        sound = head.sound
-        gap = Gap(
-            head.epoch,
-            head.seq,
-            head.seq,
-            head.lost_records if sound else {},
-            head.frames if sound else 0,
-            reason,
-            sound,
-            time.time_ns(),
-            detail,
-        )
+        gap = self.gap_for(head, reason, detail)
         state = store.state
         _, records, frames, octets = store.sums(head.epoch, head.seq, head.seq)
         store.db.execute("DELETE FROM batch WHERE epoch=? AND seq=?", head[:2])
         store.write_gap(gap)
-        if sound:
+        if gap.count_known:
             state.batches -= 1
             state.records -= records
             state.frames -= frames
@@ -117,6 +106,13 @@ class Sending:
         state.declared_frames += gap.frames
         state.declared_records += sum(gap.records.values())
         return gap
+
+    @staticmethod
+    def gap_for(head: Head, reason: int, detail: str) -> Gap:
+        """What stands in the place of a batch that is given up."""
+        sound = head.sound
+        records, frames = (head.lost_records, head.frames) if sound else ({}, 0)
+        return Gap(head.epoch, head.seq, head.seq, records, frames, reason, sound, time.time_ns(), detail)
 
     def head(self, epoch: int, seq: int) -> Head | None:
         query = f"SELECT {HEAD_COLUMNS} FROM batch WHERE epoch=? AND seq=?"  # noqa: S608
@@ -163,6 +159,9 @@ class Sending:
         gap = Gap(
             stream.epoch, from_seq, last, {}, 0, GapReason.CORRUPT, False, time.time_ns(), "checksum of a gap's row"
         )
-        with store.transaction():
-            store.write_gap(gap)
+        self._put_in_place(gap)
         return gap
+
+    def _put_in_place(self, gap: Gap) -> None:
+        with self.store.transaction():
+            self.store.write_gap(gap)
