@@ -74,6 +74,12 @@ def delete_acked(store: Store) -> None:
         gone = store.db.execute("DELETE FROM gap WHERE epoch=? AND from_seq >= ? AND to_seq <= ?", span)
         state.gaps -= gone.rowcount
         known[span[0]].done.add(span[1], min(span[2], known[span[0]].next_seq - 1))
+    drop_empty(store)
+
+
+def drop_empty(store: Store) -> None:
+    """Delete epochs of which nothing is left, but for the newest. Within the store's transaction."""
+    state = store.state
     for stream in state.streams[:-1]:
         left = store.db.execute(
             "SELECT EXISTS(SELECT 1 FROM batch WHERE epoch=?1) OR EXISTS(SELECT 1 FROM gap WHERE epoch=?1)",

@@ -20,7 +20,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from fieldwatch_agent.spool.acks import delete_acked
+from fieldwatch_agent.spool.acks import delete_acked, drop_empty
 from fieldwatch_agent.spool.eviction import Eviction
 from fieldwatch_agent.spool.file import create, is_outcome_unknown
 from fieldwatch_agent.spool.items import Loss, Put, Status, StreamState, Work
@@ -259,6 +259,7 @@ class MemoryStore(Store):
             for loss in self.held.losses:
                 disk.intake.declare(loss)
             Eviction(disk).fit(allowed)
+            drop_empty(disk)
         disk.acks.clear()
         disk.adopt_numbers(self)
         self.db.close()

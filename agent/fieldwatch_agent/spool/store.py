@@ -181,6 +181,7 @@ class Store:
             self.state.meta.update(meta or {})
             if puts:
                 faults.reach("seal-before-commit")
+        self._forget_epochs()
         if self.acks:
             self.acks.clear()
             faults.reach("delete-after-commit")
@@ -321,6 +322,14 @@ class Store:
         self._own.update(other._own)
         self._leased.update(other._leased)
         self._replaced_s.update(other._replaced_s)
+        self._forget_epochs()
+
+    def _forget_epochs(self) -> None:
+        """Each trouble of the disk makes some; of those that are gone nothing is asked any more."""
+        known = self.epochs
+        for remembered in (self._own, self._leased, self._replaced_s):
+            for epoch in remembered.keys() - known:
+                del remembered[epoch]
 
     def relabel(self, epoch: int, seq: int) -> tuple[int, int] | None:
         """Give a batch a new number because the collector holds other data under its own; None if it is gone."""

@@ -195,3 +195,26 @@ def test_saver_mode_writes_what_is_not_acked(tmp_path: Path, monkeypatch: pytest
     again = Store(tmp_path, WIDE)
     assert [item.body for _, item in again.peek() if isinstance(item, Batch)] == [body(31)]
     assert again.get_meta("clean_stop") == "1"
+
+
+def test_troubles_of_the_disk_leave_nothing_behind(tmp_path: Path) -> None:
+    """Into memory and back, many times: the epochs that it took go with their last row, also where no ack comes."""
+    store = Store(tmp_path, WIDE)
+    store.commit([put(0)])
+    for number in range(1, 41):
+        memory = MemoryStore(store, "a test")
+        if number % 2:
+            memory.commit([put(number)])
+            memory.lease()
+            memory.ack(memory.current.epoch, 1)
+        memory.move_to_disk()
+    streams = store.streams()
+    remembered = [*store._own, *store._leased]
+    store.close(clean=True)
+    again = Store(tmp_path, WIDE)
+    found = [item.body for _, item in again.peek(max_items=100) if isinstance(item, Batch)]
+    again.close(clean=True)
+
+    assert len(streams) == 2  # the one with the batch that waits, and the one for what comes
+    assert set(remembered) <= {stream.epoch for stream in streams}
+    assert found == [body(0)]
