@@ -21,6 +21,7 @@ import grpc
 from fieldwatch_proto.logs import get_logger, printable
 from fieldwatch_proto.v1 import agent_pb2
 
+from fieldwatch_agent.allowance import Allowance
 from fieldwatch_agent.control import registry
 from fieldwatch_agent.control.agent import Agent
 from fieldwatch_agent.control.memory import Memory
@@ -30,6 +31,8 @@ from fieldwatch_agent.control.run import LOST_FILE, MAX_TEXT_CHARS, CommandError
 
 MAX_RUNNING = 4
 MAX_THREADS = 16  # those that only report an end included
+NEW_COMMANDS = 64  # at once, and then
+NEW_COMMANDS_PER_S = 0.2  # each is written to the disk and told in events
 MAX_ACTOR_CHARS = 128
 DELIVER_S = 30.0
 STOP_S = 2.0
@@ -49,6 +52,8 @@ class Runner:
         self._running: dict[str, Run] = {}
         self._threads: set[threading.Thread] = set()
         self._stopping = False
+        self._new = Allowance(NEW_COMMANDS, NEW_COMMANDS_PER_S)
+        self._flooded = False
 
     # --- what comes ---------------------------------------------------------------------------------------------
 
@@ -74,8 +79,12 @@ class Runner:
             known = agent_pb2.CommandReport(id=command.id, state=agent_pb2.COMMAND_CANCELLED, text=text)
         if known is not None:
             self._in_thread(lambda: Report(channel).finish(known, DELIVER_S), command)
-        else:
+        elif self._new.take():
+            self._flooded = False
             self._begin(command, channel)
+        elif not self._flooded:  # they come again with the next session
+            self._flooded = True
+            log.warning("more commands came than an agent takes; those beyond are left aside", command=command.id)
 
     def _report_on(self, run: Run, channel: grpc.Channel) -> None:
         """A running command came again: the connection broke, and the report with it."""

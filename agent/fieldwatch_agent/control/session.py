@@ -14,8 +14,8 @@ from fieldwatch_agent.allowance import Allowance
 PERIOD_S = 5.0
 RETRY_S = 5.0
 STOP_S = 2.0
-COMMANDS = 64  # at once; behind them what comes waits in the network
-COMMANDS_PER_S = 0.2
+COMMANDS = 1_000  # heard at once; behind them what comes waits in the network
+COMMANDS_PER_S = 20.0
 
 log = get_logger(__name__)
 

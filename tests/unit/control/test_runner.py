@@ -13,7 +13,7 @@ from fieldwatch_agent.control import registry
 from fieldwatch_agent.control.memory import MOST, Memory
 from fieldwatch_agent.control.registry import Argument, Outcome, Spec
 from fieldwatch_agent.control.run import CommandError, Run
-from fieldwatch_agent.control.runner import MAX_THREADS, STOP_S
+from fieldwatch_agent.control.runner import MAX_THREADS, NEW_COMMANDS, STOP_S
 from fieldwatch_proto.v1 import agent_pb2 as pb
 from support.commanding import commanding
 from support.stack import wait_for
@@ -299,6 +299,20 @@ def test_what_runs_can_be_cancelled_in_a_flood(tmp_path: Path, probe: Probe) -> 
         wait_for(lambda: any(audit["outcome"] == "cancelled" for audit in site.audits), "it is cancelled")
 
     assert probe.begun == 1
+
+
+def test_commands_without_end_are_left_aside(tmp_path: Path, probe: Probe) -> None:
+    """A few dozen are begun; the rest is neither refused nor written down. What is no new command is still answered."""
+    with commanding(tmp_path) as site:
+        for number in range(4 * NEW_COMMANDS):
+            site.give(f"x{number}", "reload")
+            wait_for(lambda: len(site.runner._threads) < MAX_THREADS - 1, "there is a thread for it")
+        site.collector.command(pb.Command(id="c1", cancel=True, actor="user:ada"))
+        site.end("c1")
+        accepted = sum(audit["outcome"] == "accepted" for audit in site.audits)
+
+    assert MAX_THREADS < accepted <= NEW_COMMANDS + 10
+    assert {audit["outcome"] for audit in site.audits} <= {"accepted", "done", "refused"}
 
 
 def test_a_stop_ends_what_runs(tmp_path: Path, probe: Probe) -> None:
