@@ -33,6 +33,7 @@ MAX_RUNNING = 4
 MAX_THREADS = 16  # those that only report an end included
 NEW_COMMANDS = 64  # at once, and then
 NEW_COMMANDS_PER_S = 0.2  # each is written to the disk and told in events
+FLOOD_S = 60.0  # with no command left aside for so long, a flood is over
 MAX_ACTOR_CHARS = 128
 DELIVER_S = 30.0
 STOP_S = 2.0
@@ -53,7 +54,7 @@ class Runner:
         self._threads: set[threading.Thread] = set()
         self._stopping = False
         self._new = Allowance(NEW_COMMANDS, NEW_COMMANDS_PER_S)
-        self._flooded = False
+        self._left_aside_at = float("-inf")
 
     # --- what comes ---------------------------------------------------------------------------------------------
 
@@ -80,11 +81,16 @@ class Runner:
         if known is not None:
             self._in_thread(lambda: Report(channel).finish(known, DELIVER_S), command)
         elif self._new.take():
-            self._flooded = False
             self._begin(command, channel)
-        elif not self._flooded:  # they come again with the next session
-            self._flooded = True
+        else:
+            self._leave_aside(command)
+
+    def _leave_aside(self, command: agent_pb2.Command) -> None:
+        """It comes again with the next session. One line for a flood."""
+        now = time.monotonic()
+        if now - self._left_aside_at > FLOOD_S:
             log.warning("more commands came than an agent takes; those beyond are left aside", command=command.id)
+        self._left_aside_at = now
 
     def _report_on(self, run: Run, channel: grpc.Channel) -> None:
         """A running command came again: the connection broke, and the report with it."""
