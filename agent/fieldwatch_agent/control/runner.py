@@ -61,7 +61,8 @@ class Runner:
     def handle(self, command: agent_pb2.Command, channel: grpc.Channel) -> None:
         """Never waits and never raises: the session reads on."""
         if _ID.fullmatch(command.id) is None:
-            log.warning("a command without a usable id was ignored", name=command.name[:64])
+            if self._new.take():  # it costs what a command costs, or there would be a line for each
+                log.warning("a command without a usable id was ignored", name=command.name[:64])
             return
         with self._lock:
             run = self._running.get(command.id)

@@ -315,6 +315,20 @@ def test_commands_without_end_are_left_aside(tmp_path: Path, probe: Probe) -> No
     assert {audit["outcome"] for audit in site.audits} <= {"accepted", "done", "refused"}
 
 
+def test_ids_that_are_none_are_not_told_without_end(
+    tmp_path: Path, probe: Probe, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A flood of them is some dozens of lines."""
+    with commanding(tmp_path) as site:
+        for _ in range(5 * NEW_COMMANDS):
+            site.collector.command(pb.Command(id="a b", name="reload"))
+        site.collector.command(pb.Command(id="c1", cancel=True, actor="user:ada"))
+        site.end("c1")
+
+    lines = [record for record in caplog.records if "without a usable id" in record.getMessage()]
+    assert 0 < len(lines) <= NEW_COMMANDS + 5
+
+
 def test_a_stop_ends_what_runs(tmp_path: Path, probe: Probe) -> None:
     """In a moment, and the collector hears of it."""
     with commanding(tmp_path) as site:
