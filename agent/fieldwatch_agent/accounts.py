@@ -26,6 +26,7 @@ from fieldwatch_agent.spool.state import Mark
 
 if TYPE_CHECKING:
     from fieldwatch_agent.spool.store import Store
+    from fieldwatch_agent.spool.thread import SpoolThread
 
 PREFIX = "interface:"
 BOOKS = "books"
@@ -74,6 +75,15 @@ def unsettled(store: Store, ledger: Ledger) -> Loss | None:
     if frames <= 0 and not records:
         return None
     return Loss(GapReason.UNCLEAN_STOP, max(0, frames), records, detail="not sealed at the stop", accounted=True)
+
+
+def close_books(spool: SpoolThread, ledger: Ledger) -> None:
+    """At the end of a run, once all that was sealed is written: they are closed balanced."""
+    loss = spool.call(lambda store: unsettled(store, ledger))
+    if loss is not None:
+        log.error("frames were observed and not sealed; they are declared lost", frames=loss.frames)
+        spool.declare(loss)
+        spool.flush()
 
 
 def reconcile(store: Store, run: int, left: LedgerState | None, boot: bytes) -> list[Loss]:

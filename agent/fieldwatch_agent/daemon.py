@@ -364,7 +364,7 @@ class Daemon:
 
     def _finish_spool(self) -> None:
         if self.spool.flush():  # what could not be written is still queued: the next start declares what of it was lost
-            self._settle()
+            accounts.close_books(self.spool, self._ledger)
         if self._runner is not None:
             self._runner.stop()
         self.shipping.tell()
@@ -381,14 +381,6 @@ class Daemon:
             buffered_records=after.records,
             buffered_batches=after.batches,
         )
-
-    def _settle(self) -> None:
-        """The books are closed balanced."""
-        loss = self.spool.call(lambda store: accounts.unsettled(store, self._ledger))
-        if loss is not None:
-            log.error("frames were observed and not sealed; they are declared lost", frames=loss.frames)
-            self.spool.declare(loss)
-            self.spool.flush()
 
     # --- telling ------------------------------------------------------------------------------------------------
 
