@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import select
 import subprocess
 import sys
 import time
@@ -97,6 +100,49 @@ def test_enrolment_from_a_file(agent: Agent, collector: Collector, tmp_path: Pat
     assert again.startswith(f"already enrolled as {identity.agent_id}")
     assert without_file == again
     assert load_identity(agent.data) == identity
+
+
+def at_a_terminal(agent: Agent, typed: str, *arguments: str) -> tuple[str, int]:
+    """What the program wrote to its terminal, where `typed` was answered to its question; and its exit code."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execvpe(sys.executable, agent.command(*arguments), agent.environ)
+    screen, answered = b"", False
+    with open(terminal, "r+b", buffering=0) as keyboard:
+        while select.select([keyboard], [], [], 60)[0]:
+            try:
+                screen += keyboard.read(4096)
+            except OSError:  # EIO: the program has ended
+                break
+            if not answered and screen.endswith(b": "):
+                keyboard.write(typed.encode())
+                answered = True
+    return screen.decode(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_enrolment_by_pasting_the_token(agent: Agent, collector: Collector) -> None:
+    """Without a file the terminal asks, and does not show what is pasted; Ctrl-D is an empty token."""
+    token = collector.token()
+    arguments = ("enrol", "--collector", public(collector), "--data", str(agent.data))
+
+    nothing, refused = at_a_terminal(agent, "\x04", *arguments)
+    screen, code = at_a_terminal(agent, token + "\n", *arguments)
+
+    assert refused == 1 and "the join token is empty" in nothing
+    assert code == 0, screen
+    assert screen.startswith("Join token: ") and token not in screen
+    identity = load_identity(agent.data)
+    assert identity is not None and f"enrolled as {identity.agent_id}" in screen
+
+
+def test_no_token_where_nobody_can_paste_one(agent: Agent, collector: Collector) -> None:
+    """A script that forgot the file is told so, and does not wait."""
+    command = agent.command("enrol", "--collector", public(collector), "--data", str(agent.data))
+
+    refused = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "--token-file FILE is missing" in refused.stderr
 
 
 def test_a_used_token_is_refused(agent: Agent, collector: Collector, tmp_path: Path) -> None:

@@ -16,11 +16,13 @@ def register(program: Program) -> None:
         enrol,
         "joins a collector with a join token",
         description=(
-            "Asks the collector for a certificate. The token is read from a file (removed after use) or from standard "
-            "input, never from the command line. Running it again with the same collector changes nothing. Where the "
-            "collector lets a person decide, it waits; ended early (Ctrl-C), the same command goes on later"
+            "Asks the collector for a certificate. The token is asked for at the terminal, or read from a file (removed "
+            "after use) or from standard input, never from the command line. Running it again with the same collector "
+            "changes nothing. Where the collector lets a person decide, it waits; ended early (Ctrl-C), the same "
+            "command goes on later"
         ),
         example="""
+        fieldwatch-agent enrol --collector collector.example
         fieldwatch-agent enrol --token-file join.token --collector collector.example
         fieldwatch-collector token create | fieldwatch-agent enrol --token-file - --collector 127.0.0.1
         """,
@@ -29,7 +31,11 @@ def register(program: Program) -> None:
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--token-file", required=True, metavar="FILE|-", help="file that holds the join token")
+    parser.add_argument(
+        "--token-file",
+        metavar="FILE|-",
+        help="file that holds the join token; - = standard input (default: asked for at the terminal)",
+    )
     parser.add_argument(
         "--collector", required=True, metavar="HOST[:PORT]", help="the collector; port 7444 unless given"
     )
@@ -56,13 +62,15 @@ def enrol(args: argparse.Namespace) -> int:
     from fieldwatch_agent.spool.file import make_folder
     from fieldwatch_agent.spool.items import SpoolError
 
+    if args.token_file is None and not sys.stdin.isatty():
+        raise UsageError("enrol: --token-file FILE is missing: the join token is asked for at a terminal only")
     config = load_config(args.config, {"data": args.data}).value
     timeout_s = _seconds(args.timeout) if args.timeout else None
     try:
         make_folder(config.data_dir)
         identity, news = enrol_at(
             config.data_dir,
-            args.token_file,
+            args.token_file or "-",
             args.collector,
             replace=args.replace,
             timeout_s=timeout_s,

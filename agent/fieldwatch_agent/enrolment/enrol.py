@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from getpass import getpass
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,8 @@ def split_address(address: str) -> tuple[str, int]:
     port = int(match[2]) if match and match[2] else ENROLMENT_PORT
     if match is None or not 0 < port < 65_536:
         raise UsageError(
-            f'--collector {address!r}: accepted is "host" or "host:port", port {ENROLMENT_PORT} by default'
+            f'--collector {address!r}: accepted is "host" or "host:port", a port from 1 to 65535'
+            f" ({ENROLMENT_PORT} unless given)"
         )
     return match[1].strip("[]"), port
 
@@ -120,7 +122,7 @@ def target(host: str, port: int) -> str:
 def _read_token(token_file: str) -> JoinToken:
     try:
         if token_file == "-":  # noqa: S105 - the name of standard input
-            text = sys.stdin.read(MAX_TOKEN_FILE_BYTES)
+            text = _asked_for() if sys.stdin.isatty() else sys.stdin.read(MAX_TOKEN_FILE_BYTES)
         else:
             with open(token_file, encoding="utf-8") as stream:
                 text = stream.read(MAX_TOKEN_FILE_BYTES)
@@ -130,6 +132,14 @@ def _read_token(token_file: str) -> JoinToken:
     except (JoinTokenError, UnicodeDecodeError) as problem:
         name = "standard input" if token_file == "-" else token_file  # noqa: S105
         raise EnrolmentError(f"{name}: {problem}") from None
+
+
+def _asked_for() -> str:
+    """The line that a person pastes at the terminal, which does not show it; "" where there is none (Ctrl-D)."""
+    try:
+        return getpass("Join token: ")
+    except EOFError:
+        return ""
 
 
 def _remove(token_file: str) -> None:
