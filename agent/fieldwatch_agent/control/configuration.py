@@ -48,6 +48,8 @@ class ConfigurationCare:
         self.settings = settings
         self.remote = RemoteConfiguration(data)
         self._apply, self._restart, self._event = apply, restart, event
+        self.turn = threading.Lock()
+        """Held by who takes a configuration of the collector's, from the first check to the trial."""
         self._lock = threading.Lock()
         self._tries_s: float | None = None  # monotonic, since when the one on trial has counted
         self._judges_s: float | None = None  # since when the one before a suspect has to show that it ships
@@ -76,7 +78,7 @@ class ConfigurationCare:
 
     def started(self) -> None:
         """Events can be shipped now. The one that tells of the trial is also the fresh record that it waits for."""
-        if self.remote.state in (agent_pb2.CONFIG_APPLIED, agent_pb2.CONFIG_REVERTED):
+        if self.remote.on_trial or self.remote.state == agent_pb2.CONFIG_REVERTED:
             self._tell("info" if self.remote.on_trial else "error")
 
     def start_failed(self, problem: BaseException) -> bool:
@@ -130,7 +132,8 @@ class ConfigurationCare:
         if came:
             self._tries_s = None
             self._safely(self.remote.confirm)
-            log.info("the collector's configuration is confirmed", version=self.remote.version)
+            in_force = self.remote.in_force
+            log.info("the collector's configuration is confirmed", version=in_force and in_force.version)
             self._tell("info")
         elif late:
             self._tries_s = None

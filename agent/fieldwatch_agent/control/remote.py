@@ -126,19 +126,26 @@ class RemoteConfiguration:
             self._write()
 
     def confirm(self) -> None:
+        """What is told of a newer version, which was rejected meanwhile, stays."""
         with self._lock:
             if self._trial is not None:
+                if self.version == self._trial.version:
+                    self.state, self.problem = agent_pb2.CONFIG_CONFIRMED, ""
                 self._confirmed, self._trial, self._last_trial = self._trial, None, False
-                self.state, self.problem = agent_pb2.CONFIG_CONFIRMED, ""
                 self._write()
 
     def revert(self, problem: str, *, suspected: bool = False) -> None:
         """The one before is in force again; `suspected`: its first trial may have failed for another reason."""
         with self._lock:
             if self._trial is not None:
-                self._suspect = self._trial if suspected and not self._last_trial else None
+                newest = self.version == self._trial.version
+                if newest:
+                    self.state, self.problem = agent_pb2.CONFIG_REVERTED, problem[:MAX_PROBLEM_CHARS]
+                else:  # a newer one was rejected meanwhile: nobody wants this one any more
+                    also = f"; version {self._trial.version}, which was on trial, is reverted: {problem}"
+                    self.problem = (self.problem + also)[:MAX_PROBLEM_CHARS]
+                self._suspect = self._trial if suspected and newest and not self._last_trial else None
                 self._trial, self.excused, self._last_trial = None, False, False
-                self.state, self.problem = agent_pb2.CONFIG_REVERTED, problem[:MAX_PROBLEM_CHARS]
                 self._write()
 
     def reject(self, version: int, problem: str) -> None:

@@ -274,6 +274,44 @@ def test_a_newer_configuration_ends_the_case_of_the_suspect(tmp_path: Path) -> N
         assert (before, remote.has_suspect, RemoteConfiguration(tmp_path).has_suspect) == (True, False, False)
 
 
+@pytest.mark.parametrize("ships", [True, False])
+def test_what_is_told_of_a_rejected_version_outlives_the_trial_before(tmp_path: Path, ships: bool) -> None:
+    """A version that was rejected while an older one was on trial is never called confirmed."""
+    with pushing(tmp_path, "[remote]\ntrial = 1\n") as site:
+        stale_s = time.monotonic()
+        site.settings(1, {"log": {"level": "debug"}})
+        site.settings(2, {"log": {"level": "loud"}})
+        rejected = site.told()
+        if ships:
+            site.site.agent.configuration.look(time.monotonic())
+        else:
+            outlast(site.site.agent.configuration, stale_s)
+
+    also = "; version 1, which was on trial, is reverted: no fresh record reached the collector within 1 s"
+    assert rejected[:2] == (2, "rejected")
+    assert site.told() == (2, "rejected", rejected[2] + ("" if ships else also))
+    assert site.remote.in_force == (Pushed(1, {"log": {"level": "debug"}}) if ships else None)
+    assert (site.remote.floor, site.remote.has_suspect) == (2, False)
+
+
+def test_a_version_that_comes_while_another_is_taken_waits_for_its_turn(tmp_path: Path) -> None:
+    """Two changes in a row: the later one counts, and is not turned away as too early."""
+    with pushing(tmp_path) as site:
+        turn = site.site.agent.configuration.turn
+        with turn:
+            for version, level in ((1, "debug"), (2, "warning")):
+                pushed = site.signer.sign(version, {"log": {"level": level}})
+                site.site.collector.command(pb.Command(id=f"v{version}", name="config", config=pushed, actor="user:ada"))
+            wait_for(lambda: site.site.outcomes().count(("config", "accepted")) == 2, "both wait")
+            site.site.collector.command(pb.Command(id="v1", cancel=True, actor="user:ada"))
+            first = site.site.end("v1")
+        second = site.site.end("v2")
+        level = site.site.agent.settings.value.log.level
+
+    assert (first.state, second.state) == (pb.COMMAND_CANCELLED, pb.COMMAND_DONE)
+    assert (level, site.told()) == ("warning", (2, "applied", ""))
+
+
 def test_a_write_budget_gives_a_trial_more_time(tmp_path: Path) -> None:
     """Records that are sealed later to spare the disk are no sign of trouble."""
     with pushing(tmp_path, "[remote]\ntrial = 1\n") as site:

@@ -12,14 +12,25 @@ from fieldwatch_agent.control.settings import MAX_PUSHED_BYTES, parse, sections
 from fieldwatch_agent.control.signature import SignatureError, check
 from fieldwatch_agent.filters import compile_filter
 
+TURN_S = 0.1  # between two looks whether a command that waits for its turn was cancelled
+
 
 @command(
     "config",
     "settings of the collector's, on trial until a fresh record has reached it",
     arguments=(Argument("version", int, "that of the signed settings", 0, low=0, high=1 << 63),),
-    exclusive=True,
 )
 def config(run: Run, agent: Agent, *, version: int) -> Outcome:
+    # One after the other: the collector sends a version once, so one that was turned away as too early would be lost.
+    while not agent.configuration.turn.acquire(timeout=TURN_S):
+        run.check()
+    try:
+        return _take(run, agent, version)
+    finally:
+        agent.configuration.turn.release()
+
+
+def _take(run: Run, agent: Agent, version: int) -> Outcome:
     if not agent.takes_configuration:
         raise CommandError("this run replays a capture; it takes no configuration")
     remote = agent.configuration.remote
