@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from fieldwatch_proto.v1 import agent_pb2 as pb
-from support.browsing import STATUS, log_in, start, too_wide
+from support.browsing import STATUS, log_in, overflowing, start
 from support.obedient import ObedientAgent
 from support.stack import Collector
 
@@ -62,7 +62,7 @@ def test_commands_are_given_followed_and_fetched(collector: Collector, visit: An
         agent.go_on(call, given.id, state=pb.COMMAND_CANCELLED, text="cancelled by user:chief")
         expect(rows.first).to_contain_text("cancelled by user:chief")
         with page.expect_download() as download:
-            rows.first.get_by_role("link", name=re.compile("4.B")).click()
+            rows.first.get_by_role("link", name=re.compile("Download eth0.pcap, 4.B")).click()
 
     assert given.arguments == b'{"interface":"eth0","packets":1000,"filter":"port 53","seconds":60,"snaplen":65535}'
     assert (stop.id, stop.cancel, given.actor) == (given.id, True, "user:chief")
@@ -124,10 +124,10 @@ def test_the_page_offers_what_role_and_agent_allow(collector: Collector, visit: 
         expect(page.get_by_role("table", name="Commands").locator("tbody tr")).to_have_count(1)
         collector.call("agents", "config", "set", "flows.max=4096", "--select", "*", "--data", str(collector.data))
         expect(page.locator(".settings h2")).to_contain_text("waiting for the agent")
-        wide = too_wide(page)
+        wide = overflowing(page)
         page.goto(f"http://127.0.0.1:{collector.ports['http']}/#/agents")
         expect(page.get_by_role("article")).to_contain_text("waiting for the agent")
-        wide += too_wide(page)
+        wide += overflowing(page)
 
     assert offered == {"watcher": [], "worker": ["Reload", "Diagnostics"], "chief": ["Reload", "Diagnostics"]}
     assert "[remote] allow" in (refused or "")

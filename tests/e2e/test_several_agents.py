@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from fieldwatch_proto.v1 import agent_pb2 as pb
-from support.browsing import STATUS, log_in, start, too_wide
+from support.browsing import STATUS, log_in, overflowing, start
 from support.obedient import ObedientAgent
 from support.stack import Collector
 
@@ -58,7 +58,7 @@ def test_ticked_agents_are_commanded_and_each_has_its_result(collector: Collecto
         expect(rows.filter(has_text="pi-barn")).to_contain_text("refused")
         expect(rows.filter(has_text="pi-barn")).to_contain_text("the disk is full")
         with page.expect_download() as download:
-            rows.filter(has_text="pi-attic").get_by_role("link", name=re.compile("3.B")).click()
+            rows.filter(has_text="pi-attic").get_by_role("link", name=re.compile("Download pi-attic.tar.gz, 3.B")).click()
 
     assert [command.name for command in given] == ["diagnostics"] * 2
     assert download.value.suggested_filename == "pi-attic.tar.gz"
@@ -131,7 +131,7 @@ def test_who_may_choose_and_what_fits_a_narrow_screen(collector: Collector, visi
         box.get_by_role("button", name="Log level …").click()
         box.get_by_role("form", name="Log level").get_by_role("button", name="Log level").click()
         expect(box.get_by_role("table", name="Commands").locator("tbody tr")).to_have_count(2)
-        wide = too_wide(page)
+        wide = overflowing(page)
 
     assert "operator" in why
     assert wide == []

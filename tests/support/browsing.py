@@ -1,4 +1,4 @@
-"""What the browser tests of agents share: an agent with much to tell, people of each role, boxes that are too wide."""
+"""What the browser tests of agents share: an agent with much to tell, people of each role, what overflows."""
 
 from __future__ import annotations
 
@@ -48,10 +48,13 @@ def log_in(page: Page, name: str) -> None:
     page.get_by_role("button", name="Log in").click()
 
 
-def too_wide(page: Page) -> list[str]:
+def overflowing(page: Page) -> list[str]:
+    """Boxes that are wider than their place, and a window that scrolls beside the page's own scrolling."""
     found: list[str] = page.evaluate(
         """() => [...document.querySelectorAll("html, main, .page, .table-box, .agent, .strip, .orders, .settings")]
             .filter((box) => box.scrollWidth > box.clientWidth + 1)
-            .map((box) => `${box.tagName} ${box.className}: ${box.scrollWidth} in ${box.clientWidth}`)"""
+            .map((box) => `${box.tagName} ${box.className}: ${box.scrollWidth} in ${box.clientWidth}`)
+            .concat([document.documentElement].filter((box) => box.scrollHeight > box.clientHeight + 1)
+            .map((box) => `the window: ${box.scrollHeight} high in ${box.clientHeight}`))"""
     )
     return found

@@ -48,7 +48,7 @@ function Made({ command, principal, cancel }) {
   if (!command.file_name) return null;
   if (command.file_gone) return html`<span class="muted">file deleted</span>`;
   if (refused) return html`<span class="muted" title=${refused}>${command.file_name}, ${bytes(command.file_bytes)}</span>`;
-  return html`<a class="button" href=${`/api/v1/agents/commands/${command.id}/file`} download=${command.file_name} title=${command.file_name}>
+  return html`<a class="button" href=${`/api/v1/agents/commands/${command.id}/file`} download=${command.file_name} title=${command.file_name} aria-label=${`Download ${command.file_name}, ${bytes(command.file_bytes)}`}>
     <${Save} /> ${bytes(command.file_bytes)}
   </a>`;
 }
