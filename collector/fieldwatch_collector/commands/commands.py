@@ -90,7 +90,8 @@ class Commands:
     ) -> list[dict[str, Any]]:
         """Give a command to agents, by id or name, or by a selector; one Command each, by the agents' names.
 
-        An agent that is not connected gets it when it comes, within the timeout (seconds; 0 = the command's own).
+        An agent that is not connected gets it when it comes, within the timeout (seconds; 0 = the command's own). Of
+        several, one that has `MAX_OPEN` open commands has refused it, and the others get it; one alone is a BadRequest.
         """
         kind = registry.kind_of(name)
         checked = kind.check(arguments)
@@ -102,10 +103,10 @@ class Commands:
             meant = selectors.meant(connection, agents, select)
             rows, events = [], []
             for agent in meant:
-                if len(table.open_ones(connection, agent["id"])) >= MAX_OPEN:
-                    raise BadRequest(
-                        f"agent: {agent['name']} has {MAX_OPEN} commands that have not ended; wait, or cancel some"
-                    )
+                full = len(table.open_ones(connection, agent["id"])) >= MAX_OPEN
+                problem = f"{MAX_OPEN} commands of it have not ended; wait, or cancel some"
+                if full and len(meant) == 1:
+                    raise BadRequest(f"agent: {agent['name']}: {problem}")
                 row, event = table.add(
                     connection,
                     agent,
@@ -121,9 +122,13 @@ class Commands:
                     action="command.run",
                     subject=agent["id"],
                     data={"command": row["id"], **detail},
+                    **({"outcome": "refused"} if full else {}),
                 )
-                rows.append(table.shown(row))
                 events.append(event)
+                if full:
+                    events += table.end(connection, row["id"], table.REFUSED, now_ns=self.clock(), text=problem)
+                    row = table.find(connection, row["id"])
+                rows.append(table.shown(row))
             return rows, events
 
         made = self.transact(work)
