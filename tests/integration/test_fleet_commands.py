@@ -185,6 +185,37 @@ async def test_tags_and_settings_by_either_program(tmp_path: Path, setter: str, 
         ]
 
 
+@pytest.mark.parametrize("program", [REMOTE, LOCAL])
+async def test_a_setting_that_an_agent_does_not_take_is_said_at_once(tmp_path: Path, program: str) -> None:
+    """By each agent that is connected, with its reason; the exit code is 1, and 0 where it is taken."""
+    async with running(tmp_path / "data") as collector:
+        await enrol(collector, hostname="away")
+        identity = await enrol(collector)
+
+        async def answer(agent: Any, **report: Any) -> None:
+            await agent.report((await agent.command()).id, report)
+
+        words = ("agents", "config", "set", "--select", "*")
+        unknown = "unknown key flows.idl; the nearest known one is flows.idle"
+        async with desk(collector, identity) as agent:
+            refused, _ = await asyncio.gather(
+                call(collector, program, *words, "flows.idl=30"),
+                answer(agent, state=pb.COMMAND_FAILED, text=unknown),
+            )
+            taken, _ = await asyncio.gather(
+                call(collector, program, "agents", "config", "unset", "flows.idl", "--select", "*"),
+                answer(agent, **done()),
+            )
+
+        assert refused.returncode == 1
+        kept, reason, hint = refused.stderr.splitlines()
+        assert kept.startswith("kept for *: 2 agents now")
+        assert reason == f"pi does not take it: {unknown}"
+        name = {REMOTE: "fieldwatch", LOCAL: "fieldwatch-collector"}[program]
+        assert hint == f"to take a setting back: {name} agents config unset SECTION.KEY --select ..."
+        assert (taken.returncode, len(taken.stderr.splitlines())) == (0, 1)
+
+
 @pytest.mark.parametrize(
     ("words", "role", "code", "said"),
     [

@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fieldwatch_proto.cli.agents_door import Door, add_select, selected
+from fieldwatch_proto.cli.agents_door import Door, Fleet, add_select, selected
 from fieldwatch_proto.cli.agents_show import settings_text
 from fieldwatch_proto.cli.command import Program, UsageError
-from fieldwatch_proto.cli.tables import Column, add_output, amount_text, moment_text, write
+from fieldwatch_proto.cli.tables import Column, add_output, amount_text, moment_text, plain, write
 
+ANSWER_S = 5.0  # at most, until the agents that are connected have said whether they take it
+LOOK_S = 0.4
+MOST_ASKED = 20  # agents; of more the list of agents tells
 SETTINGS = (
     Column("selector"),
     Column("setting"),
@@ -41,7 +45,7 @@ def register(program: Program, door: Door) -> None:
         "set something for the agents that a selector means, now and later",
         description="set something for the agents that a selector means, those that come later included. The more"
         " specific selector wins. What an agent's own file says, wins over what is set here; a setting that breaks"
-        " shipping goes again by itself",
+        " shipping goes again by itself. Exit code 1 where an agent that is connected does not take it",
         example="""agents config set flows.idle='30 s' --select site=hq
             agents config set capture.interfaces='["eth0", "eth1"]' --select pi-attic""",
         arguments=_set_arguments,
@@ -94,7 +98,7 @@ def show(door: Door, args: argparse.Namespace) -> None:
     write(map(_shown, rows), OF_AGENT, args.output, empty="nothing is set for it from here")
 
 
-def change(door: Door, args: argparse.Namespace) -> None:
+def change(door: Door, args: argparse.Namespace) -> int:
     select, words = selected(args, args.words)
     if not words:
         raise UsageError("nothing to set; give SECTION.KEY=VALUE, as in flows.idle='30 s'")
@@ -105,14 +109,14 @@ def change(door: Door, args: argparse.Namespace) -> None:
         if not (equals and dot):
             raise UsageError(f"{word!r:.60} is no SECTION.KEY=VALUE, as in flows.idle='30 s'")
         settings.setdefault(section, {})[key] = value_of(text)
-    _configure(door, args, select, settings, ())
+    return _configure(door, args, select, settings, ())
 
 
-def forget(door: Door, args: argparse.Namespace) -> None:
+def forget(door: Door, args: argparse.Namespace) -> int:
     select, words = selected(args, args.words)
     if not words:
         raise UsageError("nothing to unset; give SECTION.KEY, as agents config show has it")
-    _configure(door, args, select, {}, words)
+    return _configure(door, args, select, {}, words)
 
 
 def _configure(
@@ -121,12 +125,31 @@ def _configure(
     select: str,
     settings: Mapping[str, Mapping[str, Any]],
     unset: Sequence[str],
-) -> None:
+) -> int:
     with door.open(args) as fleet:
         reply = fleet.configure(select, settings, unset)
-    concerned = amount_text(reply["agents"], "agent")
-    hint = "see: agents config show AGENT" if reply["agents"] else "those that come later get it"
-    print(f"kept for {reply['selector']}: {concerned} now; {hint}", file=sys.stderr)
+        concerned = amount_text(reply["agents"], "agent")
+        hint = "see: agents config show AGENT" if reply["agents"] else "those that come later get it"
+        print(f"kept for {reply['selector']}: {concerned} now; {hint}", file=sys.stderr)
+        refusals = [one for one in _answers(fleet, reply["results"]) if one["state"] in ("failed", "refused")]
+    for one in refusals:
+        print(plain(f"{one['agent_name']} does not take it: {one['text']}"), file=sys.stderr)
+    if refusals:
+        print(f"to take a setting back: {door.program} agents config unset SECTION.KEY --select ...", file=sys.stderr)
+    return 1 if refusals else 0
+
+
+def _answers(fleet: Fleet, results: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The commands that bring it to the agents, once all that are connected have answered or `ANSWER_S` is over."""
+    ids = [str(one["command"]) for one in results if one["command"]]
+    if not ids or len(ids) > MOST_ASKED:
+        return []
+    deadline = time.monotonic() + ANSWER_S
+    while True:
+        time.sleep(LOOK_S)
+        found = [fleet.command(one) for one in ids]
+        if time.monotonic() > deadline or all(one["ended"] or one["state"] == "waiting" for one in found):
+            return found
 
 
 def value_of(text: str) -> str | int | float | bool | list[Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from fieldwatch_proto.cli.command import Arguments, Program
+from fieldwatch_proto.cli.command import Arguments, Program, UsageError
 
 
 class Fleet(Protocol):
@@ -75,7 +75,7 @@ def add_select(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--select",
         nargs="+",
-        required=True,
+        default=[""],
         metavar="WHICH",
         help="*, an agent (id or name), or terms that must all hold: site=hq,role=edge",
     )
@@ -83,5 +83,7 @@ def add_select(parser: argparse.ArgumentParser) -> None:
 
 def selected(args: argparse.Namespace, words: Sequence[str]) -> tuple[str, list[str]]:
     """(selector, the command's words). argparse gives a positional list the words of one place only, and people write
-    them before and after the flag."""
+    them before and after the flag. Raises UsageError where nobody is selected."""
+    if not args.select[0]:
+        raise UsageError("which agents? Give --select pi-attic, --select site=hq,role=edge, or --select '*' for all")
     return args.select[0], [*words, *args.select[1:]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +49,9 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
         (("agents", "approve", "nobody"), 1, "no device waits under 'nobody'"),
         (("agents", "list", "--select", "a="), 2, "select: 'a=' is no KEY=VALUE"),
         (("agents", "run", "reloads", "--select", "*"), 2, "did you mean reload?"),
+        (("agents", "run", "reload", "pi-hq"), 2, "which agents? Give --select pi-attic, --select site=hq"),
+        (("agents", "run", "reload", "--select", ""), 2, "which agents?"),
+        (("agents", "config", "set", "flows.max=9", "pi-hq"), 2, "which agents?"),
         (("agents", "run", "reload", "--select", "x=y"), 1, "no agent matches 'x=y'"),
         (("agents", "run", "reload", "--select", "*", "--timeout", "30d"), 2, "outside 1 to 604800 (7 days)"),
         (("agents", "commands", "--limit", "-3"), 2, "is no number of rows"),
@@ -100,6 +104,34 @@ def test_a_token_takes_over_an_agent_by_its_name(run: Run) -> None:
 
     assert made[0] == 0
     assert agent_id(0) in listed[1]
+
+
+def test_one_agent_that_has_too_much_to_do_holds_up_no_other(run: Run) -> None:
+    """Each agent has its result; where the order is for that one alone, it is an error."""
+    for _ in range(16):
+        assert run("agents", "run", "reload", "--select", "pi-hq")[0] == 0
+
+    code, out, _ = run("agents", "run", "reload", "--select", "*", "-o", "json")
+    alone, _, said = run("agents", "run", "reload", "--select", "pi-hq")
+    _, audited, _ = run("audit", "list", "-o", "json")
+
+    states = {row["agent_name"]: (row["state"], row["text"]) for row in json.loads(out)}
+    full = "16 commands of it have not ended; wait, or cancel some"
+    assert (code, states) == (0, {"pi-hq": ("refused", full), "pi-lab": ("waiting", "")})
+    assert (alone, said) == (2, f"fieldwatch-collector: agent: pi-hq: {full}\n")
+    assert [row["outcome"] for row in json.loads(audited)[-2:]] == ["refused", "done"]
+
+
+def test_the_audit_log_names_settings_as_people_do(run: Run) -> None:
+    assert run("agents", "config", "set", "flows.max=4096", "log.level=debug", "--select", "site=hq")[0] == 0
+    assert run("agents", "config", "unset", "log.level", "--select", "site=hq")[0] == 0
+
+    _, table, _ = run("audit", "list")
+
+    assert [line.split()[-1] for line in table.splitlines()[-2:]] == [
+        "set=flows.max:4096,log.level:debug",
+        "unset=log.level",
+    ]
 
 
 def test_a_setting_for_nobody_yet_says_who_gets_it(run: Run) -> None:
