@@ -90,12 +90,23 @@ def show(args: argparse.Namespace) -> None:
 
 
 def _pairs(data: dict[str, Any] | None) -> str:
-    """What has a value, as "key=value"; objects inside as "key=a:b,c:d"."""
-    shown = {
-        key: ",".join(f"{inner}:{one}" for inner, one in value.items()) if isinstance(value, dict) else value
-        for key, value in (data or {}).items()
-    }
-    return " ".join(f"{key}={value}" for key, value in shown.items() if value not in ("", None))
+    """What has a value, as "key=value"; objects inside as "key=a:b,c:d", deeper ones as "key=a.b:c"."""
+    shown = {key: _text(value) for key, value in (data or {}).items() if value not in ("", None, [], {})}
+    return " ".join(f"{key}={value}" for key, value in shown.items())
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return ",".join(f"{name}:{one}" for name, one in _leaves(value)) if isinstance(value, dict) else str(value)
+
+
+def _leaves(value: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, one in value.items():
+        if isinstance(one, dict):
+            yield from ((f"{name}.{deeper}", leaf) for deeper, leaf in _leaves(one))
+        else:
+            yield name, one
 
 
 def _rows(args: argparse.Namespace, since_ns: int = 0, after: int = 0) -> Iterator[dict[str, Any]]:
