@@ -70,6 +70,12 @@ def _agent_families(agents: Iterable[Mapping[str, Any]]) -> list[str]:
     info = [({**labels, "name": agent["name"], "version": agent["version"]}, 1.0) for labels, agent in labelled]
     lives = [(labels, agent["card_life_years"] * YEAR_S) for labels, agent in labelled if agent["card_life_years"]]
     contacts = [(labels, when(agent["last_contact"], 0) / 1e9) for labels, agent in labelled if agent["last_contact"]]
+    healthy = [(labels, agent["health"] == "ok") for labels, agent in labelled if agent["health"]]
+    expiries = [
+        (labels, when(agent["certificate_expires"], 0) / 1e9)
+        for labels, agent in labelled
+        if agent["certificate_expires"]
+    ]
     families = [
         _family("agent_info", "gauge", "Name and version of each agent.", info),
         _family(
@@ -78,7 +84,14 @@ def _agent_families(agents: Iterable[Mapping[str, Any]]) -> list[str]:
             "Whether the agent's heartbeat is fresh.",
             [(labels, agent["state"] == "online") for labels, agent in labelled],
         ),
+        _family(
+            "agent_healthy",
+            "gauge",
+            "Whether every part of the agent was well at its last contact; the list of agents has the reason.",
+            healthy,
+        ),
         _family("agent_last_contact_timestamp_seconds", "gauge", "When the agent was last heard.", contacts),
+        _family("agent_certificate_expiry_timestamp_seconds", "gauge", "When its certificate ends.", expiries),
         _family(
             "agent_card_life_seconds",
             "gauge",

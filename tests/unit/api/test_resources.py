@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sqlite3
 
 import httpx
 from fieldwatch_collector import audit
@@ -101,6 +103,38 @@ def test_metrics_are_prometheus_text(viewer: httpx.Client, site: Site) -> None:
     assert [line for line in samples if "pi-lab" in line] == [
         f'fieldwatch_agent_info{{{agent},name="pi-lab",version="0.2.0"}} 1'
     ]
+
+
+def test_metrics_tell_who_is_not_well(viewer: httpx.Client, site: Site) -> None:
+    """An alert needs no page: health as 0 or 1, and when the certificate ends; absent of who never told any."""
+    first, second = site.filling.agents[:2]
+    sick = json.dumps([{"component": "agent/spool", "level": "degraded", "reason": "the disk is slow"}])
+
+    def give(connection: sqlite3.Connection) -> None:
+        told = "UPDATE agent SET status = json_set(status, '$.health', json(?)) WHERE id = ?"
+        connection.execute(told, (sick, second))
+        connection.execute(
+            "INSERT INTO agent_certificate(serial, agent, issued_ns, expires_ns)"
+            " SELECT serial, id, 0, 1700000000000000000 FROM agent WHERE id = ?",
+            (second,),
+        )
+
+    def take(connection: sqlite3.Connection) -> None:  # other tests see the same site
+        connection.execute("UPDATE agent SET status = json_remove(status, '$.health') WHERE id = ?", (second,))
+        connection.execute("DELETE FROM agent_certificate WHERE agent = ?", (second,))
+
+    before = viewer.get("/metrics").text
+    site.services.store.transact_sync(give)
+    try:
+        after = viewer.get("/metrics").text
+    finally:
+        site.services.store.transact_sync(take)
+
+    labels = f'{{agent="{second}",site="lab"}}'
+    assert "fieldwatch_agent_healthy{" not in before
+    assert f"\nfieldwatch_agent_healthy{labels} 0\n" in after
+    assert f"\nfieldwatch_agent_certificate_expiry_timestamp_seconds{labels} 1700000000\n" in after
+    assert f'fieldwatch_agent_healthy{{agent="{first}"' not in after
 
 
 def test_who_was_let_in_and_who_was_not_is_counted(viewer: httpx.Client, site: Site) -> None:
