@@ -52,7 +52,7 @@ def collector(tmp_path: Path) -> Iterator[Collector]:
     made.start()
     yield made
     if made.running:
-        made.stop()
+        made.kill()
 
 
 def is_ready(collector: Collector) -> tuple[int, str]:
