@@ -58,7 +58,9 @@ def test_ticked_agents_are_commanded_and_each_has_its_result(collector: Collecto
         expect(rows.filter(has_text="pi-barn")).to_contain_text("refused")
         expect(rows.filter(has_text="pi-barn")).to_contain_text("the disk is full")
         with page.expect_download() as download:
-            rows.filter(has_text="pi-attic").get_by_role("link", name=re.compile("Download pi-attic.tar.gz, 3.B")).click()
+            rows.filter(has_text="pi-attic").get_by_role(
+                "link", name=re.compile("Download pi-attic.tar.gz, 3.B")
+            ).click()
 
     assert [command.name for command in given] == ["diagnostics"] * 2
     assert download.value.suggested_filename == "pi-attic.tar.gz"

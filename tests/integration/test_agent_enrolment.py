@@ -128,11 +128,14 @@ def test_enrolment_by_pasting_the_token(agent: Agent, collector: Collector) -> N
     nothing, refused = at_a_terminal(agent, "\x04", *arguments)
     screen, code = at_a_terminal(agent, token + "\n", *arguments)
 
-    assert refused == 1 and "the join token is empty" in nothing
+    assert refused == 1
+    assert "the join token is empty" in nothing
     assert code == 0, screen
-    assert screen.startswith("Join token: ") and token not in screen
+    assert screen.startswith("Join token: ")
+    assert token not in screen
     identity = load_identity(agent.data)
-    assert identity is not None and f"enrolled as {identity.agent_id}" in screen
+    assert identity is not None
+    assert f"enrolled as {identity.agent_id}" in screen
 
 
 def test_no_token_where_nobody_can_paste_one(agent: Agent, collector: Collector) -> None:

@@ -16,10 +16,10 @@ def register(program: Program) -> None:
         enrol,
         "joins a collector with a join token",
         description=(
-            "Asks the collector for a certificate. The token is asked for at the terminal, or read from a file (removed "
-            "after use) or from standard input, never from the command line. Running it again with the same collector "
-            "changes nothing. Where the collector lets a person decide, it waits; ended early (Ctrl-C), the same "
-            "command goes on later"
+            "Asks the collector for a certificate. The token is asked for at the terminal, or read from a file "
+            "(removed after use) or from standard input, never from the command line. Running it again with the same "
+            "collector changes nothing. Where the collector lets a person decide, it waits; ended early (Ctrl-C), the "
+            "same command goes on later"
         ),
         example="""
         fieldwatch-agent enrol --collector collector.example

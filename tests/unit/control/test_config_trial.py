@@ -301,7 +301,9 @@ def test_a_version_that_comes_while_another_is_taken_waits_for_its_turn(tmp_path
         with turn:
             for version, level in ((1, "debug"), (2, "warning")):
                 pushed = site.signer.sign(version, {"log": {"level": level}})
-                site.site.collector.command(pb.Command(id=f"v{version}", name="config", config=pushed, actor="user:ada"))
+                site.site.collector.command(
+                    pb.Command(id=f"v{version}", name="config", config=pushed, actor="user:ada")
+                )
             wait_for(lambda: site.site.outcomes().count(("config", "accepted")) == 2, "both wait")
             site.site.collector.command(pb.Command(id="v1", cancel=True, actor="user:ada"))
             first = site.site.end("v1")
