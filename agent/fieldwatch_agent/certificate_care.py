@@ -16,7 +16,7 @@ from pathlib import Path
 from fieldwatch_proto.logs import get_logger
 
 from fieldwatch_agent.clock import Clock
-from fieldwatch_agent.enrolment.identity import ENROL_AGAIN, Identity, load_identity
+from fieldwatch_agent.enrolment.identity import ENROL_AGAIN, EnrolmentError, Identity, load_identity
 
 RETRY_S = 600.0
 RECOVER_RETRY_S = 60.0  # past its end nothing is shipped
@@ -62,8 +62,22 @@ class CertificateCare:
         """Begin a renewal that is due, end one that is done; what the child says is logged."""
         if self._child is not None:
             self._end(self._child)
+        elif self._is_refused() and self._is_enrolled_again():
+            self._renewed()
         elif time.monotonic() >= self._not_before and (self.is_due or self._is_refused()):
             self._begin()
+
+    def _is_enrolled_again(self) -> bool:
+        """Whether somebody has given the device another identity meanwhile; from now on it is that one."""
+        try:
+            found = load_identity(self._folder)
+        except EnrolmentError:
+            return False  # the shipper says what is wrong with it
+        if found is None or found == self.identity:
+            return False
+        self.identity = found
+        log.info("the device was enrolled again", agent=found.agent_id)
+        return True
 
     def _end(self, child: subprocess.Popen[str]) -> None:
         if child.poll() is None:

@@ -23,6 +23,7 @@ from fieldwatch_agent.enrolment.identity import (
 )
 from fieldwatch_agent.enrolment.keys import key_pem, make_key
 from fieldwatch_agent.spool.file import SOCKET_NAME
+from fieldwatch_collector import admin
 from support.capture_files import pcap
 from support.sender import FRAMES_A_FLOW, frame
 from support.stack import Agent, Collector, wait_for
@@ -146,6 +147,33 @@ def test_no_token_where_nobody_can_paste_one(agent: Agent, collector: Collector)
 
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "--token-file FILE is missing" in refused.stderr
+
+
+def test_a_revoked_device_comes_back_as_another_agent(agent: Agent, collector: Collector) -> None:
+    """While it runs: with --anew it ships again, under a new id; without, nothing is changed, and that is said."""
+    assert enrol(agent, public(collector), collector.token()).returncode == 0
+    before = load_identity(agent.data)
+    assert before is not None
+    agent.start(collector, "-i", "fw-absent0")
+    wait_for(lambda: "connected to the collector" in agent.tail(), "it ships")
+    admin.call(collector.data, "agents.revoke", {"id": before.agent_id})
+    wait_for(lambda: "not shipping" in agent.tail(), "it is refused")
+    told = agent.tail()
+
+    kept = enrol(agent, public(collector), collector.token())
+    unchanged = load_identity(agent.data)
+    both = enrol(agent, public(collector), collector.token(), "--anew", "--replace", before.agent_id)
+    anew = enrol(agent, public(collector), collector.token(), "--anew")
+    after = load_identity(agent.data)
+    wait_for(lambda: agent.log.read_text().count("connected to the collector") == 2, "it ships again", 60)
+    assert agent.stop() == 0, agent.tail()
+
+    assert "fieldwatch-agent enrol --token-file FILE --collector HOST --anew" in told
+    assert unchanged == before
+    assert "nothing was changed (--anew makes it a new agent)" in kept.stdout
+    assert (both.returncode, anew.returncode) == (2, 0), anew.stderr
+    assert after is not None
+    assert after.agent_id != before.agent_id
 
 
 def test_a_used_token_is_refused(agent: Agent, collector: Collector, tmp_path: Path) -> None:

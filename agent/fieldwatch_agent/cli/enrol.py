@@ -39,7 +39,13 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--collector", required=True, metavar="HOST[:PORT]", help="the collector; port 7444 unless given"
     )
-    parser.add_argument("--replace", default="", metavar="AGENT_ID", help="take over the identity of this agent")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
+        "--replace", default="", metavar="AGENT_ID", help="take over the identity of this agent, for a re-imaged device"
+    )
+    how.add_argument(
+        "--anew", action="store_true", help="give up the identity that is here, revoked perhaps, and be a new agent"
+    )
     parser.add_argument(
         "--timeout",
         default="",
@@ -73,6 +79,7 @@ def enrol(args: argparse.Namespace) -> int:
             args.token_file or "-",
             args.collector,
             replace=args.replace,
+            anew=args.anew,
             timeout_s=timeout_s,
             waiting=_say_waiting,
         )
@@ -81,7 +88,8 @@ def enrol(args: argparse.Namespace) -> int:
     if news:
         print(f"enrolled as {identity.agent_id}" + (f", site {identity.site}" if identity.site else ""))
     else:
-        print(f"already enrolled as {identity.agent_id} at {identity.collector}; nothing was changed")
+        where = f"already enrolled as {identity.agent_id} at {identity.collector}"
+        print(f"{where}; nothing was changed (--anew makes it a new agent)")
     return 0
 
 

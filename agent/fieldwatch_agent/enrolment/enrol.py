@@ -51,17 +51,19 @@ def enrol_at(
     address: str,
     *,
     replace: str = "",
+    anew: bool = False,
     timeout_s: float | None = None,
     waiting: Callable[[str], None] = lambda fingerprint: None,
 ) -> tuple[Identity, bool]:
-    """The identity, and whether it is new. Enrolling again at the same collector changes nothing.
+    """The identity, and whether it is new. Enrolling again at the same collector changes nothing, except `anew`: the
+    device gives up the identity that it has and becomes another agent.
 
     Where a person has to approve, `waiting` is told once under which id, and the collector is asked until the answer is
     there, at most `timeout_s` (None: without end). Cut off at any moment, it goes on with the same key when called
     again. The token file is removed once the identity is stored. Raises EnrolmentError, and UsageError for the address.
     """
     host, port = split_address(address)
-    existing = _existing(folder)
+    existing = None if anew else _existing(folder)
     if existing is not None and not replace and existing.collector == host and _is_gone(token_file):
         return existing, False  # the enrolment that made it has removed the file
     token = _read_token(token_file)
@@ -70,8 +72,8 @@ def enrol_at(
             _remove(token_file)
             return existing, False
         raise EnrolmentError(
-            f"this agent is enrolled at {existing.collector} as {existing.agent_id}; to join another collector,"
-            f" remove {folder / 'identity'} first, or choose another folder with --data"
+            f"this agent is enrolled at {existing.collector} as {existing.agent_id}; to leave it and join this one,"
+            " add --anew, or choose another folder with --data"
         )
     key = _pending_key(folder)
     csr = keys.request_der(key, socket.gethostname())

@@ -21,7 +21,9 @@ TARGET_NAME = "collector.fieldwatch.internal"
 
 FILES = ("agent.key", "agent.crt", "ca.crt", "identity.json")
 ENROL = "fieldwatch-agent enrol --token-file FILE --collector HOST"
-ENROL_AGAIN = f"enrol again: {ENROL} --replace AGENT_ID"
+ENROL_AGAIN = (
+    f"enrol again: {ENROL} --anew, or, where it was not revoked, with --replace AGENT_ID, which keeps name and history"
+)
 _LINK = "identity"
 # One or more: while the collector's CA is being replaced, the agent trusts the old one and the new.
 _PEM = re.compile(rb"(?:\s*-----BEGIN [A-Z ]+-----\s[A-Za-z0-9+/=\s]+-----END [A-Z ]+-----\s*)+")

@@ -161,8 +161,10 @@ def _admit(
 
 def _replace(connection: sqlite3.Connection, agent_id: str, digest: bytes) -> tuple[str, str, str]:
     row = connection.execute("SELECT name, site, revoked_ns FROM agent WHERE id = ?", (agent_id,)).fetchone()
-    if row is None or row["revoked_ns"] is not None:
+    if row is None:
         raise RefusedError(f"there is no agent {agent_id} to replace")
+    if row["revoked_ns"] is not None:
+        raise RefusedError(f"agent {agent_id} was revoked, which is for good: enrol with --anew instead of --replace")
     certificates.revoke_all(connection, agent_id)
     connection.execute("UPDATE agent SET csr_digest = ? WHERE id = ?", (digest, agent_id))
     return agent_id, row["site"], row["name"]

@@ -41,6 +41,12 @@ def create_token(services: Services, arguments: Mapping[str, Any]) -> dict[str, 
         raise ArgumentError(f"--uses {uses}: a token with --replace is for one device; leave --uses out")
     if replace:
         replace = _find_agent(services, replace)
+        with services.store.reader() as connection:
+            gone = connection.execute(
+                "SELECT 1 FROM agent WHERE id = ? AND revoked_ns IS NOT NULL", (replace,)
+            ).fetchone()
+        if gone:
+            raise AdminError(f"agent {replace} was revoked, which is for good; leave --replace out for a new agent")
     who = actor()
     token = services.store.transact_sync(
         lambda connection: tokens.create(

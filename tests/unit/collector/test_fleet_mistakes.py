@@ -106,6 +106,16 @@ def test_a_token_takes_over_an_agent_by_its_name(run: Run) -> None:
     assert agent_id(0) in listed[1]
 
 
+def test_a_revoked_agent_is_replaced_by_nobody(run: Run) -> None:
+    """It is said when the token is made, not when a device fails with it."""
+    assert run("agents", "revoke", "pi-hq")[0] == 0
+
+    code, out, err = run("token", "create", "--replace", "pi-hq")
+
+    assert (code, out) == (1, "")
+    assert f"agent {agent_id(0)} was revoked, which is for good; leave --replace out" in err
+
+
 def test_one_agent_that_has_too_much_to_do_holds_up_no_other(run: Run) -> None:
     """Each agent has its result; where the order is for that one alone, it is an error."""
     for _ in range(16):
