@@ -142,7 +142,7 @@ def cancel(door: Door, args: argparse.Namespace) -> None:
     with door.open(args) as fleet:
         command = fleet.cancel(args.command)
     how = "has ended" if command["ended"] else "was told to end"
-    print(f"{command['name']} on {command['agent_name']} {how}: {command['state']} {command['text']}", file=sys.stderr)
+    print(f"{command['name']} on {command['agent_name']} {how}: {command['text'] or command['state']}", file=sys.stderr)
 
 
 def capture(door: Door, args: argparse.Namespace) -> int:
