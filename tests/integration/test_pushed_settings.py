@@ -273,6 +273,39 @@ async def test_an_agent_ahead_of_its_collector_gets_a_higher_version(tmp_path: P
         assert command.config.version == 8
 
 
+async def test_a_device_that_was_another_agent_before_is_rid_of_its_settings(tmp_path: Path) -> None:
+    """Nothing is set for this one: it is told so in a version that it takes, and so is what is set afterwards."""
+    async with running(tmp_path / "data") as collector:
+        identity = await enrol(collector)
+        async with desk(collector, identity, config=status(11, pb.CONFIG_CONFIRMED)) as agent:
+            none = await agent.command()
+            await agent.report(none.id, done())
+            await agent.say(config=status(12, pb.CONFIG_CONFIRMED))
+            await configure(collector, "*", {"flows": {"max": 1}})
+            some = await agent.command()
+
+        assert [(one.config.version, json.loads(one.config.settings)) for one in (none, some)] == [
+            (12, {}),
+            (13, {"flows": {"max": 1}}),
+        ]
+
+
+async def test_an_agent_that_has_forgotten_gets_its_settings_again(tmp_path: Path) -> None:
+    """What its stored status says of an earlier life does not count: its card was written anew."""
+    async with running(tmp_path / "data") as collector:
+        identity = await enrol(collector)
+        await configure(collector, "*", {"flows": {"max": 1}})
+        async with desk(collector, identity) as agent:
+            first = await agent.command()
+            await agent.report(first.id, done())
+            await agent.say(config=status(1, pb.CONFIG_CONFIRMED))
+            await until(lambda: shown(collector, identity)["agent"]["config_state"] == "confirmed", "it is stored")
+        async with desk(collector, identity) as agent:
+            again = await agent.command()
+
+        assert (again.config.version, again.id != first.id) == (1, True)
+
+
 async def test_an_agent_that_enrols_later_gets_what_is_set(tmp_path: Path) -> None:
     """With its first session, by the tags of its join token; and nothing where nothing is set for it."""
     async with running(tmp_path / "data") as collector:

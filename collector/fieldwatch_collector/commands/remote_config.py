@@ -165,16 +165,16 @@ def refresh(
     *,
     actor: str,
     now_ns: int,
-    tried: int = 0,
+    tried: int | None = None,
     may_repeat: bool = False,
     again: bool = False,
     weighed: Sequence[Mapping[str, Any]] | None = None,
 ) -> list[Event]:
     """Bring an agent's version to what its settings come to, and see that a command carries it.
 
-    tried: the newest version that the agent says it has tried. may_repeat: the agent has just connected, so what it
-    was sent and does not know of is sent again; what comes of sessions alone is bounded, `UNASKED_A_DAY`. again: a new
-    version although the settings are those of the last one.
+    tried: the newest version that the agent says it has tried; None = as its stored status says. may_repeat: the agent
+    has just connected, so what it was sent and does not know of is sent again; what comes of sessions alone is bounded,
+    `UNASKED_A_DAY`. again: a new version although the settings are those of the last one.
     weighed: every setting, as `_weighed` gives them, for who asks for many agents.
     """
     if actor == COLLECTOR and _often(connection, agent, now_ns):
@@ -184,9 +184,12 @@ def refresh(
         raise BadRequest(f"settings: {len(settings)} octets for {agent['name']}; the limit is {MAX_SETTINGS_BYTES}")
     last = held(connection, agent["id"])
     version = last["version"] if last is not None else 0
-    if version == 0 and settings == "{}":
+    if tried is None:
+        tried = json.loads(agent["status"]).get("config", {}).get("version", 0)
+    if version == 0 and tried == 0 and settings == "{}":
         return []
-    # Behind what the agent has tried: this collector was restored from an older backup.
+    # Behind what the agent has tried: this collector was restored from an older backup, or the device was another agent
+    # before, and what was set for that one is not for this one.
     if last is None or last["settings"] != settings or tried > version or again:
         version = min(max(version, tried) + 1, MAX_VERSION)
         connection.execute(

@@ -53,7 +53,7 @@ def _take(run: Run, agent: Agent, version: int) -> Outcome:
         live, waiting = agent.configuration.try_out(settings)
     except (ConfigError, UsageError) as wrong:
         remote.reject(pushed.version, str(wrong))
-        raise CommandError(f"configuration {pushed.version} is refused: {wrong}") from None
+        raise CommandError(str(wrong)) from None  # it names the configuration
     except OSError as wrong:
         raise CommandError(f"the configuration could not be written down ({wrong}); see the agent's disk") from None
     text = f"version {pushed.version} is on trial; changed: {sections([*live, *waiting])}"
