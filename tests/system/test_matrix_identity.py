@@ -76,6 +76,8 @@ def test_row_29_an_agent_that_slept_past_its_certificate_comes_back_by_itself(tm
     agent.start(collector, "-i", "fw-absent0")
     try:
         wait_for(agent.is_drained, "what waited is stored", 60)
+        # The shipper may have taken up the new certificate before the agent has looked at the child that got it.
+        wait_for(lambda: "the certificate was renewed" in agent.log.read_text(), "the renewal is told")
         said = agent.log.read_text()
     finally:
         assert agent.stop() == 0, agent.tail()
