@@ -54,12 +54,15 @@ def csv_cell(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Column:
-    """One column: the row's key, its heading, and how a person sees the value."""
+    """One column: the row's key, its heading, and how a person sees the value. `spare`: left out of a table, the last
+    one first, where the terminal has no room for the whole.
+    """
 
     key: str
     title: str = ""
     align: Literal["left", "right"] = "left"
     show: Callable[[Any], str] = plain
+    spare: bool = False
 
     @property
     def heading(self) -> str:
@@ -112,13 +115,32 @@ def write_table(cells: Sequence[Sequence[str]], columns: Sequence[Column], out: 
     widths = [
         max(width_of(column.heading), *(width_of(row[place]) for row in shown)) for place, column in enumerate(columns)
     ]
+    left_out = 0
     if out.isatty():
-        fit(widths, shutil.get_terminal_size().columns)
+        room = shutil.get_terminal_size().columns
+        kept = places(widths, columns, room)
+        left_out = len(columns) - len(kept)
+        columns, widths = [columns[place] for place in kept], [widths[place] for place in kept]
+        shown = [[row[place] for place in kept] for row in shown]
+        fit(widths, room)
     bold = ("\x1b[1m", "\x1b[0m") if out.isatty() else ("", "")
     heading = _line([column.heading for column in columns], widths, columns)
     out.write(f"{bold[0]}{heading}{bold[1]}\n")
     for row in shown:
         out.write(_line(row, widths, columns) + "\n")
+    if left_out:
+        out.write(f"({amount_text(left_out, 'more column')}: a wider terminal, or -o json)\n")
+
+
+def places(widths: Sequence[int], columns: Sequence[Column], room: int) -> list[int]:
+    """Which columns to show, that a line of them fits in `room`; where spare ones are too few, the rest is cut."""
+    kept = list(range(len(columns)))
+    for place in reversed(range(len(columns))):
+        if sum(widths[one] + 2 for one in kept) - 2 <= room:
+            break
+        if columns[place].spare:
+            kept.remove(place)
+    return kept
 
 
 def fit(widths: list[int], room: int) -> None:

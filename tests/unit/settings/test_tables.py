@@ -87,6 +87,30 @@ def test_fit_takes_from_the_widest() -> None:
     assert widths == [23, 10, 23]
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("columns", "heading", "more"), [(40, "NAME  STATE  SITE", 0), (15, "NAME  STATE", 1)])
+def test_spare_columns_go_before_anything_is_cut(
+    monkeypatch: pytest.MonkeyPatch, columns: int, heading: str, more: int
+) -> None:
+    """On a terminal alone, and it says how many there are more; what is piped to a program stays whole."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    table = (Column("name"), Column("state"), Column("site", spare=True))
+    rows = [{"name": "pi", "state": "online", "site": "hq"}]
+    screen, pipe = Terminal(), io.StringIO()
+
+    write(rows, table, stream=screen)
+    write(rows, table, stream=pipe)
+
+    first, _, *rest = screen.getvalue().splitlines()
+    assert first.replace("\x1b[1m", "").replace("\x1b[0m", "").split() == heading.split()
+    assert rest == ["(1 more column: a wider terminal, or -o json)"] * more
+    assert pipe.getvalue().split() == ["NAME", "STATE", "SITE", "pi", "online", "hq"]
+
+
 @given(st.text(max_size=40), st.integers(1, 40))
 def test_cut_never_exceeds(text: str, width: int) -> None:
     """A cut text needs at most the width given, and is untouched where it fits."""
