@@ -11,13 +11,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import socket
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from fieldwatch_proto.logs import get_logger
 
@@ -28,8 +28,11 @@ KEEPALIVE_S = 30.0
 KEEPALIVE_TIMEOUT_S = 55.0
 SILENT_S = KEEPALIVE_S + KEEPALIVE_TIMEOUT_S
 LOOK_S = 5.0
+HANDSHAKE_S = 30.0  # for TLS, over a link of some seconds there and back
+IDLE_S = 120.0  # without a call: an agent's heartbeat is one, and so is whoever watches
 
-_DESCRIPTORS = Path("/proc/self/fd")
+DESCRIPTORS = Path("/proc/self/fd")
+
 _LAST_DATA_RECV = 52  # octet in struct tcp_info, linux/tcp.h: 32 bits, milliseconds
 
 _BOTH = (
@@ -37,12 +40,15 @@ _BOTH = (
     ("grpc.keepalive_timeout_ms", int(1_000 * KEEPALIVE_TIMEOUT_S)),
     ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
     ("grpc.so_reuseport", 0),  # a second collector on the port is an error, not a lottery
+    ("grpc.server_handshake_timeout_ms", int(1_000 * HANDSHAKE_S)),
+    ("grpc.max_connection_idle_ms", int(1_000 * IDLE_S)),
 )
 # A batch over the limit must arrive to be answered with TOO_BIG; beyond this gRPC ends the stream.
 AGENT_OPTIONS = (
     *_BOTH,
     ("grpc.max_receive_message_length", 2 * MAX_BATCH_BYTES),
-    ("grpc.max_concurrent_streams", 128),  # of one connection, see `fleet`
+    # Of one connection: Push, Session and the reports of commands. A call holds what it was sent until it is over.
+    ("grpc.max_concurrent_streams", 32),
     # What a stream may send before we read it is the usual window of an agent: the link's own measure goes to 16 MiB.
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", USUAL * MESSAGE_BYTES),
@@ -57,25 +63,20 @@ PUBLIC_OPTIONS = (
 log = get_logger(__name__)
 
 
-async def end_silent(port: int, silent_s: float, look_s: float) -> None:
-    """End connections to this port from which nothing has come for so long, until it is cancelled. Linux."""
-    while _DESCRIPTORS.exists():
-        await asyncio.sleep(look_s)
-        try:
-            await asyncio.to_thread(_look, port, silent_s)
-        except OSError as problem:  # no descriptor is left to look with
-            log.warning("cannot look for connections that are silent; trying again", problem=str(problem))
-
-
-def _look(port: int, silent_s: float) -> None:
+def end_silent(port: int, silent_s: float) -> list[tuple[Any, ...]]:
+    """End connections to this port from which nothing has come for so long; the addresses of all others. Linux."""
+    others = []
     for connection in connections(port):
         with contextlib.suppress(OSError):  # it has just ended by itself
             information = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_DATA_RECV + 4)
             silent_ms = struct.unpack_from("=I", information, _LAST_DATA_RECV)[0]
-            if silent_ms >= 1_000 * silent_s:
-                peer = connection.getpeername()[0]
-                connection.shutdown(socket.SHUT_RDWR)
-                log.info("a connection on which nothing came was ended", peer=peer, seconds=silent_ms // 1_000)
+            peer = connection.getpeername()
+            if silent_ms < 1_000 * silent_s:
+                others.append(peer)
+                continue
+            connection.shutdown(socket.SHUT_RDWR)
+            log.info("a connection on which nothing came was ended", peer=peer[0], seconds=silent_ms // 1_000)
+    return others
 
 
 def connections(port: int) -> Iterator[socket.socket]:
@@ -83,7 +84,7 @@ def connections(port: int) -> Iterator[socket.socket]:
 
     No descriptor is copied: to close a copy would give up the locks of a database (fcntl(2)), were it one of its files.
     """
-    for name in os.listdir(_DESCRIPTORS):
+    for name in os.listdir(DESCRIPTORS):
         try:
             found = socket.socket(fileno=int(name))
         except OSError:  # no socket, or gone by now

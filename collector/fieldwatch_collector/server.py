@@ -25,11 +25,13 @@ from grpc_reflection.v1alpha import reflection
 
 from fieldwatch_collector import admin, keepalive
 from fieldwatch_collector.config import CollectorConfig, is_loopback, join_address, split_address
+from fieldwatch_collector.connections import Connections
 from fieldwatch_collector.http_server import HttpServer
 from fieldwatch_collector.identity.authority import server_names
 from fieldwatch_collector.ingest.control import ControlService
 from fieldwatch_collector.ingest.enrolment import EnrolmentService
 from fieldwatch_collector.ingest.gate import Gate
+from fieldwatch_collector.ingest.messages import BoundedMessages
 from fieldwatch_collector.ingest.service import IngestService
 from fieldwatch_collector.ingest.throttle import EnrolmentThrottle
 from fieldwatch_collector.listening import ServeError, cannot_listen, listening_socket, reachable
@@ -67,6 +69,7 @@ class Server:
         self.ports: dict[str, int] = {}
         self.throttle = EnrolmentThrottle()
         self._tls = Certificates(services)
+        self._connections = Connections()
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._admin = admin.AdminServer(services)
         self._http: HttpServer | None = None
@@ -113,9 +116,11 @@ class Server:
     async def start_grpc(self) -> None:
         """Both ports; they answer when this returns."""
         services = self._services
-        gate = Gate(services.store)
-        agents = grpc.aio.server(options=keepalive.AGENT_OPTIONS)
-        ingest = IngestService(services.store, services.hub, services.fleet, gate, self._config.limits)
+        gate = Gate(services.store, self._connections.admitted)
+        agents = grpc.aio.server(interceptors=[BoundedMessages()], options=keepalive.AGENT_OPTIONS)
+        ingest = IngestService(
+            services.store, services.hub, services.fleet, gate, self._config.limits, self._connections.cut
+        )
         agent_pb2_grpc.add_IngestServicer_to_server(ingest, agents)  # type: ignore[no-untyped-call]
         self._watching = asyncio.create_task(ingest.watch())
         agent_pb2_grpc.add_ControlServicer_to_server(  # type: ignore[no-untyped-call]
@@ -123,9 +128,8 @@ class Server:
             agents,
         )
         self._bind(agents, "grpc", self._config.listen.grpc, clients_need_certificates=True)
-        self._silence = asyncio.create_task(
-            keepalive.end_silent(self.ports["grpc"], keepalive.SILENT_S, keepalive.LOOK_S)
-        )
+        self._connections.port = self.ports["grpc"]
+        self._silence = asyncio.create_task(self._connections.watch())
 
         public = grpc.aio.server(options=keepalive.PUBLIC_OPTIONS)
         agent_pb2_grpc.add_EnrolmentServicer_to_server(  # type: ignore[no-untyped-call]

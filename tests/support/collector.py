@@ -137,13 +137,13 @@ class Identity:
     ca_der: bytes
     site: str = ""
 
-    def channel(self, port: int) -> grpc.aio.Channel:
+    def channel(self, port: int, *options: tuple[str, Any]) -> grpc.aio.Channel:
         """To port 7443's place: mutual TLS."""
         key = self.key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         credentials = grpc.ssl_channel_credentials(pem(self.ca_der), key, pem(self.certificate_der))
-        return grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options=_options())
+        return grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options=[*_options(), *options])
 
     def renewed(self, reply: pb.EnrolReply, key: ec.EllipticCurvePrivateKey) -> Identity:
         return replace(self, key=key, certificate_der=reply.certificate_der)

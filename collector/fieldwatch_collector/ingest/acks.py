@@ -14,13 +14,24 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 from fieldwatch_proto.v1 import agent_pb2 as pb
 
-from fieldwatch_collector.store import MAX_SEQ, Held, Item
+from fieldwatch_collector.store import MAX_SEQ, Held
 from fieldwatch_collector.store.ranges import add
 
 Span = tuple[int, int]
+
+
+class Numbered(Protocol):
+    """What an ack may cover: all that is remembered of an item, whose octets are the store's."""
+
+    @property
+    def epoch(self) -> int: ...
+
+    @property
+    def span(self) -> Span: ...
 
 
 class Acks:
@@ -38,7 +49,7 @@ class Acks:
             have.append(pb.Have(epoch=stream.epoch, upto=self._shown[stream.epoch].high_water))
         return have
 
-    def confirm(self, items: Iterable[Item]) -> list[pb.Ack]:
+    def confirm(self, items: Iterable[Numbered]) -> list[pb.Ack]:
         """Acks that cover these durable items, one per epoch."""
         spans: dict[int, set[Span]] = {}
         for item in items:

@@ -20,6 +20,7 @@ import grpc
 from fieldwatch_proto.logs import get_logger
 from fieldwatch_proto.v1 import agent_pb2 as pb
 from fieldwatch_proto.v1 import agent_pb2_grpc
+from google.protobuf.message import DecodeError
 
 from fieldwatch_collector.commands import Commands, registry, remote_config
 from fieldwatch_collector.commands.feeds import Feed
@@ -37,6 +38,7 @@ from fieldwatch_collector.read_model import BadRequest
 from fieldwatch_collector.store import Store, StoreError
 
 WRITE_EVERY_S = 5.0
+UNREADABLE = "a message cannot be parsed; is this an agent, and of a version near ours?"
 
 log = get_logger(__name__)
 
@@ -83,7 +85,11 @@ class ControlService(agent_pb2_grpc.ControlServicer):
             finally:
                 closing.cancel()
                 sending.cancel()
-                await self._finish(visit, reading, line)
+                problem = await self._finish(visit, reading, line)
+            if isinstance(problem, DecodeError):
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{UNREADABLE}: {problem}")
+            if problem is not None:
+                raise problem
             if line.reason == REVOKED:
                 await refuse(context)
 
@@ -144,8 +150,8 @@ class ControlService(agent_pb2_grpc.ControlServicer):
         await self._transact(work)
         visit.heard.set()
 
-    async def _finish(self, visit: _Visit, reading: asyncio.Task[None], line: Line) -> None:
-        """The last status is written; the agent is said to be gone when this was its last session."""
+    async def _finish(self, visit: _Visit, reading: asyncio.Task[None], line: Line) -> BaseException | None:
+        """The last status is written; the agent is said to be gone when this was its last session. Why none is read."""
         reading.cancel()
         await asyncio.wait({reading})
         problem = None if reading.cancelled() else reading.exception()
@@ -158,8 +164,7 @@ class ControlService(agent_pb2_grpc.ControlServicer):
             await self._transact(
                 lambda connection: _told(connection, "agent.disconnected", agent_id, {"reason": reason})
             )
-        if problem is not None:
-            raise problem
+        return problem
 
     async def _transact(self, work: Any) -> None:
         with contextlib.suppress(StoreError):  # the store has said so; a heartbeat may be missed
@@ -184,6 +189,8 @@ class ControlService(agent_pb2_grpc.ControlServicer):
                 await refuse(context)
             try:
                 return pb.ReportReply(cancelled=taking.result())
+            except DecodeError as problem:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{UNREADABLE}: {problem}")
             except ReportError as problem:
                 code = grpc.StatusCode.INVALID_ARGUMENT if problem.known else grpc.StatusCode.NOT_FOUND
                 await context.abort(code, str(problem))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 REVOKED = "revoked"
 STOPPING = "the collector stops"
 CROWDED = "this agent has too many streams; the oldest is closed for a newer one"
-MAX_LINES = 32  # of one agent: each may hold a message of 8 MiB. Those of a bad link stay for two minutes
+MAX_LINES = 20  # of one agent: each may hold a message of 8 MiB. Two and the reports of commands; others are dead
 
 
 class Line:

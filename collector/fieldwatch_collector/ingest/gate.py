@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -27,8 +27,10 @@ HEAR_OUT_S = 5.0  # the most that a stream may take to say its first word before
 class Gate:
     """Admits agents whose certificate our CA signed (TLS has checked that) and nobody has revoked."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, admitted: Callable[[str, str], None] = lambda agent_id, peer: None) -> None:
+        """`admitted` is told of the agent and its peer, as gRPC names it."""
         self._store = store
+        self._admitted = admitted
         self._refusals = Refusals(store)
 
     async def admit(
@@ -49,6 +51,7 @@ class Gate:
             await self._note(peer, peer_address(context.peer()))
             await _hear_out(messages)
             await refuse(context)
+        self._admitted(peer.agent_id, context.peer())
         return peer.agent_id
 
     async def _is_admitted(self, peer: Peer) -> bool:

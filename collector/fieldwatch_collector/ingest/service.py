@@ -10,9 +10,12 @@ Beyond that nothing more is read, so that HTTP/2 holds the sender back.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
 from itertools import count
 
+import grpc.aio
 from fieldwatch_proto.logs import get_logger
 from fieldwatch_proto.v1 import agent_pb2 as pb
 from fieldwatch_proto.v1 import agent_pb2_grpc
@@ -39,7 +42,12 @@ log = get_logger(__name__)
 class IngestService(agent_pb2_grpc.IngestServicer):
     """One per server."""
 
-    def __init__(self, store: Store, hub: Hub, fleet: Fleet, gate: Gate, limits: Limits) -> None:
+    def __init__(
+        self, store: Store, hub: Hub, fleet: Fleet, gate: Gate, limits: Limits, cut: Callable[[str, str, str], None]
+    ) -> None:
+        """`cut` ends the connection of a peer: its name, the agent, and why."""
+        self._cut = cut
+        self._streams: set[Stream] = set()
         self._fleet = fleet
         self._gate = gate
         total = Budget(TOTAL_BYTES)
@@ -51,8 +59,13 @@ class IngestService(agent_pb2_grpc.IngestServicer):
         agent_id = await self._gate.admit(context, request_iterator)
         with self._fleet.line(agent_id) as line:
             stream = Stream(self._shared, agent_id, line, context)
-            with self._credit.following(stream):
-                await stream.run()
+            self._streams.add(stream)
+            try:
+                # InternalError: the connection broke while an answer was written, and nobody is there to be told.
+                with self._credit.following(stream), contextlib.suppress(grpc.aio.InternalError):
+                    await stream.run()
+            finally:
+                self._streams.discard(stream)
 
     async def watch(self) -> None:
         """Beside the streams, until it is cancelled: windows follow the time, people hear of a store in trouble."""
@@ -60,7 +73,14 @@ class IngestService(agent_pb2_grpc.IngestServicer):
             try:
                 self._credit.look()
                 if turn % LOOKS_AN_ALARM == 0:
+                    self._end_deaf()
                     await self._alarm.look()
             except Exception:
                 log.exception("looking after the windows failed; trying again")
             await asyncio.sleep(credit.LOOK_EVERY_S)
+
+    def _end_deaf(self) -> None:
+        """A call ends when its answers are written, and an agent that reads none would hold it for ever."""
+        now = time.monotonic()
+        for stream in [stream for stream in self._streams if stream.is_deaf(now)]:
+            self._cut(stream.peer, stream.agent_id, "the agent reads no answers")

@@ -23,7 +23,7 @@ from google.protobuf.message import DecodeError
 from fieldwatch_collector import clocks, faults
 from fieldwatch_collector.hub import Hub
 from fieldwatch_collector.ingest import credit
-from fieldwatch_collector.ingest.acks import Acks
+from fieldwatch_collector.ingest.acks import Acks, Span
 from fieldwatch_collector.ingest.budget import Budget
 from fieldwatch_collector.ingest.checks import CODECS, MAX_BATCH_BYTES, batch_item, gap_item
 from fieldwatch_collector.ingest.credit import Credit
@@ -38,6 +38,8 @@ MAX_EPOCHS = 64  # a Hello names so many streams at most
 RETRY_LATER_MS = 1_000
 RETRY_STORE_MS = 5_000
 STREAM_AGE_S = 30 * 60.0
+DEAF_S = 90.0  # longer than that no answer was taken: keepalive has found nothing wrong, so the agent does not read
+CLOSE_S = 4.0  # the same of a stream that is to end
 
 _DICE = random.Random()  # noqa: S311 - spreads load
 
@@ -57,10 +59,12 @@ class Shared:
 
 @dataclass(slots=True)
 class _Answer:
-    """What is owed for one message of the agent: words, or the outcome of a put once it is there."""
+    """What is owed for one message of the agent: words, or the outcome of a put once it is there. The put's octets are
+    not held: an agent that does not read its answers would have them kept."""
 
     words: Sequence[pb.Down] = ()
-    item: Item | None = None
+    epoch: int = 0
+    span: Span = (0, 0)
     stored: asyncio.Future[PutResult] | None = None
 
     @property
@@ -77,7 +81,7 @@ class Stream:
 
     def __init__(self, shared: Shared, agent_id: str, line: Line, context: Context) -> None:
         self._shared = shared
-        self._agent = agent_id
+        self.agent_id = agent_id
         self._line = line
         self._context = context
         self._acks = Acks()
@@ -91,6 +95,7 @@ class Stream:
         self._uses_it_up = False  # had as much in flight as it was granted, since it was granted
         self._late = 0  # messages that may still come although the agent is paused: they were on their way
         self._alarmed: set[str] = set()
+        self._writing_since = 0.0  # when the answer that is being written was begun; 0 = none is
         self._wall: clocks.WallClock | None = None  # the agent's, at its Hello
 
     async def run(self) -> None:
@@ -178,7 +183,7 @@ class Stream:
         if len(hello.streams) > MAX_EPOCHS:
             raise _ProtocolError(f"a Hello names at most {MAX_EPOCHS} streams, not {len(hello.streams)}")
         try:
-            held = await self._shared.store.held(self._agent, [stream.epoch for stream in hello.streams])
+            held = await self._shared.store.held(self.agent_id, [stream.epoch for stream in hello.streams])
         except StoreError as problem:
             await self._context.abort(grpc.StatusCode.UNAVAILABLE, str(problem))
         await self._measure_clock(hello, arrived_ns)
@@ -212,13 +217,13 @@ class Stream:
         store = self._shared.store
         with contextlib.suppress(StoreError):  # the store says so itself; what was known of the clock holds
             if await asyncio.to_thread(self._compare_clock, hello, taken):
-                await store.transact(lambda connection: clocks.remember(connection, self._agent, taken))
+                await store.transact(lambda connection: clocks.remember(connection, self.agent_id, taken))
 
     def _compare_clock(self, hello: pb.Hello, taken: clocks.Measurement) -> bool:
         """Whether the measurement is news."""
         with self._shared.store.reader() as connection:
-            self._wall = clocks.wall_clock(connection, self._agent, hello, taken.at_ns)
-            return clocks.is_news(connection, self._agent, taken)
+            self._wall = clocks.wall_clock(connection, self.agent_id, hello, taken.at_ns)
+            return clocks.is_news(connection, self.agent_id, taken)
 
     async def _take(self, epoch: int, seq: int, item: Item | pb.NackCode) -> int:
         """What it costs of the budgets."""
@@ -237,13 +242,13 @@ class Stream:
         await self._own.take(cost)
         await self._shared.total.take(cost)
         try:
-            stored = self._shared.store.submit(self._agent, [item])
+            stored = self._shared.store.submit(self.agent_id, [item])
         except StoreError:  # the collector stops
             self._give(cost)
             self._refuse(epoch, seq, pb.RETRY, RETRY_STORE_MS)
             return cost
         stored.add_done_callback(lambda done: self._committed(done, cost))
-        self._owe(_Answer(item=item, stored=stored))
+        self._owe(_Answer(epoch=item.epoch, span=item.span, stored=stored))
         if self._granted is not None and 0 < self._granted[0] <= len(self._answers):
             self._uses_it_up = True
         return cost
@@ -296,17 +301,16 @@ class Stream:
 
     async def _answer_puts(self, answers: Sequence[_Answer]) -> None:
         """One Ack per epoch for all that is held, and a Nack for each item that is not."""
-        durable: list[Item] = []
+        durable = []
         nacks = []
         for answer in answers:
-            assert answer.item is not None
             assert answer.stored is not None
             code, retry_ms = _verdict(answer.stored)
             if code is None:
-                durable.append(answer.item)
+                durable.append(answer)
                 continue
-            epoch, seq = answer.item.epoch, answer.item.span[0]
-            nacks.append(pb.Down(nack=pb.Nack(epoch=epoch, seq=seq, code=code, retry_ms=retry_ms)))
+            seq = answer.span[0]
+            nacks.append(pb.Down(nack=pb.Nack(epoch=answer.epoch, seq=seq, code=code, retry_ms=retry_ms)))
             if code == pb.CONFLICT:
                 await self._alarm("agent.conflict", {"seq": seq})
         for nack in nacks:
@@ -333,7 +337,19 @@ class Stream:
         await self._write(pb.Down(credit=pb.Credit(window_messages=window[0], window_bytes=window[1])))
 
     async def _write(self, down: pb.Down) -> None:
+        self._writing_since = time.monotonic()
         await self._context.write(down)
+        self._writing_since = 0.0
+
+    @property
+    def peer(self) -> str:
+        """Who is at the other end of the connection, as gRPC names it."""
+        return str(self._context.peer())
+
+    def is_deaf(self, now: float) -> bool:
+        """Whether an answer has waited too long for the agent to read; `now` is of the monotonic clock."""
+        patience_s = CLOSE_S if self._line.closing.is_set() else DEAF_S
+        return self._writing_since > 0.0 and now - self._writing_since > patience_s
 
     async def _alarm(self, type_: str, data: dict[str, Any]) -> None:
         """An event for people, once a stream."""
@@ -341,7 +357,9 @@ class Stream:
             return
         self._alarmed.add(type_)
         try:
-            event = await self._shared.store.transact(lambda connection: _record(connection, type_, self._agent, data))
+            event = await self._shared.store.transact(
+                lambda connection: _record(connection, type_, self.agent_id, data)
+            )
         except StoreError:
             return  # the store says so itself
         self._shared.hub.publish([event])

@@ -1,0 +1,92 @@
+"""An enrolled agent that keeps to no rule: it reads nothing, opens connections without end."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc.aio
+import pytest
+from fieldwatch_collector import connections, keepalive
+from fieldwatch_collector.ingest import stream as ingest_stream
+from fieldwatch_proto.v1 import agent_pb2 as pb
+from fieldwatch_proto.v1 import agent_pb2_grpc
+from support.collector import Identity, Running, Talk, enrol, running, talk, until
+from support.deaf import deaf_channel, say
+
+EPOCH = 0xBAD
+
+
+@pytest.fixture
+async def collector(tmp_path: Path) -> AsyncIterator[Running]:
+    async with running(tmp_path / "data") as made:
+        yield made
+
+
+def open_connections(collector: Running) -> int:
+    return sum(1 for _ in keepalive.connections(collector.server.ports["grpc"]))
+
+
+async def test_an_agent_that_reads_no_answers_is_cut_off(collector: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its Welcome waits in vain; another stream goes on."""
+    monkeypatch.setattr(ingest_stream, "DEAF_S", 1.0)
+    deaf, other = await enrol(collector), await enrol(collector)
+    async with deaf_channel(deaf, collector.server.ports["grpc"]) as channel, talk(collector, other) as beside:
+        await beside.hello((EPOCH, 1, 1))
+        call = agent_pb2_grpc.IngestStub(channel).Push()
+        await say(call, pb.Hello(protocol=1))
+        await until(call.done, "its call is ended")
+        await until(lambda: open_connections(collector) == 1, "it is cut")
+        await beside.send(pb.Gap(epoch=EPOCH))
+        answer = await beside.read()
+
+    assert (pb.Nack, pb.SCHEMA) == (type(answer), answer.code)
+
+
+async def test_a_stream_that_is_to_end_does_not_wait_for_who_reads_nothing(collector: Running) -> None:
+    """A revoked agent keeps no connection by being deaf."""
+    identity = await enrol(collector)
+    async with deaf_channel(identity, collector.server.ports["grpc"]) as channel:
+        call = agent_pb2_grpc.IngestStub(channel).Push()
+        await say(call, pb.Hello(protocol=1))
+        await until(lambda: open_connections(collector) == 1, "it is there")
+        await until(lambda: collector.services.fleet._lines.get(identity.agent_id), "its stream is open")
+        collector.services.fleet.close_agent(identity.agent_id)
+        await until(lambda: open_connections(collector) == 0, "it is cut", ingest_stream.CLOSE_S + 6)
+
+
+async def test_the_connections_of_an_agent_are_bounded(collector: Running) -> None:
+    """The oldest goes for a newer one; those of another agent stay."""
+    greedy, other = await enrol(collector), await enrol(collector)
+    async with contextlib.AsyncExitStack() as opened:
+
+        async def another(identity: Identity) -> Talk:
+            stream = await opened.enter_async_context(talk(collector, identity))
+            await stream.hello((EPOCH, 1, 1))
+            return stream
+
+        beside = await another(other)
+        greedy_ones = [await another(greedy) for _ in range(connections.MOST + 2)]
+        await until(lambda: open_connections(collector) == connections.MOST + 1, "the oldest are cut")
+        with pytest.raises(grpc.aio.AioRpcError):
+            await greedy_ones[0].read()
+        for stream in (beside, greedy_ones[-1]):
+            await stream.send(pb.Gap(epoch=EPOCH))
+            assert (await stream.read()).code == pb.SCHEMA
+
+
+@pytest.mark.parametrize(
+    ("peer", "place"),
+    [
+        ("ipv4:192.0.2.1:5000", ("192.0.2.1", 5000)),
+        ("ipv6:%5B2001:db8::1%5D:5000", ("2001:db8::1", 5000)),
+        ("ipv6:[fe80::1%25eth0]:5000", ("fe80::1", 5000)),
+        ("ipv6:%5B::ffff:192.0.2.1%5D:5000", ("192.0.2.1", 5000)),
+        ("unix:/run/x", None),
+        ("ipv4:nonsense:5000", None),
+    ],
+)
+def test_peers_as_grpc_names_them(peer: str, place: tuple[str, int] | None) -> None:
+    """An address and a port, as the kernel has them."""
+    assert place == connections.place_of(peer)

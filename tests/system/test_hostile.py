@@ -1,0 +1,93 @@
+"""What who keeps to no rule costs the collector in memory: an enrolled agent.
+
+Each figure is the highest resident memory of the real process above what it had before. The bounds of what one may do
+are tested in `tests/integration/test_hostile_agents.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc.aio
+import pytest
+from fieldwatch_collector.config import ENV_PREFIX
+from fieldwatch_proto.columns import digest
+from fieldwatch_proto.schema import Kind
+from fieldwatch_proto.v1 import agent_pb2 as pb
+from fieldwatch_proto.v1 import agent_pb2_grpc
+from support.collector import batch, sealed, sighting
+from support.deaf import deaf_channel, say
+from support.remote import forget_peak, joined, memory_kib
+from support.stack import Collector
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+EPOCH = 0xBAD0
+UNKNOWN_KIND = 99
+SIGHTING = sealed(Kind.SIGHTING, [sighting(1)])
+LITTLE_CACHE = {f"{ENV_PREFIX}__LIMITS__CACHE_BYTES": str(2 << 20)}
+DEAF_STREAMS, DEAF_OCTETS = 4, 3 << 20
+MOST_DEAF_KIB = 160 << 10  # 372 MiB are sent, of which 64 MiB may wait for a commit
+MOST_KIB = 64 << 10
+
+
+@pytest.fixture
+def collector(tmp_path: Path) -> Iterator[Collector]:
+    made = Collector(tmp_path / "data", environ=LITTLE_CACHE)
+    made.start()
+    yield made
+    made.kill()
+
+
+async def test_batches_are_not_kept_for_an_agent_that_reads_no_acks(collector: Collector) -> None:
+    """Four streams that take no octet of an answer, each with as many batches as are read of it."""
+    identity = await joined(collector)
+    before = memory_kib(collector, "VmRSS")
+    forget_peak(collector)
+
+    async def push(channel: grpc.aio.Channel, epoch: int) -> None:
+        call = agent_pb2_grpc.IngestStub(channel).Push()
+        await say(call, pb.Hello(protocol=1))
+        for seq in range(1, 100):
+            body = random.Random(seq).randbytes(DEAF_OCTETS)
+            await say(call, batch(epoch, seq, SIGHTING, kind=UNKNOWN_KIND, body=body, digest=digest(body)))
+
+    async with contextlib.AsyncExitStack() as opened:
+        channels = [
+            await opened.enter_async_context(deaf_channel(identity, collector.ports["grpc"]))
+            for _ in range(DEAF_STREAMS)
+        ]
+        pushing = [asyncio.create_task(push(channel, EPOCH + n)) for n, channel in enumerate(channels)]
+        stored, quiet = 0, 0
+        while quiet < 20:  # nothing more is taken for two seconds
+            await asyncio.sleep(0.1)
+            now = collector.ask("SELECT count(*) FROM batch")[0][0]
+            stored, quiet = now, quiet + 1 if now == stored and stored else 0
+        grown = memory_kib(collector, "VmHWM") - before
+        for task in pushing:
+            task.cancel()
+        await asyncio.gather(*pushing, return_exceptions=True)
+
+    assert stored > DEAF_STREAMS
+    assert grown < MOST_DEAF_KIB
+
+
+async def test_a_status_of_millions_of_parts_costs_little(collector: Collector) -> None:
+    """Two octets each on the wire, an object each in memory; the call ends with what is wrong."""
+    identity = await joined(collector)
+    before = memory_kib(collector, "VmRSS")
+    forget_peak(collector)
+    empty_health = b"\x8a\x01\x00"  # field 17, no octets
+    codes = []
+    async with identity.channel(collector.ports["grpc"]) as channel:
+        for _ in range(3):
+            call = channel.stream_stream("/fieldwatch.v1.Control/Session", bytes, bytes)()
+            await call.write(empty_health * (8_000_000 // len(empty_health)))
+            codes.append(await asyncio.wait_for(call.code(), 20))
+    grown = memory_kib(collector, "VmHWM") - before
+
+    assert [grpc.StatusCode.INVALID_ARGUMENT] * 3 == codes
+    assert grown < MOST_KIB
