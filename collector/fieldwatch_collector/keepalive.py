@@ -32,6 +32,7 @@ HANDSHAKE_S = 30.0  # for TLS, over a link of some seconds there and back
 IDLE_S = 120.0  # without a call: an agent's heartbeat is one, and so is whoever watches
 
 DESCRIPTORS = Path("/proc/self/fd")
+MAX_REQUEST_BYTES = 128 << 10  # at the public port; REST takes half of that
 
 _LAST_DATA_RECV = 52  # octet in struct tcp_info, linux/tcp.h: 32 bits, milliseconds
 
@@ -56,7 +57,10 @@ AGENT_OPTIONS = (
 )
 PUBLIC_OPTIONS = (
     *_BOTH,
-    ("grpc.max_receive_message_length", 256 << 10),
+    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+    ("grpc.max_concurrent_streams", 100),  # of one connection; see `callers`
+    ("grpc.http2.bdp_probe", 0),  # what a call may send before it is heard is a request, and no more
+    ("grpc.http2.lookahead_bytes", MAX_REQUEST_BYTES),
     ("grpc.http2.ping_timeout_ms", int(1_000 * KEEPALIVE_TIMEOUT_S)),  # whoever asks here sends little
 )
 

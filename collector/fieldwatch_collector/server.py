@@ -24,6 +24,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from fieldwatch_collector import admin, keepalive
+from fieldwatch_collector.callers import Callers
 from fieldwatch_collector.config import CollectorConfig, is_loopback, join_address, split_address
 from fieldwatch_collector.connections import Connections
 from fieldwatch_collector.http_server import HttpServer
@@ -131,7 +132,7 @@ class Server:
         self._connections.port = self.ports["grpc"]
         self._silence = asyncio.create_task(self._connections.watch())
 
-        public = grpc.aio.server(options=keepalive.PUBLIC_OPTIONS)
+        public = grpc.aio.server(interceptors=[Callers()], options=keepalive.PUBLIC_OPTIONS)
         agent_pb2_grpc.add_EnrolmentServicer_to_server(  # type: ignore[no-untyped-call]
             EnrolmentService(
                 services.store,

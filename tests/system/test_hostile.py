@@ -1,7 +1,7 @@
-"""What who keeps to no rule costs the collector in memory: an enrolled agent.
+"""What who keeps to no rule costs the collector in memory: an enrolled agent, and anybody at the public port.
 
 Each figure is the highest resident memory of the real process above what it had before. The bounds of what one may do
-are tested in `tests/integration/test_hostile_agents.py`.
+are tested in `tests/integration/test_hostile_agents.py` and `test_callers.py`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from fieldwatch_proto.v1 import agent_pb2 as pb
 from fieldwatch_proto.v1 import agent_pb2_grpc
 from support.collector import batch, sealed, sighting
 from support.deaf import deaf_channel, say
+from support.raw_http2 import connection
 from support.remote import forget_peak, joined, memory_kib
 from support.stack import Collector
 
@@ -32,6 +34,7 @@ LITTLE_CACHE = {f"{ENV_PREFIX}__LIMITS__CACHE_BYTES": str(2 << 20)}
 DEAF_STREAMS, DEAF_OCTETS = 4, 3 << 20
 MOST_DEAF_KIB = 160 << 10  # 372 MiB are sent, of which 64 MiB may wait for a commit
 MOST_KIB = 64 << 10
+HALF_SENT, HALF_OCTETS = 1_500, 100_000  # 143 MiB
 
 
 @pytest.fixture
@@ -90,4 +93,20 @@ async def test_a_status_of_millions_of_parts_costs_little(collector: Collector) 
     grown = memory_kib(collector, "VmHWM") - before
 
     assert [grpc.StatusCode.INVALID_ARGUMENT] * 3 == codes
+    assert grown < MOST_KIB
+
+
+async def test_requests_sent_by_halves_do_not_fill_the_memory(collector: Collector) -> None:
+    """One connection of nobody in particular, and as many calls as it may have, none of which is ever complete."""
+    before = memory_kib(collector, "VmRSS")
+    forget_peak(collector)
+    beginning = b"\0" + struct.pack(">I", HALF_OCTETS + 1) + bytes(HALF_OCTETS)
+    async with connection(collector.ports["public_grpc"]) as nobody:
+        for _ in range(HALF_SENT):
+            await nobody.send(nobody.call("/fieldwatch.v1.Query/ListDevices"), beginning)
+        grown = memory_kib(collector, "VmHWM") - before
+    identity = await joined(collector)
+
+    assert nobody.sent_octets > 100 * HALF_OCTETS
+    assert identity.agent_id
     assert grown < MOST_KIB
