@@ -35,6 +35,7 @@ DESCRIPTORS = Path("/proc/self/fd")
 MAX_REQUEST_BYTES = 128 << 10  # at the public port; REST takes half of that
 
 _LAST_DATA_RECV = 52  # octet in struct tcp_info, linux/tcp.h: 32 bits, milliseconds
+MOST_CONNECTIONS = "grpc.max_allowed_incoming_connections"  # beyond it new ones are closed at once
 
 _BOTH = (
     ("grpc.keepalive_time_ms", int(1_000 * KEEPALIVE_S)),

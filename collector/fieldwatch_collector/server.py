@@ -23,7 +23,7 @@ from fieldwatch_proto.version import VERSION
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from fieldwatch_collector import admin, keepalive
+from fieldwatch_collector import admin, descriptors, keepalive
 from fieldwatch_collector.callers import Callers
 from fieldwatch_collector.config import CollectorConfig, is_loopback, join_address, split_address
 from fieldwatch_collector.connections import Connections
@@ -71,6 +71,7 @@ class Server:
         self.throttle = EnrolmentThrottle()
         self._tls = Certificates(services)
         self._connections = Connections()
+        self._shares = descriptors.shares(descriptors.raise_limit())
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._admin = admin.AdminServer(services)
         self._http: HttpServer | None = None
@@ -118,7 +119,10 @@ class Server:
         """Both ports; they answer when this returns."""
         services = self._services
         gate = Gate(services.store, self._connections.admitted)
-        agents = grpc.aio.server(interceptors=[BoundedMessages()], options=keepalive.AGENT_OPTIONS)
+        agents = grpc.aio.server(
+            interceptors=[BoundedMessages()],
+            options=(*keepalive.AGENT_OPTIONS, (keepalive.MOST_CONNECTIONS, self._shares.agents)),
+        )
         ingest = IngestService(
             services.store, services.hub, services.fleet, gate, self._config.limits, self._connections.cut
         )
@@ -132,7 +136,10 @@ class Server:
         self._connections.port = self.ports["grpc"]
         self._silence = asyncio.create_task(self._connections.watch())
 
-        public = grpc.aio.server(interceptors=[Callers()], options=keepalive.PUBLIC_OPTIONS)
+        public = grpc.aio.server(
+            interceptors=[Callers()],
+            options=(*keepalive.PUBLIC_OPTIONS, (keepalive.MOST_CONNECTIONS, self._shares.anybody)),
+        )
         agent_pb2_grpc.add_EnrolmentServicer_to_server(  # type: ignore[no-untyped-call]
             EnrolmentService(
                 services.store,
@@ -175,6 +182,7 @@ class Server:
             listener = listening_socket(host, port)
         except OSError as problem:
             raise ServeError(cannot_listen("http", self._config.listen.http, problem)) from None
+        listener.bound(self._shares.anybody)
         self.ports["http"] = listener.getsockname()[1]
         certificate = None if is_loopback(host) else self._tls.http_files()
         self._http = HttpServer(self._services, listener, certificate)

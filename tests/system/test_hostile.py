@@ -1,13 +1,14 @@
-"""What who keeps to no rule costs the collector in memory: an enrolled agent, and anybody at the public port.
+"""What who keeps to no rule costs the collector: an enrolled agent, and anybody at the public ports.
 
-Each figure is the highest resident memory of the real process above what it had before. The bounds of what one may do
-are tested in `tests/integration/test_hostile_agents.py` and `test_callers.py`.
+Each figure of memory is the highest of the real process that is resident, above what it had before. The bounds of what
+one may do are tested in `tests/integration/`: `test_hostile_agents.py`, `test_callers.py`, `test_http_connections.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import struct
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from fieldwatch_proto.v1 import agent_pb2_grpc
 from support.collector import batch, sealed, sighting
 from support.deaf import deaf_channel, say
 from support.raw_http2 import connection
-from support.remote import forget_peak, joined, memory_kib
+from support.remote import forget_peak, joined, memory_kib, stream_of
 from support.stack import Collector
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -35,6 +36,8 @@ DEAF_STREAMS, DEAF_OCTETS = 4, 3 << 20
 MOST_DEAF_KIB = 160 << 10  # 372 MiB are sent, of which 64 MiB may wait for a commit
 MOST_KIB = 64 << 10
 HALF_SENT, HALF_OCTETS = 1_500, 100_000  # 143 MiB
+FEW_DESCRIPTORS = ["prlimit", "--nofile=1024:1024"]  # what systemd gives
+CONNECTIONS = 1_200
 
 
 @pytest.fixture
@@ -105,8 +108,43 @@ async def test_requests_sent_by_halves_do_not_fill_the_memory(collector: Collect
         for _ in range(HALF_SENT):
             await nobody.send(nobody.call("/fieldwatch.v1.Query/ListDevices"), beginning)
         grown = memory_kib(collector, "VmHWM") - before
-    identity = await joined(collector)
+    async with asyncio.timeout(20):
+        while not await is_let_in(collector):  # its calls end with its connection
+            await asyncio.sleep(0.1)
 
     assert nobody.sent_octets > 100 * HALF_OCTETS
-    assert identity.agent_id
     assert grown < MOST_KIB
+
+
+async def is_let_in(collector: Collector) -> bool:
+    """Whether a new agent is."""
+    try:
+        await joined(collector)
+    except grpc.aio.AioRpcError as refused:
+        if refused.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+            raise
+        return False
+    return True
+
+
+@pytest.mark.parametrize("port", ["http", "public_grpc"])
+async def test_connections_of_nobody_leave_descriptors_for_agents(tmp_path: Path, port: str) -> None:
+    """More than there are descriptors, and nothing is said on any: another port answers, and an agent is let in."""
+    collector = Collector(tmp_path / "data", FEW_DESCRIPTORS)
+    collector.start()
+    try:
+        identity = await joined(collector)
+        async with contextlib.AsyncExitStack() as opened:
+            for _ in range(CONNECTIONS):
+                _, writer = await asyncio.open_connection("127.0.0.1", collector.ports[port])
+                opened.callback(writer.transport.abort)
+            async with stream_of(collector, identity) as stream:
+                await stream.hello((EPOCH, 1, 2))
+                await stream.send(batch(EPOCH, 1, SIGHTING))
+                await stream.acked(EPOCH, 1)
+            used = len(os.listdir(f"/proc/{collector.process.pid}/fd")) if collector.process else 0
+        assert collector.running
+    finally:
+        collector.kill()
+
+    assert used < 1_024 - 256
