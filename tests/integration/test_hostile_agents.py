@@ -1,14 +1,15 @@
-"""An enrolled agent that keeps to no rule: it reads nothing, opens connections without end."""
+"""An enrolled agent that keeps to no rule: it reads nothing, opens connections and alarms people without end."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc.aio
 import pytest
-from fieldwatch_collector import connections, keepalive
+from fieldwatch_collector import connections, frequent, keepalive
 from fieldwatch_collector.ingest import stream as ingest_stream
 from fieldwatch_proto.v1 import agent_pb2 as pb
 from fieldwatch_proto.v1 import agent_pb2_grpc
@@ -74,6 +75,56 @@ async def test_the_connections_of_an_agent_are_bounded(collector: Running) -> No
         for stream in (beside, greedy_ones[-1]):
             await stream.send(pb.Gap(epoch=EPOCH))
             assert (await stream.read()).code == pb.SCHEMA
+
+
+async def test_what_an_agent_does_again_and_again_is_an_event_now_and_then(
+    collector: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Streams that are rolled back, sessions that come and go: the events of each are bounded, and the last is true."""
+    monkeypatch.setattr(frequent, "AT_ONCE", 3)
+    monkeypatch.setattr(frequent, "EVERY_S", 3_600.0)
+    identity = await enrol(collector)
+    async with talk(collector, identity) as stream:
+        await stream.hello((EPOCH, 1, 1))
+        await stream.send(pb.Gap(epoch=EPOCH, from_seq=5, to_seq=5))
+        await stream.acked(EPOCH, 0)
+    async with identity.channel(collector.server.ports["grpc"]) as channel:
+        for _ in range(8):
+            push = Talk(agent_pb2_grpc.IngestStub(channel).Push())
+            await push.hello((EPOCH, 1, 1))
+            assert (await push.read()).code == pb.ROLLED_BACK
+            push.call.cancel()
+            session = agent_pb2_grpc.ControlStub(channel).Session()
+            await session.write(pb.AgentStatus(version="1"))
+            await session.done_writing()
+            assert await session.read() is grpc.aio.EOF  # type: ignore[attr-defined]
+
+    told = [row[0] for row in collector.rows("SELECT type FROM event ORDER BY seq")]
+    assert told.count("agent.rolled_back") == 3
+    assert [kind for kind in told if "connected" in kind] == 3 * ["agent.connected", "agent.disconnected"]
+
+
+async def test_gaps_have_a_rate_of_their_own(collector: Running) -> None:
+    """Each is a row and an event: an agent that declares them by the thousand is paused, and refused if it goes on."""
+    identity = await enrol(collector)
+    async with talk(collector, identity) as stream:
+        await stream.hello((EPOCH, 1, 1))
+        sending = asyncio.create_task(
+            stream.send(*(pb.Gap(epoch=EPOCH, from_seq=seq, to_seq=seq) for seq in range(1, 1_201)))
+        )
+        refused, paused = [], 0
+        while len(refused) < 20:
+            answer = await stream.read()
+            if isinstance(answer, pb.Nack):
+                refused.append(answer.code)
+            elif isinstance(answer, pb.Credit):
+                paused += answer.window_messages == 0
+        sending.cancel()
+        declared = collector.rows("SELECT count(*) FROM gap")[0][0]
+
+    assert {pb.OVER_QUOTA} == set(refused)
+    assert paused
+    assert declared < 1_000
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from google.protobuf.message import DecodeError
 from fieldwatch_collector.commands import Commands, registry, remote_config
 from fieldwatch_collector.commands.feeds import Feed
 from fieldwatch_collector.commands.reports import ReportError, Reports
+from fieldwatch_collector.frequent import Frequent
 from fieldwatch_collector.hub import Hub
 from fieldwatch_collector.identity import agents
 from fieldwatch_collector.identity.authority import Authority, RequestError
@@ -69,6 +70,8 @@ class ControlService(agent_pb2_grpc.ControlServicer):
         self._reports = Reports(commands)
         self._renewals = RenewalThrottle()
         self._sessions: dict[str, int] = {}  # of each agent; a new one may begin before the old one is known to be dead
+        self._told_here: set[str] = set()  # agents whose last event is that they are connected
+        self._frequent = Frequent()
 
     async def Session(  # noqa: N802 - gRPC's name
         self, request_iterator: AsyncIterator[pb.AgentStatus], context: Context
@@ -129,11 +132,14 @@ class ControlService(agent_pb2_grpc.ControlServicer):
                 await context.write(command)
 
     async def _write(self, visit: _Visit, status: pb.AgentStatus) -> None:
-        agent_id, connected, first = visit.agent_id, False, not visit.counted
+        agent_id, first = visit.agent_id, not visit.counted
         if first:
             visit.counted = True
             self._sessions[agent_id] = self._sessions.get(agent_id, 0) + 1
-            connected = self._sessions[agent_id] == 1
+        # Of an agent that comes and goes all the time it is told with a later status, if it stays.
+        connected = agent_id not in self._told_here and self._frequent.due(agent_id, "agent.connected") > 0
+        if connected:
+            self._told_here.add(agent_id)
         shown, effective = stored_status(status), effective_of(status)
 
         def work(connection: sqlite3.Connection) -> list[dict[str, Any]]:
@@ -161,9 +167,11 @@ class ControlService(agent_pb2_grpc.ControlServicer):
         if visit.counted and self._sessions[agent_id] == 0:
             del self._sessions[agent_id]
             reason = line.reason or "the agent closed the session, or the connection broke"
-            await self._transact(
-                lambda connection: _told(connection, "agent.disconnected", agent_id, {"reason": reason})
-            )
+            if agent_id in self._told_here:
+                self._told_here.discard(agent_id)
+                await self._transact(
+                    lambda connection: _told(connection, "agent.disconnected", agent_id, {"reason": reason})
+                )
         return problem
 
     async def _transact(self, work: Any) -> None:

@@ -21,6 +21,7 @@ from fieldwatch_proto.v1 import agent_pb2 as pb
 from fieldwatch_proto.v1 import agent_pb2_grpc
 
 from fieldwatch_collector.config import Limits
+from fieldwatch_collector.frequent import Frequent
 from fieldwatch_collector.hub import Hub
 from fieldwatch_collector.ingest import credit
 from fieldwatch_collector.ingest.alarm import LOOK_EVERY_S as ALARM_EVERY_S
@@ -52,7 +53,7 @@ class IngestService(agent_pb2_grpc.IngestServicer):
         self._gate = gate
         total = Budget(TOTAL_BYTES)
         self._credit = Credit(store, total, limits)
-        self._shared = Shared(store, hub, total, self._credit, Returning(store))
+        self._shared = Shared(store, hub, total, self._credit, Returning(store), Frequent())
         self._alarm = StoreAlarm(store, hub)
 
     async def Push(self, request_iterator: AsyncIterator[pb.Up], context: Context) -> None:  # noqa: N802 - gRPC's name

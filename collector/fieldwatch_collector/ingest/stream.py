@@ -21,6 +21,7 @@ from fieldwatch_proto.v1 import agent_pb2 as pb
 from google.protobuf.message import DecodeError
 
 from fieldwatch_collector import clocks, faults
+from fieldwatch_collector.frequent import Frequent, counted
 from fieldwatch_collector.hub import Hub
 from fieldwatch_collector.ingest import credit
 from fieldwatch_collector.ingest.acks import Acks, Span
@@ -55,6 +56,7 @@ class Shared:
     total: Budget
     credit: Credit
     returning: Returning
+    frequent: Frequent
 
 
 @dataclass(slots=True)
@@ -238,7 +240,10 @@ class Stream:
             if self._late < 0:
                 self._refuse(epoch, seq, pb.OVER_QUOTA, int(wait_s * 1_000) + 1)
                 return cost
-        self._allowance.take(item.records if isinstance(item, BatchItem) else 1, cost)
+        if isinstance(item, BatchItem):
+            self._allowance.take(item.records, cost)
+        else:
+            self._allowance.take(0, cost, gaps=1)
         await self._own.take(cost)
         await self._shared.total.take(cost)
         try:
@@ -352,10 +357,14 @@ class Stream:
         return self._writing_since > 0.0 and now - self._writing_since > patience_s
 
     async def _alarm(self, type_: str, data: dict[str, Any]) -> None:
-        """An event for people, once a stream."""
+        """An event for people, once a stream at most."""
         if type_ in self._alarmed:
             return
         self._alarmed.add(type_)
+        times = self._shared.frequent.due(self.agent_id, type_)
+        if not times:
+            return
+        data = {**data, **counted(times)}
         try:
             event = await self._shared.store.transact(
                 lambda connection: _record(connection, type_, self.agent_id, data)

@@ -14,6 +14,7 @@ from fieldwatch_proto.logs import get_logger
 from fieldwatch_proto.schema import Kind
 
 from fieldwatch_collector.clocks import correction
+from fieldwatch_collector.frequent import Frequent, counted
 from fieldwatch_collector.journal import record
 from fieldwatch_collector.projections.batch import OpenBatch
 from fieldwatch_collector.projections.events import EventProjection, MetricProjection
@@ -23,6 +24,7 @@ from fieldwatch_collector.store import tally
 
 SLICE_SECONDS = 0.02
 SLICE_BATCHES = 16
+DEAD_LETTER = "agent.dead_letter"
 TALLY = "tally"  # its place among the projections; a rebuild leaves it where it is
 NEXT_BATCH = (
     "SELECT position, agent, epoch, seq, kind, codec, records, raw_bytes, received_ns, body FROM batch"
@@ -81,6 +83,7 @@ class Projector:
         self._half_done: OpenBatch | None = None  # the next step goes on with it
         self._quiet_until = 0
         self._sites: dict[str, str] = {}
+        self._frequent = Frequent()
         self._events: list[Event] = []
         self.position = 0  # of the last batch that all projections have committed
         self.dead_letters = 0  # since the start
@@ -272,16 +275,19 @@ class Projector:
             "INSERT OR IGNORE INTO dead_letter(position, problem, noticed_ns) VALUES(?, ?, ?)",
             (row["position"], text[:500], time.time_ns()),
         ).rowcount
+        times = self._frequent.due(row["agent"], DEAD_LETTER)
+        if not times:
+            return
         log.warning("a batch cannot be projected", position=row["position"], agent=row["agent"], problem=text)
         if new and row["position"] > self._quiet_until:
             self._events.append(
                 record(
                     connection,
-                    "agent.dead_letter",
+                    DEAD_LETTER,
                     site=self._site(connection, row["agent"]),
                     agent=row["agent"],
                     subject=("agent", row["agent"], ""),
-                    data={"position": row["position"], "problem": text[:500]},
+                    data={"position": row["position"], "problem": text[:500], **counted(times)},
                 )
             )
 
