@@ -33,8 +33,10 @@ class Connections:
         self._places: dict[str, dict[Place, None]] = {}  # of each agent, the oldest first
         self._cutting: set[asyncio.Task[None]] = set()
 
-    def admitted(self, agent_id: str, peer: str) -> None:
-        """An agent calls over this connection (gRPC's name of the peer); its oldest goes where it has too many."""
+    def calls(self, agent_id: str, peer: str) -> None:
+        """An agent calls over this connection (gRPC's name of the peer), let in or not. Its oldest one goes where it
+        has too many.
+        """
         place = place_of(peer)
         if place is None or self._agents.get(place) == agent_id:
             return

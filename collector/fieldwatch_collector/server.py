@@ -118,7 +118,7 @@ class Server:
     async def start_grpc(self) -> None:
         """Both ports; they answer when this returns."""
         services = self._services
-        gate = Gate(services.store, self._connections.admitted)
+        gate = Gate(services.store, self._connections.calls)
         agents = grpc.aio.server(
             interceptors=[BoundedMessages()],
             options=(*keepalive.AGENT_OPTIONS, (keepalive.MOST_CONNECTIONS, self._shares.agents)),

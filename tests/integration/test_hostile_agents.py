@@ -9,7 +9,8 @@ from pathlib import Path
 
 import grpc.aio
 import pytest
-from fieldwatch_collector import connections, frequent, keepalive
+from fieldwatch_collector import admin, connections, frequent, keepalive
+from fieldwatch_collector.ingest import gate
 from fieldwatch_collector.ingest import stream as ingest_stream
 from fieldwatch_proto.v1 import agent_pb2 as pb
 from fieldwatch_proto.v1 import agent_pb2_grpc
@@ -125,6 +126,20 @@ async def test_gaps_have_a_rate_of_their_own(collector: Running) -> None:
     assert {pb.OVER_QUOTA} == set(refused)
     assert paused
     assert declared < 1_000
+
+
+async def test_a_revoked_agent_is_refused_without_delay_where_it_calls_too_often(collector: Running) -> None:
+    """The first words of some calls are waited for, so that gRPC tells them why they end; more end at once."""
+    identity = await enrol(collector)
+    admin.run(collector.services, "agents.revoke", {"id": identity.agent_id})
+    async with identity.channel(collector.server.ports["grpc"]) as channel:
+        calls = [agent_pb2_grpc.IngestStub(channel).Push() for _ in range(gate.MOST_HEARD_OUT + 6)]
+        await until(lambda: sum(call.done() for call in calls) == 6, "those over the limit have ended", 3)
+        codes = [await call.code() for call in calls if call.done()]
+        for call in calls:
+            call.cancel()
+
+    assert [grpc.StatusCode.PERMISSION_DENIED] * 6 == codes
 
 
 @pytest.mark.parametrize(

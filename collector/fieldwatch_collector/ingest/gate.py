@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NoReturn
 from uuid import UUID
@@ -12,6 +13,7 @@ from uuid import UUID
 import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from google.protobuf.message import DecodeError
 
 from fieldwatch_collector.identity import SPIFFE_PREFIX, certificates
 from fieldwatch_collector.identity.authority import serial_text
@@ -21,16 +23,18 @@ from fieldwatch_collector.ingest.throttle import peer_address
 from fieldwatch_collector.store import Store, StoreError
 
 REFUSED = "this agent is not known here, or was revoked"
+MOST_HEARD_OUT = 4  # of one agent
 HEAR_OUT_S = 5.0  # the most that a stream may take to say its first word before it is refused
 
 
 class Gate:
     """Admits agents whose certificate our CA signed (TLS has checked that) and nobody has revoked."""
 
-    def __init__(self, store: Store, admitted: Callable[[str, str], None] = lambda agent_id, peer: None) -> None:
-        """`admitted` is told of the agent and its peer, as gRPC names it."""
+    def __init__(self, store: Store, calls: Callable[[str, str], None] = lambda agent_id, peer: None) -> None:
+        """`calls` is told of each agent that calls, let in or not, and of its peer, as gRPC names it."""
         self._store = store
-        self._admitted = admitted
+        self._calls = calls
+        self._hearing_out: Counter[str] = Counter()
         self._refusals = Refusals(store)
 
     async def admit(
@@ -42,17 +46,33 @@ class Gate:
         call is refused. A client of gRPC whose write meets the end of the call reports INTERNAL, not the refusal.
         """
         peer = peer_identity(context.auth_context())
+        if peer is not None:
+            self._calls(peer.agent_id, context.peer())
         try:
             admitted = peer is not None and await self._is_admitted(peer)
         except sqlite3.Error:
-            await _hear_out(messages)
+            await self._hear_out(peer, messages)
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the store cannot be read now")
         if peer is None or not admitted:
             await self._note(peer, peer_address(context.peer()))
-            await _hear_out(messages)
+            await self._hear_out(peer, messages)
             await refuse(context)
-        self._admitted(peer.agent_id, context.peer())
         return peer.agent_id
+
+    async def _hear_out(self, peer: Peer | None, messages: AsyncIterator[Any] | None) -> None:
+        """Until the first message was read, or the time for it is over; of few calls at one time: it may be large."""
+        agent_id = peer.agent_id if peer is not None else ""
+        if messages is None or self._hearing_out[agent_id] >= MOST_HEARD_OUT:
+            return
+        self._hearing_out[agent_id] += 1
+        try:
+            with contextlib.suppress(TimeoutError, DecodeError):
+                async with asyncio.timeout(HEAR_OUT_S):
+                    await anext(messages, None)
+        finally:
+            self._hearing_out[agent_id] -= 1
+            if not self._hearing_out[agent_id]:
+                del self._hearing_out[agent_id]
 
     async def _is_admitted(self, peer: Peer) -> bool:
         standing = await asyncio.to_thread(self._standing, peer)
@@ -82,14 +102,6 @@ class Gate:
 async def refuse(context: grpc.aio.ServicerContext[Any, Any], text: str = REFUSED) -> NoReturn:
     """End the call."""
     await context.abort(grpc.StatusCode.PERMISSION_DENIED, text)
-
-
-async def _hear_out(messages: AsyncIterator[Any] | None) -> None:
-    """Until the first message was read, or the time for it is over."""
-    if messages is not None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(HEAR_OUT_S):
-                await anext(messages, None)
 
 
 def peer_identity(auth: Any) -> Peer | None:
