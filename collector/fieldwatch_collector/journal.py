@@ -59,3 +59,12 @@ def record(
         "data": dict(data or {}),
         "evidence": list(evidence),
     }
+
+
+def record_of_agent(
+    connection: sqlite3.Connection, type_: str, agent_id: str, data: Mapping[str, Any]
+) -> dict[str, Any]:
+    """An event whose subject is an agent, at its site."""
+    row = connection.execute("SELECT name, site FROM agent WHERE id = ?", (agent_id,)).fetchone()
+    name, site = (row[0], row[1]) if row else ("", "")
+    return record(connection, type_, site=site, agent=agent_id, subject=("agent", agent_id, name), data=data)

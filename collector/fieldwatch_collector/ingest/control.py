@@ -33,12 +33,13 @@ from fieldwatch_collector.ingest.enrolment import enrol_reply
 from fieldwatch_collector.ingest.fleet import REVOKED, Fleet, Line
 from fieldwatch_collector.ingest.gate import Gate, refuse
 from fieldwatch_collector.ingest.statuses import effective_of, newer_status, stored_status
-from fieldwatch_collector.ingest.throttle import RenewalThrottle
+from fieldwatch_collector.ingest.throttle import Bucket, RenewalThrottle
 from fieldwatch_collector.journal import record
 from fieldwatch_collector.read_model import BadRequest
 from fieldwatch_collector.store import Store, StoreError
 
 WRITE_EVERY_S = 5.0
+STATUSES_PER_S, STATUSES_AT_ONCE = 10.0, 20.0  # of one agent, which says one every 10 s and on changes
 UNREADABLE = "a message cannot be parsed; is this an agent, and of a version near ours?"
 
 log = get_logger(__name__)
@@ -70,6 +71,7 @@ class ControlService(agent_pb2_grpc.ControlServicer):
         self._reports = Reports(commands)
         self._renewals = RenewalThrottle()
         self._sessions: dict[str, int] = {}  # of each agent; a new one may begin before the old one is known to be dead
+        self._reading: dict[str, Bucket] = {}  # of each agent; they are enrolled, so there are not many
         self._told_here: set[str] = set()  # agents whose last event is that they are connected
         self._frequent = Frequent()
 
@@ -104,7 +106,7 @@ class ControlService(agent_pb2_grpc.ControlServicer):
         pending: asyncio.Task[pb.AgentStatus] | None = None
         try:
             while True:
-                pending = pending or asyncio.ensure_future(_next(arriving))
+                pending = pending or asyncio.ensure_future(self._next(visit.agent_id, arriving))
                 due = max(0.0, written_at + WRITE_EVERY_S - time.monotonic()) if newest is not None else None
                 done, _ = await asyncio.wait({pending}, timeout=due)
                 if done:
@@ -123,6 +125,13 @@ class ControlService(agent_pb2_grpc.ControlServicer):
             if newest is not None:
                 # A call that breaks off is cancelled, and so would be the write of what the agent said last.
                 await asyncio.shield(self._write(visit, newest))
+
+    async def _next(self, agent_id: str, statuses: AsyncIterator[pb.AgentStatus]) -> pb.AgentStatus:
+        """The next status, when its time has come: to read one costs the others' time."""
+        bucket = self._reading.setdefault(agent_id, Bucket(STATUSES_AT_ONCE, time.monotonic()))
+        while wait_s := bucket.wait_s(time.monotonic(), STATUSES_PER_S, STATUSES_AT_ONCE):
+            await asyncio.sleep(wait_s)
+        return await anext(statuses)
 
     async def _send(self, visit: _Visit, context: Context) -> None:
         """Commands as they come, on a session that has said something; until it is cancelled, or a write fails."""
@@ -233,10 +242,6 @@ def _note_end(sending: asyncio.Task[None]) -> None:
     """Why commands are no longer sent; nothing waits for that task, since a call that breaks off must end at once."""
     if not sending.cancelled() and (problem := sending.exception()) is not None:
         log.debug("commands could not be sent", problem=str(problem)[:200])
-
-
-async def _next(statuses: AsyncIterator[pb.AgentStatus]) -> pb.AgentStatus:
-    return await anext(statuses)
 
 
 def _configured(

@@ -30,7 +30,7 @@ IN_FLIGHT = 256  # messages of all agents together, shared by those that push
 # Messages at most, while such a share of the octets that the collector may hold waits for a commit.
 LEVELS = ((0.25, MOST), (0.5, USUAL), (0.8, 4), (1.0, 2))
 SLOW_COMMIT_S = 1.0
-GAPS_PER_S = 200
+SINGLES_PER_S = 200  # gaps, and messages that are refused
 BURST_S = 2.0  # an agent that was quiet may send as much at once
 LOOK_EVERY_S = 0.25
 PUSHING_S = 1.0  # an agent whose last message is older does not push now
@@ -60,8 +60,8 @@ class Bucket:
 class Allowance:
     """The rate of one agent, over all of its streams and connections. A rate of 0 is no limit.
 
-    Gaps have a rate of their own: each is a row and an event, however few octets it has. An agent joins those that
-    follow one another, so that an honest one has few.
+    Gaps and what is refused have a rate of their own: each gap is a row and an event, and each costs its work, however
+    few octets it has. An agent joins gaps that follow one another, and so an honest one has few of both.
     """
 
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
@@ -69,13 +69,13 @@ class Allowance:
         now = clock()
         self._buckets = [
             Bucket(rate, rate * BURST_S, now) if rate else None
-            for rate in (limits.agent_records_per_s, limits.agent_bytes_per_s, GAPS_PER_S)
+            for rate in (limits.agent_records_per_s, limits.agent_bytes_per_s, SINGLES_PER_S)
         ]
 
-    def take(self, records: int, octets: int, gaps: int = 0) -> None:
+    def take(self, records: int, octets: int, singles: int = 0) -> None:
         """Count what came."""
         now = self._clock()
-        for bucket, cost in zip(self._buckets, (records, octets, gaps), strict=True):
+        for bucket, cost in zip(self._buckets, (records, octets, singles), strict=True):
             if bucket is not None:
                 bucket.take(cost, now)
 

@@ -30,7 +30,7 @@ class Bounds:
 
 BOUNDS = {
     "/fieldwatch.v1.Ingest/Push": Bounds(64 << 10, 16, pb.Up.BATCH_FIELD_NUMBER),
-    "/fieldwatch.v1.Control/Session": Bounds(1 << 20, 4_096),
+    "/fieldwatch.v1.Control/Session": Bounds(1 << 20, 1_024),
     "/fieldwatch.v1.Control/Report": Bounds(1 << 20, 64),
     "/fieldwatch.v1.Control/Renew": Bounds(64 << 10, 64),
 }

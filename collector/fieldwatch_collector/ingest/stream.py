@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import sqlite3
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -31,7 +30,7 @@ from fieldwatch_collector.ingest.credit import Credit
 from fieldwatch_collector.ingest.fleet import REVOKED, STOPPING, Line
 from fieldwatch_collector.ingest.gate import refuse
 from fieldwatch_collector.ingest.returning import Returning, stop_ms
-from fieldwatch_collector.journal import record
+from fieldwatch_collector.journal import record_of_agent
 from fieldwatch_collector.store import BatchItem, Item, Outcome, PutResult, Store, StoreError
 
 PROTOCOL = 1
@@ -39,6 +38,8 @@ MAX_EPOCHS = 64  # a Hello names so many streams at most
 RETRY_LATER_MS = 1_000
 RETRY_STORE_MS = 5_000
 STREAM_AGE_S = 30 * 60.0
+MOST_LATE = 4 * credit.MOST  # messages that a paused agent may send and be answered without delay
+LONGEST_HOLD_S = 10.0  # of who sends on although it is paused, before the next message is read
 DEAF_S = 90.0  # longer than that no answer was taken: keepalive has found nothing wrong, so the agent does not read
 CLOSE_S = 4.0  # the same of a stream that is to end
 
@@ -95,7 +96,9 @@ class Stream:
         self._said_all = False
         self._granted: credit.Window | None = None  # None before the Welcome
         self._uses_it_up = False  # had as much in flight as it was granted, since it was granted
-        self._late = 0  # messages that may still come although the agent is paused: they were on their way
+        self._late = (
+            0  # messages that may still come although the agent is paused: they were on their way; < 0: too many
+        )
         self._alarmed: set[str] = set()
         self._writing_since = 0.0  # when the answer that is being written was begun; 0 = none is
         self._wall: clocks.WallClock | None = None  # the agent's, at its Hello
@@ -154,6 +157,8 @@ class Stream:
             await self._slots.acquire()
             await self._own.room(cost)
             await self._shared.total.room(cost)
+            if self._late < -MOST_LATE:  # it does not keep to its pause, so the network is to hold it back
+                await asyncio.sleep(min(self._allowance.wait_s(), LONGEST_HOLD_S))
             up = await self._context.read()
             if not isinstance(up, pb.Up):  # grpc.aio.EOF
                 return
@@ -167,8 +172,9 @@ class Stream:
                 raise _ProtocolError("the first message of a stream is a Hello")
             elif which == "batch":
                 epoch, seq, item = up.batch.epoch, up.batch.seq, batch_item(up.batch)
+                octets = len(up.batch.body)
                 del up
-                cost = await self._take(epoch, seq, item)
+                cost = await self._take(epoch, seq, item, octets)
             elif which == "gap":
                 cost = await self._take(up.gap.epoch, up.gap.from_seq, gap_item(up.gap, self._wall, time.time_ns()))
             elif which == "bye":
@@ -227,23 +233,27 @@ class Stream:
             self._wall = clocks.wall_clock(connection, self.agent_id, hello, taken.at_ns)
             return clocks.is_news(connection, self.agent_id, taken)
 
-    async def _take(self, epoch: int, seq: int, item: Item | pb.NackCode) -> int:
-        """What it costs of the budgets."""
+    async def _take(self, epoch: int, seq: int, item: Item | pb.NackCode, octets: int = 0) -> int:
+        """What it costs of the budgets; `octets`: of what is no item."""
         credit_ = self._shared.credit
         credit_.pushes(self)
         if isinstance(item, int):
+            if self._allowance.wait_s() > 0:
+                self._late -= 1
+            self._count_refused(octets)
             self._refuse(epoch, seq, item)
             return 0
         cost = item.cost_bytes
         if (wait_s := self._allowance.wait_s()) > 0:
             self._late -= 1
             if self._late < 0:
+                self._count_refused(cost)
                 self._refuse(epoch, seq, pb.OVER_QUOTA, int(wait_s * 1_000) + 1)
                 return cost
         if isinstance(item, BatchItem):
             self._allowance.take(item.records, cost)
         else:
-            self._allowance.take(0, cost, gaps=1)
+            self._allowance.take(0, cost, singles=1)
         await self._own.take(cost)
         await self._shared.total.take(cost)
         try:
@@ -257,6 +267,12 @@ class Stream:
         if self._granted is not None and 0 < self._granted[0] <= len(self._answers):
             self._uses_it_up = True
         return cost
+
+    def _count_refused(self, octets: int) -> None:
+        """It has cost the way and the look at it; a large one counts as the messages that a window has for it."""
+        self._allowance.take(0, octets, singles=1)
+        if self._late < 0:
+            self._late -= octets // credit.MESSAGE_BYTES
 
     def _committed(self, stored: asyncio.Future[PutResult], cost: int) -> None:
         self._give(cost)
@@ -367,7 +383,7 @@ class Stream:
         data = {**data, **counted(times)}
         try:
             event = await self._shared.store.transact(
-                lambda connection: _record(connection, type_, self.agent_id, data)
+                lambda connection: record_of_agent(connection, type_, self.agent_id, data)
             )
         except StoreError:
             return  # the store says so itself
@@ -384,9 +400,3 @@ def _verdict(stored: asyncio.Future[PutResult]) -> tuple[pb.NackCode | None, int
     if outcome is Outcome.LATER:
         return pb.RETRY, RETRY_LATER_MS
     return None, 0
-
-
-def _record(connection: sqlite3.Connection, type_: str, agent_id: str, data: dict[str, Any]) -> dict[str, Any]:
-    row = connection.execute("SELECT name, site FROM agent WHERE id = ?", (agent_id,)).fetchone()
-    name, site = (row[0], row[1]) if row else ("", "")
-    return record(connection, type_, site=site, agent=agent_id, subject=("agent", agent_id, name), data=data)
