@@ -47,6 +47,7 @@ T = TypeVar("T")
 GROUP_ITEMS = 50
 GROUP_SECONDS = 0.005
 BACKGROUND_RETRY_S = (0.1, 30.0)  # first and longest pause after a slice that failed
+FLOOR_PAUSE_S = 1.0  # of the background, until there is room again
 CROWDED_PUTS = 4  # in one group: more comes than is committed one by one
 BACKGROUND_SHARE = 0.15  # of the writer's time while it is crowded: the projections catch up when it is not
 SLOW_SLICE_S = 5.0  # nothing is stored or acked for so long: people must hear of it
@@ -203,7 +204,10 @@ class SqliteStore:
             if group:
                 self._commit(group)
             if self._background_due and not ending and time.monotonic() >= self._background_at():
-                self._step()
+                if self._floor.problem():  # a few octets of a batch may be millions of rows
+                    self._background_not_before = time.monotonic() + FLOOR_PAUSE_S
+                else:
+                    self._step()
         _checkpoint(self._connection)
         self._connection.close()
 
@@ -367,6 +371,8 @@ class SqliteStore:
             self._background_not_before = time.monotonic() + self._background_pause
             self._background_pause = min(2 * self._background_pause, BACKGROUND_RETRY_S[1])
             return
+        if self._floor.spare_bytes:
+            self._floor.spare_bytes = spare_bytes(self._connection)
         seconds = time.monotonic() - began
         self._background_turn = began + seconds / BACKGROUND_SHARE
         if seconds > SLOW_SLICE_S:

@@ -19,6 +19,8 @@ from fieldwatch_collector.store import (
     Held,
     Outcome,
     StoreError,
+    space,
+    sqlite,
 )
 from fieldwatch_collector.store.migrate import migrations
 from fieldwatch_collector.store.ranges import add, holds, overlaps
@@ -397,6 +399,22 @@ def test_a_wake_during_the_last_slice_is_not_lost(store: SqliteStore) -> None:
     store.close()
 
     assert (first, second) == (True, True)
+
+
+def test_the_background_leaves_the_last_of_the_disk(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is derived waits at the floor, as batches do, and goes on when there is room."""
+    monkeypatch.setattr(space, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(sqlite, "FLOOR_PAUSE_S", 0.05)
+    background = _Slices()
+    background.go_on.release(100)
+    with monkeypatch.context() as full:
+        full.setattr(store._floor, "_min_free_bytes", 1 << 60)
+        store.attach(background)
+        at_the_floor = background.began.acquire(timeout=0.5)
+    with_room = background.began.acquire(timeout=5)
+    store.close()
+
+    assert (at_the_floor, with_room) == (False, True)
 
 
 async def test_a_background_that_cannot_tell_does_not_stop_the_writer(store: SqliteStore) -> None:
