@@ -17,6 +17,7 @@ from urllib.parse import unquote
 from fieldwatch_proto.logs import get_logger
 
 from fieldwatch_collector import keepalive
+from fieldwatch_collector.frequent import Frequent, counted
 
 MOST = 8  # of one agent: it needs one or two, and over a bad link those before may not be known to be dead
 Place = tuple[str, int]  # address and port of who is at the other end
@@ -31,6 +32,7 @@ class Connections:
         self.port = 0
         self._agents: dict[Place, str] = {}
         self._places: dict[str, dict[Place, None]] = {}  # of each agent, the oldest first
+        self._frequent = Frequent()
         self._cutting: set[asyncio.Task[None]] = set()
 
     def calls(self, agent_id: str, peer: str) -> None:
@@ -80,7 +82,8 @@ class Connections:
                 del self._places[agent_id]
 
     def _cut(self, place: Place, agent_id: str, why: str) -> None:
-        log.info("a connection was cut", agent=agent_id, peer=place[0], reason=why)
+        if times := self._frequent.due(agent_id, "cut"):
+            log.info("a connection was cut", agent=agent_id, peer=place[0], reason=why, **counted(times))
         task = asyncio.create_task(asyncio.to_thread(_shut, self.port, place))
         self._cutting.add(task)
         task.add_done_callback(self._cutting.discard)
