@@ -332,7 +332,7 @@ def with_port(address: str) -> str:
 def _error(problem: grpc.RpcError, address: str) -> ClientError:
     code, details = problem.code(), " ".join((problem.details() or "").split())
     if code is grpc.StatusCode.UNAVAILABLE:
-        if "CERTIFICATE_VERIFY_FAILED" in details or "handshake" in details.lower():
+        if "CERTIFICATE_VERIFY_FAILED" in details:
             return ConnectError(
                 f"{address} is not the collector that the token was made on (its certificate has another root);"
                 " check the address, or make a token there"

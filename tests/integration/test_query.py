@@ -7,6 +7,7 @@ import io
 import json
 import os
 import signal
+import socket
 import sqlite3
 import ssl
 import stat
@@ -163,6 +164,7 @@ def test_the_library_tells_what_went_wrong(
     """A class for each kind of failure, one line each."""
     stranger = replace(token, ca_der=Authority.open(tmp_path).ca_der)
     address = address_of(collector)
+    hanging_up = hang_up_on_everybody()
     cases: list[tuple[type[Exception], str, Callable[[], Any]]] = [
         (QueryError, "since: 'x' is no time", lambda: list(client.devices(since="x"))),
         (NotFoundError, "no device 'nope'", lambda: client.device("nope")),
@@ -173,6 +175,7 @@ def test_the_library_tells_what_went_wrong(
             lambda: Client.connect(address, stranger).sites(),
         ),
         (ConnectError, "no collector answers", lambda: Client.connect("127.0.0.1:9", token).sites()),
+        (ConnectError, "no collector answers", lambda: Client.connect(hanging_up, token).sites()),
         (ConnectError, "is no address", lambda: Client.connect("https://127.0.0.1", token)),
         (AccessError, "no API token", lambda: Client.connect("127.0.0.1", "hello")),
     ]
@@ -181,6 +184,18 @@ def test_the_library_tells_what_went_wrong(
             call()
 
         assert "\n" not in str(raised.value)
+
+
+def hang_up_on_everybody() -> str:
+    """The address of a port that ends each connection at once, as one does that has too many."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def run() -> None:
+        while True:
+            listener.accept()[0].close()
+
+    threading.Thread(target=run, daemon=True).start()
+    return f"127.0.0.1:{listener.getsockname()[1]}"
 
 
 def other(token: ApiToken) -> ApiToken:

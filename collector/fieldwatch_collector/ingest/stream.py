@@ -96,9 +96,7 @@ class Stream:
         self._said_all = False
         self._granted: credit.Window | None = None  # None before the Welcome
         self._uses_it_up = False  # had as much in flight as it was granted, since it was granted
-        self._late = (
-            0  # messages that may still come although the agent is paused: they were on their way; < 0: too many
-        )
+        self._late = 0  # messages that may still come to a paused agent's stream, on their way by then; < 0: too many
         self._alarmed: set[str] = set()
         self._writing_since = 0.0  # when the answer that is being written was begun; 0 = none is
         self._wall: clocks.WallClock | None = None  # the agent's, at its Hello
