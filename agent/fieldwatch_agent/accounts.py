@@ -91,7 +91,9 @@ def reconcile(store: Store, run: int, left: LedgerState | None, boot: bytes) -> 
     declared = left is not None and store.get_meta(BOOKS) == str(left.run)
     mark = left.mark if left is not None and not declared else None
     in_memory = mark is not None and mark.volatile
-    same_run = left is not None and not declared and (in_memory or left.run == store.state.run)
+    # The first run of all, killed before its books were open: all of it is to be declared.
+    first_run = left is not None and mark is None and store.state.run == 0
+    same_run = left is not None and not declared and (in_memory or first_run or left.run == store.state.run)
     same_boot = left is not None and left.boot == boot
     losses: list[Loss] = []
     lost_epoch: tuple[int, int, int, Loss] | None = None
@@ -117,6 +119,10 @@ def reconcile(store: Store, run: int, left: LedgerState | None, boot: bytes) -> 
             base = slot.base
         position = None if base is None else base + observed + drops
         meta.update(replace(account, base=position, generation=0, drops=0).meta(name))
+    if left is not None and first_run:  # it has no accounts
+        losses += [
+            Loss(GapReason.KERNEL_DROP, slot.drops, detail=name) for name, slot in left.slots.items() if slot.drops
+        ]
     store.begin_run(run, losses, meta, lost_epoch)
     return [*losses, lost_epoch[3]] if lost_epoch else losses
 

@@ -190,7 +190,7 @@ class Daemon:
             alarm=lambda kind, data: self.events.alarm(kind, data),
         )
         run = int.from_bytes(os.urandom(8)) >> 1 or 1
-        self._ledger = Ledger(self.folder, run, later=True)
+        self._ledger = Ledger(self.folder, run, later=left is not None)
         self.spool.begin()
         self.sealer = Sealer(
             self.spool.put,

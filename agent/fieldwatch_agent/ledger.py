@@ -214,7 +214,7 @@ class Ledger:
     """This run's ledger. Replaces the file of the run before, in one rename: at once, or (`later`) by `replace`."""
 
     def __init__(self, folder: Path, run: int, *, later: bool = False) -> None:
-        self.run, self._folder = run, folder
+        self.run, self._folder, self._waits = run, folder, True
         fresh = folder / FRESH_NAME
         try:
             self._map = _mapped(fresh, run)
@@ -232,7 +232,9 @@ class Ledger:
 
     def replace(self) -> None:
         """What the run before has left is on the books: a kill from now on is this run's. Raises OSError."""
-        (self._folder / FRESH_NAME).rename(self._folder / FILE_NAME)
+        if self._waits:
+            (self._folder / FRESH_NAME).rename(self._folder / FILE_NAME)
+            self._waits = False
 
     def slots(self, interface: str, workers: int) -> list[Slot]:
         """Those of an interface's workers. Raises ValueError when all are taken."""

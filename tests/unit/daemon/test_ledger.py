@@ -72,6 +72,29 @@ def test_a_kill_is_declared_with_its_exact_count(tmp_path: Path) -> None:
     assert (store.state.run, store.state.account_frames) == (79, 0)
 
 
+def test_a_first_run_killed_before_its_books_were_open_is_declared(tmp_path: Path) -> None:
+    """Once, and not where the file of an agent with a history was lost: what that one sealed is no loss of the run."""
+    folder, other_folder = tmp_path / "a", tmp_path / "b"
+    folder.mkdir()
+    other_folder.mkdir()
+    store = Store(folder, WIDE)
+    killed(tmp_path, 77)
+
+    reconcile(store, 78, read_ledger(tmp_path), boot_id())
+    reconcile(store, 79, read_ledger(tmp_path), boot_id())
+    assert gaps(store) == [
+        (GapReason.UNCLEAN_STOP, 42, {1: 9}, True),
+        (GapReason.KERNEL_DROP, 4, {}, True),
+    ]
+
+    with_history = Ledger(tmp_path, 80)
+    with_history.slot("eth0").new_engine()[:] = (11).to_bytes(8, "little")
+    with_history.remember(Mark(epoch=1, next_seq=2, run=80, frames=0, records={}))
+    new_file = Store(other_folder, WIDE)
+    reconcile(new_file, 81, read_ledger(tmp_path), boot_id())
+    assert gaps(new_file) == []
+
+
 def test_after_a_power_cut_the_count_is_not_known(tmp_path: Path) -> None:
     """The page may be older than what was sealed: the loss is declared, its count is a lower bound."""
     store = Store(tmp_path, WIDE)
