@@ -28,16 +28,7 @@ class RawCall:
     def __init__(self, connection: ssl.SSLSocket) -> None:
         self._connection = connection
         connection.sendall(PREFACE + frame(SETTINGS, 0, 0, b""))
-        fields = {
-            ":method": "POST",
-            ":scheme": "https",
-            ":path": PUSH,
-            ":authority": COLLECTOR_NAME,
-            "te": "trailers",  # codespell:ignore te
-            "content-type": "application/grpc",
-        }
-        block = b"".join(b"\0" + literal(name) + literal(value) for name, value in fields.items())
-        connection.sendall(frame(HEADERS, END_HEADERS, 1, block))
+        connection.sendall(begin_call(1, PUSH))
 
     def send(self, octets: bytes, *, end: bool = False) -> None:
         for at in range(0, max(len(octets), 1), 16_384):
@@ -68,6 +59,20 @@ def literal(text: str) -> bytes:
     """A string of HPACK without Huffman coding, shorter than 127 octets (RFC 7541, 5.2)."""
     assert len(text) < 127
     return bytes([len(text)]) + text.encode()
+
+
+def begin_call(stream: int, path: str) -> bytes:
+    """The HEADERS frame of a call."""
+    fields = {
+        ":method": "POST",
+        ":scheme": "https",
+        ":path": path,
+        ":authority": COLLECTOR_NAME,
+        "te": "trailers",  # codespell:ignore te
+        "content-type": "application/grpc",
+    }
+    block = b"".join(b"\0" + literal(name) + literal(value) for name, value in fields.items())
+    return frame(HEADERS, END_HEADERS, stream, block)
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:

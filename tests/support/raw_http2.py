@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 
 from support.collector import COLLECTOR_NAME
-from support.raw_grpc import DATA, END_HEADERS, HEADERS, PREFACE, SETTINGS, frame, literal
+from support.raw_grpc import DATA, PREFACE, SETTINGS, begin_call, frame
 
 PING, WINDOW_UPDATE = 6, 8
 ACK = 1
@@ -41,18 +41,9 @@ class Connection:
 
     def call(self, path: str) -> int:
         """Begin a call; its number."""
-        fields = {
-            ":method": "POST",
-            ":scheme": "https",
-            ":path": path,
-            ":authority": COLLECTOR_NAME,
-            "te": "trailers",  # codespell:ignore te
-            "content-type": "application/grpc",
-        }
         stream = 2 * self._streams + 1
         self._streams += 1
-        block = b"".join(b"\0" + literal(name) + literal(value) for name, value in fields.items())
-        self._writer.write(frame(HEADERS, END_HEADERS, stream, block))
+        self._writer.write(begin_call(stream, path))
         return stream
 
     async def send(self, stream: int, octets: bytes, patience_s: float = 1.0) -> None:

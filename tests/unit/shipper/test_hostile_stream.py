@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import grpc
 import pytest
@@ -17,24 +16,11 @@ from fieldwatch_agent.spool.store import Store
 from fieldwatch_agent.spool.thread import SpoolThread
 from fieldwatch_proto.v1 import agent_pb2 as pb
 from support.scripted import Authority, Conversation, Script, ScriptedCollector
-from support.spooling import WIDE, put
+from support.spooling import put
 from support.stack import wait_for
 
 RETRY_MIN_S = 0.2
 WEEKS_MS = (1 << 32) - 1
-
-
-@pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority()
-
-
-@pytest.fixture
-def spool(tmp_path: Path) -> Iterator[SpoolThread]:
-    thread = SpoolThread(tmp_path, WIDE)
-    thread.start()
-    yield thread
-    thread.close(clean=True)
 
 
 @contextmanager

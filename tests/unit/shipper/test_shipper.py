@@ -23,21 +23,8 @@ from fieldwatch_agent.spool.thread import SpoolThread
 from fieldwatch_proto.schema import SCHEMA_VERSION
 from fieldwatch_proto.v1 import agent_pb2 as pb
 from support.scripted import Authority, Conversation, Script, ScriptedCollector
-from support.spooling import WIDE, body, put
+from support.spooling import body, put
 from support.stack import wait_for
-
-
-@pytest.fixture(scope="session")
-def authority() -> Authority:
-    return Authority()
-
-
-@pytest.fixture
-def spool(tmp_path: Path) -> Iterator[SpoolThread]:
-    thread = SpoolThread(tmp_path, WIDE)
-    thread.start()
-    yield thread
-    thread.close(clean=True)
 
 
 class Shipping:
